@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package channel defines the buffer between sources and sinks, and its transactions.
+//
+// A channel takes batches in transactions ([Tx]) and gives them out in leases ([Lease]), to any
+// number of named readers, each of which sees every event. The laws, each a case in channeltest:
+//
+//  1. Transactions of one source become durable in the order of Submit. If one is refused, every
+//     later one of that source is refused too ([ErrPrior]) until the source's cursor has been asked
+//     for again. Without this, reading ahead loses: 6 durable, 5 failed, cursor past both.
+//  2. Cursor is the sum of the durable changes, and of nothing else.
+//  3. A reader sees only what has reached the channel's durability level.
+//  4. (incarnation, offset) is never used again, whatever was lost or restored: each opening draws a
+//     random incarnation and jumps to the next multiple of 2^32.
+//  5. A transaction is wholly there or not at all, and what was rolled back leaves nothing behind.
+//  6. A lease that is rolled back is given out again before anything newer, with its attempt count one higher.
+//  7. The channel forgets an event only after every registered reader has committed it.
+//  8. Conservation: for each reader, put = committed + waiting + in doubt, at any quiet moment.
+package channel
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// What a caller may branch on. They come wrapped, with what can be done about it.
+var (
+	// ErrFull: the channel is full and its policy is to refuse.
+	ErrFull = errors.New("channel is full")
+	// ErrPrior: an earlier transaction of the same source was not committed, so this one is not.
+	ErrPrior = errors.New("an earlier transaction of this source was refused")
+	// ErrIndeterminate: it is unknown whether the transaction is on disk. Do not acknowledge; open the
+	// source again from the durable cursor.
+	ErrIndeterminate = errors.New("outcome unknown")
+	// ErrStopped: the channel stopped for good after an error of the disk, and takes nothing more.
+	ErrStopped = errors.New("channel has stopped")
+	// ErrClosed: the channel was closed.
+	ErrClosed = errors.New("channel is closed")
+	// ErrDone: the transaction or lease has ended already; nothing was changed.
+	ErrDone = errors.New("already ended")
+	// ErrLocked: another process has the channel open.
+	ErrLocked = errors.New("in use by another process")
+	// ErrCorrupt: what is on disk cannot be trusted; nothing was thrown away.
+	ErrCorrupt = errors.New("damaged")
+	// ErrLimit: a batch, a cursor entry or a name is over a limit; it will never be taken.
+	ErrLimit = errors.New("over a limit")
+)
+
+// Channel is the buffer. All methods may be called by many goroutines at once.
+type Channel interface {
+	// Begin waits until there is room, or answers ErrFull where the policy is to refuse. It reserves
+	// nothing: each source may overdraw by what it submits before its next Begin.
+	Begin(ctx context.Context) (Tx, error)
+	// Reader registers the named reader, or finds it again where it stood. It is durable before it returns.
+	// A name that is in use is an error.
+	Reader(spec ReaderSpec) (Reader, error)
+	// Cursor waits until nothing of that source is in flight, then returns its durable cursor. It ends
+	// the state of ErrPrior: whoever asks starts anew from what it is told. An unknown source has the zero Position.
+	Cursor(ctx context.Context, source string) (Position, error)
+	// Close ends what waits (with ErrClosed), writes positions, and frees everything. Leases in flight count as rolled back.
+	Close() error
+}
+
+// Position is where a source stands.
+type Position struct {
+	Cursor  event.Cursor // a copy, the caller's own
+	Version uint32       // the form of the entries, by the plugin's cursor_version
+	Move    uint32       // how often the source moved from channel to channel
+}
+
+// Tx is one transaction: begin, put…, then submit or roll back. It belongs to one goroutine.
+type Tx interface {
+	// Put adds to the transaction and takes over the caller's hold on the batch's memory, whatever it
+	// answers. After Submit or Rollback it answers ErrDone.
+	Put(p Put) error
+	// Submit gives the transaction its place in the order. wait, which must be called, once, blocks
+	// until it is on disk and then returns nil; or says that it is refused (nothing written), ErrPrior, or
+	// ErrIndeterminate. It has no context: there is one outcome. A second Submit has a wait of ErrDone.
+	Submit() (wait func() error)
+	// Rollback forgets it. After Submit it does nothing, so that it can be deferred.
+	Rollback()
+}
+
+// Put is what one source adds to a transaction.
+type Put struct {
+	Source  string       // the full address, e.g. "source.shop"
+	Batch   event.Batch  // may be empty
+	Changed event.Cursor // only entries that changed; an empty value deletes; not changed by anyone until wait returns
+	Version uint32       // the form of the entries
+	Move    uint32
+	Removed bool   // the source's whole cursor goes: it has moved elsewhere
+	Only    string // when set, the one reader that sees the events: a replayed dead letter
+}
+
+// ReaderSpec names a reader.
+type ReaderSpec struct {
+	Name  string // the full address of the sink or group, e.g. "sink.orders"
+	Start Start  // where it begins when it is new
+	Order Order
+}
+
+// Start says where a new reader begins.
+type Start uint8
+
+// Where a new reader begins.
+const (
+	Oldest Start = iota // with the oldest event that is still there
+	Now                 // with the next event
+)
+
+// Order says how a reader may hand out leases.
+type Order uint8
+
+// The orders.
+const (
+	InOrder  Order = iota // one lease at a time
+	AnyOrder              // many at a time, committed and rolled back in any order
+)
+
+// Reader hands out what is in the channel. All methods may be called by many goroutines at once.
+type Reader interface {
+	// Take waits until there is something, then up to want.Wait longer until it amounts to what is
+	// wanted, and leases it. It returns at once when that much is there. The order is that of the channel, ranges
+	// that were rolled back first.
+	Take(ctx context.Context, want Want) (Lease, error)
+	// Finish marks ranges as committed: what the destination said that it holds already. Ranges that
+	// are leased, or beyond what was put, are ignored in that part.
+	Finish(held ...event.Range) error
+	// Info says where the reader stands.
+	Info() ReaderInfo
+}
+
+// Want bounds a lease. An event larger than Bytes comes alone.
+type Want struct {
+	Events int           // at most; 0 means no bound
+	Bytes  int           // at most, encoded; 0 means event.DefaultBatch
+	Wait   time.Duration // how long to gather after the first event is there
+	Member string        // of a sink group: who takes
+}
+
+// Lease is a range of events on its way to a destination. It ends once.
+type Lease interface {
+	// Delivery returns what was leased. The batch is valid until Commit or Rollback.
+	Delivery() Delivery
+	// Commit says that the destination has it. On a lease that has ended: ErrDone.
+	Commit() error
+	// Rollback puts the range back at the head. After Commit it does nothing, so that it can be deferred.
+	Rollback()
+}
+
+// Delivery is what a lease holds.
+type Delivery struct {
+	Range   event.Range // covers the batch, and what a filter left out
+	Batch   event.Batch // its base is set; may be empty
+	Attempt int         // 1 at the first time
+}
+
+// ReaderInfo says where a reader stands.
+type ReaderInfo struct {
+	Stream       string       // channel uuid "/" reader id "/" generation: the key of what a destination stores
+	Low          event.Offset // everything below is committed
+	Incarnations []Incarnation
+	Waiting      uint64 // events not committed, leased ones included
+	Leased       uint64 // events in leases
+}
+
+// Incarnation is one opening of the channel.
+type Incarnation struct {
+	ID    uint64       // random
+	First event.Offset // a multiple of 2^32
+}
+
+// Operator is the side of a channel for those who run it.
+type Operator interface {
+	// Stats returns figures of this moment. It never waits for the disk.
+	Stats() Stats
+	// Forget drops a reader that nobody has open, so that it holds no space any more.
+	Forget(reader string) error
+	// Resize changes the capacity at once, without touching the log.
+	Resize(c Capacity)
+}
+
+// Capacity is how much a channel may hold that some reader has not committed. Zero means no bound.
+type Capacity struct {
+	Bytes  uint64
+	Events uint64
+}
+
+// FullPolicy says what Begin does when the channel is full.
+type FullPolicy uint8
+
+// The policies.
+const (
+	Block  FullPolicy = iota // wait for room
+	Refuse                   // answer ErrFull
+)
+
+// Stats are a channel's figures. Counters count since it was opened.
+type Stats struct {
+	Events, Bytes  uint64 // held: not yet committed by every reader (bytes by whole segments, where there are)
+	Capacity       Capacity
+	Oldest         time.Time // commit time of the oldest held event; zero when empty
+	Put            uint64    // events committed by sources
+	Transactions   uint64
+	Syncs          uint64
+	Segments       int
+	Readers        map[string]ReaderInfo
+	Stopped        error // why the channel stopped, or nil
+	RecoverySecs   float64
+	CorruptRecords uint64
+	QuarantineSize uint64 // bytes that repair moved aside, ever
+}
+
+// Observer is told what a channel does, as it happens. Calls come from the commit path and must be short. A nil func is not called.
+type Observer struct {
+	// Committed: a group of transactions became durable; took is the longest that one waited.
+	Committed func(transactions, events int, bytes int64, took time.Duration)
+	// Synced: one flush to disk ended.
+	Synced func(took time.Duration)
+	// Refused: a transaction was not taken, and why, in one word ("full", "prior", "error", "limit").
+	Refused func(reason string)
+	// Step names each durable step just before it is made ("put", "fsync", "roll", "state", "position",
+	// "unlink", "dirsync"): for tests that kill the process there.
+	Step func(name string)
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package plugin defines what a plugin is to the host, whatever it runs in.
+//
+// A [Runtime] loads a [Plugin]; a plugin opens any number of instances: a [Source], a [Sink] or a
+// [Processor]. A plugin keeps nothing that its successor would need: the cursor and the leases are the host's. So
+// hot reload, recovery and fail-over are one thing: open again from the committed cursor, take again.
+package plugin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/penstock-io/penstock/spec/abi"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// Source brings events in. Read and Ack may be called at the same time, each by one goroutine.
+type Source interface {
+	// Read waits for the next batch. io.EOF: there will be no more. Other errors are *Error; after one
+	// of class Fatal the instance is dead. The caller owns the batch's one hold.
+	Read(ctx context.Context) (Emission, error)
+	// Ack says what became of everything up to seq: nil, it is durable; else seq and all later are
+	// refused, and Close follows. Cumulative, in order.
+	Ack(ctx context.Context, seq uint64, err error) error
+	io.Closer
+}
+
+// Emission is one batch of a source, and how its cursor changes with it.
+type Emission struct {
+	Seq     uint64       // the instance's own count, from 1
+	Batch   event.Batch  // may be empty: only the cursor moves
+	Changed event.Cursor // an empty value deletes
+}
+
+// Sink takes events out. Its methods are called by one goroutine.
+type Sink interface {
+	// Write hands over the batch of range r. nil: the destination holds all of it but Outcome.Rejected.
+	// ErrRejected: it has applied nothing, and Outcome.Rejected (none listed: every event) will never be taken. Other
+	// errors are *Error: nothing is known to be applied. The batch is the caller's again after Write returns.
+	Write(ctx context.Context, r event.Range, b event.Batch) (Outcome, error)
+	io.Closer
+}
+
+// Outcome is what a destination said.
+type Outcome struct{ Rejected []Rejection }
+
+// Rejection is one event that the destination will never take.
+type Rejection struct {
+	Index  int // in the batch
+	Code   abi.Code
+	Reason string
+}
+
+// Pruner is a sink that stores ranges, and may drop those below low.
+type Pruner interface {
+	Prune(ctx context.Context, low event.Offset) error
+}
+
+// Processor changes batches: one in, one out, which may be empty. Pure. One goroutine.
+type Processor interface {
+	// Process leaves b with its owner; the caller owns the result's one hold.
+	Process(ctx context.Context, b event.Batch) (event.Batch, error)
+	io.Closer
+}
+
+// Runtime loads plugins of one kind of machinery.
+type Runtime interface {
+	// Load reads, checks and prepares the plugin; no code of it runs.
+	Load(ctx context.Context, ref Ref) (Plugin, error)
+	io.Closer
+}
+
+// Ref says where a plugin is.
+type Ref struct {
+	Name   string // for messages and metrics
+	Source string // as written in the pipeline file: "builtin:std", "./x.wasm"
+	Code   []byte // the module
+	Digest string // sha256 in hex that Code must have; "" = any
+}
+
+// Plugin is a loaded plugin. Its methods may be called by many goroutines.
+type Plugin interface {
+	Manifest() abi.Manifest
+	// Digest is the sha256 of the code, in hex.
+	Digest() string
+	// Open starts an instance: a Source, a Sink or a Processor by kind. Errors are *Error.
+	Open(ctx context.Context, kind abi.Kind, open Request) (Instance, error)
+	// Close frees the compiled code. All instances must have been closed.
+	io.Closer
+}
+
+// Request is what an instance is opened with.
+type Request struct {
+	Component    string          // the address, e.g. "source.shop": for messages, logs and metrics
+	Plugin       string          // the plugin's name in the manifest
+	Config       json.RawMessage // checked against the manifest, defaults filled in
+	Instance     abi.Instance
+	Cursor       event.Cursor      // source: where to go on
+	Stream       string            // sink: see channel.ReaderInfo
+	Incarnations []abi.Incarnation // sink
+	Dirs         []Dir             // granted
+	Limits       Limits
+	Buffers      event.Buffers // where emitted batches are copied to
+	Log          *slog.Logger
+	Metrics      Metrics // may be nil
+}
+
+// Dir is a granted directory. The plugin sees it under its path on the host.
+type Dir struct {
+	Path  string // absolute, clean
+	Write bool   // else read-only
+}
+
+// Limits bound an instance. Zero means the default.
+type Limits struct {
+	MemoryBytes uint64
+	BatchEvents int           // source: asked of each poll
+	BatchBytes  int           // source: asked of each poll, and the most that an emit may have
+	Call        time.Duration // no call into the plugin takes longer; 0 = no bound
+}
+
+// Metrics receives what a plugin reports of itself and what the host sees of it. Calls may come from many goroutines.
+type Metrics interface {
+	// Plugin is a metric that the plugin reported: abi.MetricCounter or abi.MetricGauge.
+	Plugin(component string, kind int, name string, value float64)
+	// Call is one call into the plugin that took so long.
+	Call(component string, took time.Duration)
+	// Memory is how much memory the instance has.
+	Memory(component string, bytes uint64)
+	// Denied is something that the plugin tried and was not granted.
+	Denied(component, capability string)
+}
+
+// Instance is what Open gives: exactly one of Source, Sink and Processor is set.
+type Instance struct {
+	Source    Source
+	Sink      Sink
+	Processor Processor
+	Held      []Held // sink: ranges that the destination said it holds
+}
+
+// Held is a range that a destination holds.
+type Held struct {
+	Incarnation uint64
+	Range       event.Range
+}
+
+// ErrRejected is what Sink.Write answers when it applied nothing because of what it rejected.
+var ErrRejected = errors.New("rejected")
+
+// Error is an error of a plugin, with what the host is to do about it.
+type Error struct {
+	Class   abi.Class
+	Code    abi.Code      // what the plugin returned; 0 when it broke
+	Message string        // what happened, in the plugin's or the host's words
+	Hint    string        // what the user can do, or ""
+	Path    string        // the argument of the config that is wrong, or ""
+	Delay   time.Duration // for Retry: not before; 0 = the host's back-off
+	Err     error         // what is under it, or nil
+}
+
+// Error gives message, code and hint in one line.
+func (e *Error) Error() string {
+	var s strings.Builder
+	s.WriteString(e.Message)
+	if e.Message == "" {
+		s.WriteString(e.Class.String())
+	}
+	if e.Code != 0 {
+		fmt.Fprintf(&s, " (%s)", e.Code)
+	}
+	if e.Path != "" {
+		fmt.Fprintf(&s, ", in config.%s", e.Path)
+	}
+	if e.Hint != "" {
+		fmt.Fprintf(&s, "; %s", e.Hint)
+	}
+	return s.String()
+}
+
+// Unwrap returns what is under it.
+func (e *Error) Unwrap() error { return e.Err }
+
+// ClassOf says what to do about err. What is not an *Error is Retry: the destination may take it later.
+func ClassOf(err error) abi.Class {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Class
+	}
+	if errors.Is(err, ErrRejected) {
+		return abi.Reject
+	}
+	return abi.Retry
+}
