@@ -107,6 +107,7 @@ type Request struct {
 	Incarnations []abi.Incarnation // sink
 	Dirs         []Dir             // granted
 	Limits       Limits
+	Stdout       io.Writer     // granted by a need of kind "stdout"; nil: what the plugin prints goes to its log
 	Buffers      event.Buffers // where emitted batches are copied to
 	Log          *slog.Logger
 	Metrics      Metrics // may be nil

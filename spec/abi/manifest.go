@@ -59,8 +59,8 @@ type Argument struct {
 // A Need is one handle that a plugin asks for. What it gets is its needs ∩ what is granted.
 type Need struct {
 	Handle string `json:"handle"`
-	Kind   string `json:"kind"`             // "dir"; later dial, listen, http, env, secret
-	Value  string `json:"value"`            // an HCL expression over config, e.g. "config.paths": a path, a glob or a list of them
+	Kind   string `json:"kind"`             // "dir", "stdout"; later dial, listen, http, env, secret
+	Value  string `json:"value,omitempty"`  // an HCL expression over config, e.g. "config.paths": a path, a glob or a list of them
 	Access string `json:"access,omitempty"` // dir: "read" (the default) or "write" (read and write)
 }
 
