@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package channel
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// What is next is told as "[first,next)#attempt".
+func nextOf(l *Ledger, end event.Offset) string {
+	r, attempt := l.Next(end)
+	return fmt.Sprintf("%v#%d", r, attempt)
+}
+
+func TestALedgerSaysWhatIsNext(t *testing.T) {
+	for _, c := range []struct {
+		says string
+		do   func(*Ledger)
+		want string
+	}{
+		{"everything, at first", func(l *Ledger) {}, "[0,100)#1"},
+		{"what follows the lease", func(l *Ledger) { l.Lease(span(0, 10)) }, "[10,100)#1"},
+		{"what was rolled back, once more", func(l *Ledger) { l.Lease(span(0, 10)); l.Rollback(span(0, 10), 1) }, "[0,10)#2"},
+		{"the older of two that were rolled back", func(l *Ledger) {
+			l.Lease(span(0, 10))
+			l.Lease(span(10, 20))
+			l.Lease(span(20, 30))
+			l.Rollback(span(20, 30), 1)
+			l.Rollback(span(0, 10), 1)
+		}, "[0,10)#2"},
+		{"neighbours as one", func(l *Ledger) {
+			l.Lease(span(0, 10))
+			l.Lease(span(10, 20))
+			l.Lease(span(20, 30))
+			l.Rollback(span(20, 30), 1)
+			l.Rollback(span(0, 10), 1)
+			l.Rollback(span(10, 20), 1)
+		}, "[0,30)#2"},
+		{"neighbours apart when one was tried more often", func(l *Ledger) {
+			l.Lease(span(0, 20))
+			l.Rollback(span(0, 20), 1)
+			l.Lease(span(0, 10))
+			l.Rollback(span(0, 10), 2)
+		}, "[0,10)#3"},
+		{"the rest of what was rolled back", func(l *Ledger) {
+			l.Lease(span(0, 20))
+			l.Rollback(span(0, 20), 1)
+			l.Lease(span(0, 5))
+		}, "[5,20)#2"},
+		{"nothing that is finished", func(l *Ledger) { l.Finish(100, span(0, 10), span(20, 30)) }, "[10,20)#1"},
+		{"nothing rolled back that is finished", func(l *Ledger) {
+			l.Lease(span(0, 30))
+			l.Rollback(span(0, 30), 1)
+			l.Finish(100, span(0, 5), span(10, 20))
+		}, "[5,10)#2"},
+		{"nothing beyond the end", func(l *Ledger) { l.Finish(100, span(90, 200)); l.Lease(span(0, 90)) }, "[0,0)#1"},
+	} {
+		t.Run(c.says, func(t *testing.T) {
+			l := NewLedger(0)
+			c.do(l)
+			if got := nextOf(l, 100); got != c.want {
+				t.Errorf("next is %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestWhatIsLeasedCannotBeFinished(t *testing.T) {
+	l := NewLedger(0)
+	l.Lease(span(0, 10))
+	if err := l.Finish(100, span(5, 20)); err != nil {
+		t.Fatal(err)
+	}
+	if l.Low() != 0 || l.Waiting(100) != 90 {
+		t.Errorf("low %d, waiting %d", l.Low(), l.Waiting(100))
+	}
+	l.Rollback(span(0, 10), 1)
+	if got := nextOf(l, 100); got != "[0,10)#2" {
+		t.Errorf("next is %s", got)
+	}
+}
+
+func TestALedgerBoundsWhatADestinationSays(t *testing.T) {
+	l := NewLedger(0)
+	var err error
+	for i := event.Offset(1); err == nil && i < 3*MaxFinished; i += 2 {
+		err = l.Finish(1<<20, span(i, i+1))
+	}
+	if !errors.Is(err, ErrLimit) || l.Separate() != MaxFinished {
+		t.Errorf("%v with %d ranges", err, l.Separate())
+	}
+}
+
+// Each offset of the model is in one state; attempts counts how often it was rolled back.
+type ledgerModel struct {
+	t        *rapid.T
+	l        *Ledger
+	end      event.Offset
+	state    [universe]byte // ' ' not handed out, 'L' leased, 'B' rolled back, 'D' done
+	attempts [universe]int
+	leases   []returned
+}
+
+func TestALedgerKeepsEveryOffsetInOneState(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := &ledgerModel{l: NewLedger(0), end: universe / 2}
+		for i := range m.state {
+			m.state[i] = ' '
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"grow":     func(t *rapid.T) { m.end = event.Offset(rapid.IntRange(int(m.end), universe).Draw(t, "end")) },
+			"lease":    m.lease,
+			"commit":   func(t *rapid.T) { m.finishLease(t, true) },
+			"rollback": func(t *rapid.T) { m.finishLease(t, false) },
+			"finish":   m.finish,
+			"":         m.check,
+		})
+	})
+}
+
+// lease takes a part of what is next, which must be what the model says.
+func (m *ledgerModel) lease(t *rapid.T) {
+	r, attempt := m.l.Next(m.end)
+	want := slices.Index(m.state[:m.end], 'B')
+	if want < 0 {
+		want = slices.Index(m.state[:m.end], ' ')
+	}
+	if want < 0 != r.Empty() || want >= 0 && r.First != event.Offset(want) {
+		t.Fatalf("next is %v, the model %q has %d", r, m.state, want)
+	}
+	if r.Empty() {
+		t.Skip("nothing is next")
+	}
+	r.Next = event.Offset(rapid.IntRange(int(r.First)+1, int(r.Next)).Draw(t, "next"))
+	was := m.state[r.First]
+	for o := r.First; o < r.Next; o++ {
+		if m.state[o] != was || m.attempts[o]+1 != attempt {
+			t.Fatalf("%v as attempt %d, the model has %q %v", r, attempt, m.state, m.attempts)
+		}
+		m.state[o] = 'L'
+	}
+	m.l.Lease(r)
+	m.leases = append(m.leases, returned{r, attempt})
+}
+
+func (m *ledgerModel) finishLease(t *rapid.T, commit bool) {
+	if len(m.leases) == 0 {
+		t.Skip("no lease")
+	}
+	i := rapid.IntRange(0, len(m.leases)-1).Draw(t, "lease")
+	lease := m.leases[i]
+	m.leases = slices.Delete(m.leases, i, i+1)
+	for o := lease.First; o < lease.Next; o++ {
+		if m.state[o] = 'D'; !commit {
+			m.state[o] = 'B'
+			m.attempts[o]++
+		}
+	}
+	if commit {
+		m.l.Commit(lease.Range)
+	} else {
+		m.l.Rollback(lease.Range, lease.attempt)
+	}
+}
+
+func (m *ledgerModel) finish(t *rapid.T) {
+	r := drawRange(t)
+	if err := m.l.Finish(m.end, r); err != nil {
+		t.Fatal(err)
+	}
+	for o := r.First; o < min(r.Next, m.end); o++ {
+		if m.state[o] != 'L' {
+			m.state[o] = 'D'
+		}
+	}
+}
+
+func (m *ledgerModel) check(t *rapid.T) {
+	low, done, leased := event.Offset(0), uint64(0), uint64(0)
+	for low < m.end && m.state[low] == 'D' {
+		low++
+	}
+	for _, s := range m.state {
+		if s == 'D' {
+			done++
+		}
+		if s == 'L' {
+			leased++
+		}
+	}
+	if m.l.Low() != low || m.l.Waiting(m.end) != uint64(m.end)-done || m.l.Leased() != leased {
+		t.Fatalf("low %d waiting %d leased %d, the model %q has low %d, %d done", m.l.Low(), m.l.Waiting(m.end), m.l.Leased(), m.state, low, done)
+	}
+	for r := range m.l.Finished() {
+		if r.First <= low {
+			t.Fatalf("finished %v at or below the low mark %d", r, low)
+		}
+	}
+}
