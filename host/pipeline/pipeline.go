@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package pipeline moves batches from sources, through a channel, to sinks.
+//
+// [Source] and [Sink] are each a loop of one screen, with one verb: Run. The order of their steps is
+// the promise that the product makes, so it is asserted as a transcript:
+//
+//	begin read put submit · begin read put submit · durable ack · durable ack
+//	take write commit
+//
+// A source is acknowledged only after its batch is durable; a lease is committed only after the
+// destination said that it holds the batch. Begin comes before Read, so that a full channel stops the
+// source from reading rather than leaving a batch in hand: that is all of back-pressure.
+//
+// Both loops live in sessions. A session opens an instance of the plugin, from the committed cursor or with
+// the ranges that the destination holds, and ends when the instance does; then [supervise]
+// decides by the class of the error whether to open another, and when.
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/spec/abi"
+)
+
+const (
+	// crashBudget in crashWindow is how often a plugin may break before its component is held: more
+	// would only fill the log.
+	crashBudget = 5
+	crashWindow = time.Minute
+	// poisonAttempts is how often one batch may break a plugin before it is taken for the cause.
+	poisonAttempts = 3
+)
+
+// State is what a component is doing, in a word that status and metrics show.
+type State string
+
+// The states.
+const (
+	Starting State = "starting"
+	Running  State = "running"
+	Retrying State = "retrying" // waits before it tries again
+	Held     State = "held"     // stopped until someone acts; events stay where they are
+	Finished State = "finished" // a source that has no more
+	Stopped  State = "stopped"
+)
+
+// HeldError ends Run of a component that cannot go on until someone acts. Nothing is lost: events stay in the channel.
+type HeldError struct {
+	Component string
+	Err       error
+}
+
+// Error says what is held and why.
+func (e *HeldError) Error() string { return fmt.Sprintf("%s is held: %v", e.Component, e.Err) }
+
+// Unwrap returns the reason.
+func (e *HeldError) Unwrap() error { return e.Err }
+
+// Backoff is how long to wait between tries: full jitter, doubling from Min to Max, for ever.
+type Backoff struct{ Min, Max time.Duration }
+
+// Delay returns how long to wait before try n+1, n ≥ 1. It never overflows.
+func (b Backoff) Delay(n int) time.Duration {
+	ceiling := b.Min
+	for ; n > 1 && ceiling < b.Max; n-- {
+		ceiling *= 2
+	}
+	ceiling = min(ceiling, b.Max)
+	if ceiling <= 0 {
+		return 0
+	}
+	return rand.N(ceiling) + 1
+}
+
+// sleep waits for d, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// grace returns a context that ends a while after ctx does: for what has begun and may still finish.
+func grace(ctx context.Context, after time.Duration) (context.Context, context.CancelFunc) {
+	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		sleep(late, after)
+		cancel()
+	})
+	return late, func() {
+		stop()
+		cancel()
+	}
+}
+
+// supervisor keeps a component alive from session to session.
+type supervisor struct {
+	address string
+	backoff Backoff
+	log     *slog.Logger
+	state   func(State, string)
+	crashes []time.Time
+	tries   int // failed sessions in a row that did nothing
+}
+
+// run calls session again and again until ctx ends, the source has finished, or the component must be held.
+// session says whether it moved anything.
+func (s *supervisor) run(ctx context.Context, session func(context.Context) (moved bool, err error)) error {
+	for {
+		s.state(Starting, "")
+		moved, err := session(ctx)
+		if ctx.Err() != nil {
+			s.state(Stopped, "")
+			return nil
+		}
+		if err == nil {
+			s.state(Finished, "")
+			return nil
+		}
+		if err := s.held(err); err != nil {
+			s.state(Held, err.Error())
+			return &HeldError{s.address, err}
+		}
+		s.tries++
+		if moved {
+			s.tries = 1
+		}
+		delay := max(s.backoff.Delay(s.tries), delayOf(err))
+		s.state(Retrying, err.Error())
+		s.log.Warn("will open it again", "error", err, "in", delay.Round(time.Millisecond))
+		sleep(ctx, delay)
+	}
+}
+
+// held returns why the component cannot go on after err, or nil.
+func (s *supervisor) held(err error) error {
+	switch {
+	case errors.Is(err, errHold):
+		return err
+	case errors.Is(err, channel.ErrStopped), errors.Is(err, channel.ErrClosed):
+		return err
+	}
+	switch plugin.ClassOf(err) {
+	case abi.Config:
+		return err
+	case abi.Fatal:
+		now := time.Now()
+		s.crashes = append(s.crashes, now)
+		for now.Sub(s.crashes[0]) > crashWindow {
+			s.crashes = s.crashes[1:]
+		}
+		if len(s.crashes) >= crashBudget {
+			return fmt.Errorf("plugin broke %d times within %v, last: %w", len(s.crashes), crashWindow, err)
+		}
+	}
+	return nil
+}
+
+// errHold is wrapped by what holds a component whatever its class.
+var errHold = errors.New("needs someone to act")
+
+func delayOf(err error) time.Duration {
+	if e, ok := errors.AsType[*plugin.Error](err); ok {
+		return e.Delay
+	}
+	return 0
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// readAhead is how many batches of a source may be on their way to disk while it reads the next:
+// two hide the flush; eight were no faster, at four times the latency.
+const readAhead = 2
+
+// SourceObserver is told what a source does. Calls must be short.
+type SourceObserver interface {
+	Read(events, bytes int)
+	Acked()
+	Blocked(d time.Duration) // waited so long for room in the channel
+	State(s State, reason string)
+}
+
+// Source reads from a plugin into a channel.
+type Source struct {
+	Address  string // "source.shop"
+	Channel  channel.Channel
+	Version  uint32 // of the cursor that the plugin writes
+	Open     func(ctx context.Context, cursor event.Cursor) (plugin.Source, error)
+	Backoff  Backoff
+	Drain    time.Duration // how long what has been read may take to commit after ctx ended
+	Observer SourceObserver
+	Log      *slog.Logger
+}
+
+// Run reads until ctx ends or the source has no more (nil), or it must be held (*HeldError). What
+// was read before is committed and acknowledged, or neither.
+func (s *Source) Run(ctx context.Context) error {
+	sup := supervisor{address: s.Address, backoff: s.Backoff, log: s.Log, state: s.Observer.State}
+	return sup.run(ctx, s.session)
+}
+
+// inFlight is a batch on its way to disk.
+type inFlight struct {
+	seq  uint64
+	wait func() error
+}
+
+// flight is what lies between the two loops: a slot is taken before a batch is read, and given back when it is durable.
+type flight struct {
+	slots   chan struct{}
+	pending chan inFlight
+}
+
+// session runs one instance from the committed cursor to its end.
+func (s *Source) session(ctx context.Context) (moved bool, err error) {
+	pos, err := s.Channel.Cursor(ctx, s.Address)
+	if err != nil {
+		return false, fmt.Errorf("read cursor: %w", err)
+	}
+	inst, err := s.Open(ctx, pos.Cursor)
+	if err != nil {
+		return false, err
+	}
+	s.Observer.State(Running, "")
+
+	late, cancel := grace(ctx, s.Drain)
+	defer cancel()
+	ctx, stop := context.WithCancelCause(ctx)
+	ahead := flight{
+		slots:   make(chan struct{}, readAhead), // never closed
+		pending: make(chan inFlight, readAhead), // closed below
+	}
+	acked := make(chan error, 1)
+	go func() { acked <- s.ack(late, inst, ahead, stop) }()
+
+	moved, err = s.read(ctx, inst, ahead)
+	close(ahead.pending)
+	ackErr := <-acked
+	stop(nil)
+	return moved, errors.Join(ackErr, err, inst.Close())
+}
+
+// read is the first loop: begin, read, put, submit. It ends with nil when the source has no more.
+func (s *Source) read(ctx context.Context, inst plugin.Source, ahead flight) (moved bool, err error) {
+	for retries := 0; ; {
+		select {
+		case ahead.slots <- struct{}{}:
+		case <-ctx.Done():
+			return moved, context.Cause(ctx)
+		}
+		tx, err := s.begin(ctx)
+		if err != nil {
+			return moved, err
+		}
+		em, err := inst.Read(ctx)
+		if err != nil {
+			tx.Rollback()
+			if errors.Is(err, io.EOF) {
+				return moved, nil
+			}
+			if !retry(ctx, err) {
+				return moved, err
+			}
+			retries++
+			s.pause(ctx, err, retries)
+			<-ahead.slots
+			continue
+		}
+		if retries > 0 {
+			s.Observer.State(Running, "")
+			retries = 0
+		}
+		events, bytes := em.Batch.Len(), em.Batch.Size()
+		err = tx.Put(channel.Put{Source: s.Address, Batch: em.Batch, Changed: em.Changed, Version: s.Version})
+		if err != nil {
+			tx.Rollback()
+			return moved, fmt.Errorf("put: %w: %w", err, errHold)
+		}
+		ahead.pending <- inFlight{em.Seq, tx.Submit()}
+		s.Observer.Read(events, bytes)
+		moved = true
+	}
+}
+
+func (s *Source) begin(ctx context.Context) (channel.Tx, error) {
+	start := time.Now()
+	tx, err := s.Channel.Begin(ctx)
+	for n := 1; errors.Is(err, channel.ErrFull); n++ {
+		sleep(ctx, s.Backoff.Delay(n)) // a source that cannot be refused waits, whatever the policy is
+		tx, err = s.Channel.Begin(ctx)
+	}
+	if waited := time.Since(start); waited > time.Millisecond {
+		s.Observer.Blocked(waited)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("begin: %w", err)
+	}
+	return tx, nil
+}
+
+func (s *Source) pause(ctx context.Context, err error, n int) {
+	delay := max(s.Backoff.Delay(n), delayOf(err))
+	s.Observer.State(Retrying, err.Error())
+	s.Log.Warn("cannot read, will try again", "error", err, "in", delay.Round(time.Millisecond))
+	sleep(ctx, delay)
+}
+
+// ack is the second loop: durable, ack, in the order of submit. After the first batch that was refused it
+// tells the source so, ends the reading, and waits for the rest without acknowledging any.
+func (s *Source) ack(ctx context.Context, inst plugin.Source, ahead flight, stop context.CancelCauseFunc) error {
+	var failed error
+	for p := range ahead.pending {
+		err := p.wait()
+		<-ahead.slots
+		if failed != nil {
+			continue
+		}
+		if ackErr := inst.Ack(ctx, p.seq, err); ackErr != nil && err == nil {
+			err = fmt.Errorf("acknowledge: %w", ackErr)
+		} else if err == nil {
+			s.Observer.Acked()
+			continue
+		} else {
+			err = fmt.Errorf("commit: %w", err)
+		}
+		failed = err
+		stop(err)
+	}
+	return failed
+}
