@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package admin serves metrics, health, control and the page over HTTP.
+//
+// An agent hands in what there is to say ([Agent]) and keeps its figures in [Metrics]; a [Server]
+// serves both on a loopback address and, always, on a unix control socket in the data directory.
+// The package does not know how pipelines are built or run.
+//
+// Invariants: no series ever carries a value of an event or the name of a file; every series of a
+// declared component exists, at 0, before its first event; figures are written once a batch, without
+// a map lookup; nothing but the owner of the agent, or root, gets past the control socket; nothing is
+// served on an address that other machines reach.
+package admin
+
+import (
+	"time"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// Agent is what a server asks. Calls come from many goroutines, and must not wait for a disk or a destination.
+type Agent interface {
+	// Status returns the state of everything at this moment.
+	Status() Status
+	// Live says why the agent should be killed and started again, or nil: whether the log writers make
+	// progress. A destination that is down is no reason.
+	Live() error
+	// Ready says why the agent does not yet, or no longer, do its work, one sentence a reason. Empty: it does.
+	Ready() []string
+}
+
+// Status is a picture of a running agent. As JSON it is what /api/v1/status answers.
+type Status struct {
+	Agent      string      `json:"agent"`
+	Version    string      `json:"version"`
+	Revision   string      `json:"revision"` // of the configuration, as hex
+	PID        int         `json:"pid"`
+	Started    time.Time   `json:"started"`
+	DataDir    string      `json:"data_dir"`
+	HTTP       string      `json:"http,omitempty"` // the address of metrics and health; "" when there is none
+	Components []Component `json:"components"`
+	Channels   []Channel   `json:"channels"`
+}
+
+// Component is a source, a processor or a sink. Counters count since the agent started.
+type Component struct {
+	Address  string    `json:"address"` // "source.shop"
+	Kind     string    `json:"kind"`    // "source", "processor" or "sink"
+	Plugin   string    `json:"plugin"`
+	Channel  string    `json:"channel"` // where it puts, or takes from
+	State    State     `json:"state"`
+	Since    time.Time `json:"since,omitzero"` // of the state
+	Reason   string    `json:"reason,omitempty"`
+	Events   uint64    `json:"events"` // source: read; sink: held by the destination
+	Bytes    uint64    `json:"bytes"`
+	Waiting  uint64    `json:"waiting"` // sink: in the channel, not committed yet
+	Retries  uint64    `json:"retries"`
+	Rejected uint64    `json:"rejected"`
+}
+
+// Channel is a channel's part of a [Status].
+type Channel struct {
+	Address        string   `json:"address"`
+	Kind           string   `json:"kind"`
+	Events         uint64   `json:"events"` // held: not committed by every reader
+	Bytes          uint64   `json:"bytes"`
+	CapacityBytes  uint64   `json:"capacity_bytes"`  // 0 = no bound
+	CapacityEvents uint64   `json:"capacity_events"` // 0 = no bound
+	OldestSeconds  float64  `json:"oldest_seconds"`  // age of the oldest held event
+	Put            uint64   `json:"put"`             // events committed by sources since the agent started
+	Syncs          uint64   `json:"syncs"`
+	Segments       int      `json:"segments"`
+	Quarantine     uint64   `json:"quarantine_bytes"` // moved aside by repair, ever
+	Readers        []Reader `json:"readers"`
+	Stopped        string   `json:"stopped,omitempty"` // why it takes nothing more
+}
+
+// Reader is where one reader of a channel stands.
+type Reader struct {
+	Name    string       `json:"name"`
+	Low     event.Offset `json:"low"` // everything below is committed
+	Waiting uint64       `json:"waiting"`
+	Leased  uint64       `json:"leased"`
+}
+
+// ChannelStatus puts a channel's figures, taken at the time now, in the words of a [Status].
+func ChannelStatus(address, kind string, s channel.Stats, now time.Time) Channel {
+	c := Channel{
+		Address: address, Kind: kind,
+		Events: s.Events, Bytes: s.Bytes,
+		CapacityBytes: s.Capacity.Bytes, CapacityEvents: s.Capacity.Events,
+		OldestSeconds: age(s.Oldest, now), Put: s.Put, Syncs: s.Syncs, Segments: s.Segments,
+		Quarantine: s.QuarantineSize, Readers: []Reader{},
+	}
+	for _, name := range sortedKeys(s.Readers) {
+		r := s.Readers[name]
+		c.Readers = append(c.Readers, Reader{name, r.Low, r.Waiting, r.Leased})
+	}
+	if s.Stopped != nil {
+		c.Stopped = s.Stopped.Error()
+	}
+	return c
+}
+
+// age is how long ago oldest was, in seconds; 0 when there is none.
+func age(oldest, now time.Time) float64 {
+	if oldest.IsZero() {
+		return 0
+	}
+	return max(0, now.Sub(oldest).Seconds())
+}

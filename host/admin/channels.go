@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/penstock-io/penstock/host/channel"
+)
+
+// channelFamilies are the families that a channel's commit path writes to. The rest is read from
+// its Stats when someone scrapes: see [channelCollector].
+type channelFamilies struct {
+	transactions                *prometheus.CounterVec
+	commit, fsync, fsyncGrouped *prometheus.HistogramVec
+}
+
+func newChannelFamilies(r registrar) channelFamilies {
+	return channelFamilies{
+		transactions: r.counter("channel_transactions_total", "Transactions, by operation (put, take) and result.", "component", "op", "result"),
+		commit:       r.histogram("channel_commit_seconds", "The longest time that a transaction of a group waited to become durable.", secondsBuckets, "component"),
+		fsync:        r.histogram("channel_fsync_seconds", "Time of one flush to disk.", secondsBuckets, "component"),
+		fsyncGrouped: r.histogram("channel_fsync_batch_transactions", "Transactions that became durable together.", countBuckets, "component"),
+	}
+}
+
+// refusals are the reasons of channel.Observer.Refused, which are results of a put.
+var refusals = [...]string{"full", "prior", "error", "limit"}
+
+// ChannelMetrics is one channel's part.
+type ChannelMetrics struct {
+	committed    prometheus.Counter
+	refused      [len(refusals)]prometheus.Counter
+	refusedOther prometheus.Counter
+	commit       prometheus.Observer
+	fsync        prometheus.Observer
+	grouped      prometheus.Observer
+	component    string
+	scraped      *channelCollector
+}
+
+// Channel declares a channel and returns its part: hand Observer to the channel when it is opened,
+// then the open channel to Watch.
+func (m *Metrics) Channel(component string) *ChannelMetrics {
+	f := m.channel
+	c := &ChannelMetrics{
+		committed:    f.transactions.WithLabelValues(component, "put", "committed"),
+		refusedOther: f.transactions.WithLabelValues(component, "put", "other"),
+		commit:       f.commit.WithLabelValues(component),
+		fsync:        f.fsync.WithLabelValues(component),
+		grouped:      f.fsyncGrouped.WithLabelValues(component),
+		component:    component,
+		scraped:      m.scraped,
+	}
+	for i, reason := range refusals {
+		c.refused[i] = f.transactions.WithLabelValues(component, "put", reason)
+	}
+	return c
+}
+
+// Observer returns what the channel tells as it happens.
+func (c *ChannelMetrics) Observer() channel.Observer {
+	return channel.Observer{Committed: c.onCommitted, Synced: c.onSynced, Refused: c.onRefused}
+}
+
+// Watch makes each scrape read the channel's figures, until it is called with nil.
+func (c *ChannelMetrics) Watch(op channel.Operator) { c.scraped.watch(c.component, op) }
+
+func (c *ChannelMetrics) onCommitted(transactions, _ int, _ int64, took time.Duration) {
+	c.committed.Add(float64(transactions))
+	c.grouped.Observe(float64(transactions))
+	c.commit.Observe(took.Seconds())
+}
+
+func (c *ChannelMetrics) onSynced(took time.Duration) { c.fsync.Observe(took.Seconds()) }
+
+func (c *ChannelMetrics) onRefused(reason string) {
+	for i, name := range refusals {
+		if name == reason {
+			c.refused[i].Inc()
+			return
+		}
+	}
+	c.refusedOther.Inc()
+}
+
+// channelCollector reads the figures of every open channel when someone scrapes, so that they cost
+// nothing in between and are never stale.
+type channelCollector struct {
+	descs []*prometheus.Desc // in the order of figures
+	lag   *prometheus.Desc
+
+	mu   sync.Mutex
+	open map[string]channel.Operator
+}
+
+// figures are read from Stats.
+var figures = []struct {
+	name, help string
+	kind       prometheus.ValueType
+	value      func(s channel.Stats) float64
+}{
+	{"events", "Events that some reader has not committed.", prometheus.GaugeValue,
+		func(s channel.Stats) float64 { return float64(s.Events) }},
+	{"bytes", "Bytes that the channel holds.", prometheus.GaugeValue,
+		func(s channel.Stats) float64 { return float64(s.Bytes) }},
+	{"capacity_bytes", "Bytes that the channel may hold; 0 means no bound.", prometheus.GaugeValue,
+		func(s channel.Stats) float64 { return float64(s.Capacity.Bytes) }},
+	{"capacity_events", "Events that the channel may hold; 0 means no bound.", prometheus.GaugeValue,
+		func(s channel.Stats) float64 { return float64(s.Capacity.Events) }},
+	{"oldest_event_age_seconds", "Time since the oldest held event was committed.", prometheus.GaugeValue,
+		func(s channel.Stats) float64 { return age(s.Oldest, time.Now()) }},
+	{"segments", "Files of the log.", prometheus.GaugeValue,
+		func(s channel.Stats) float64 { return float64(s.Segments) }},
+	{"put_events_total", "Events that sources committed.", prometheus.CounterValue,
+		func(s channel.Stats) float64 { return float64(s.Put) }},
+	{"recovery_seconds", "Time that the channel took to open.", prometheus.GaugeValue,
+		func(s channel.Stats) float64 { return s.RecoverySecs }},
+	{"corrupt_records_total", "Damaged records that were found.", prometheus.CounterValue,
+		func(s channel.Stats) float64 { return float64(s.CorruptRecords) }},
+	{"quarantine_bytes", "Bytes that repair moved aside, ever.", prometheus.GaugeValue,
+		func(s channel.Stats) float64 { return float64(s.QuarantineSize) }},
+	{"stopped", "1 when the channel stopped after an error of the disk.", prometheus.GaugeValue,
+		func(s channel.Stats) float64 { return flag(s.Stopped != nil) }},
+}
+
+func newChannelCollector() *channelCollector {
+	c := &channelCollector{
+		open: map[string]channel.Operator{},
+		lag: prometheus.NewDesc(namespace+"_channel_reader_lag_events",
+			"Events that this reader has not committed.", []string{"component", "reader"}, nil),
+	}
+	for _, f := range figures {
+		c.descs = append(c.descs, prometheus.NewDesc(namespace+"_channel_"+f.name, f.help, []string{"component"}, nil))
+	}
+	return c
+}
+
+func (c *channelCollector) watch(component string, op channel.Operator) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if op == nil {
+		delete(c.open, component)
+		return
+	}
+	c.open[component] = op
+}
+
+// Describe implements [prometheus.Collector].
+func (c *channelCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range c.descs {
+		out <- d
+	}
+	out <- c.lag
+}
+
+// Collect implements [prometheus.Collector].
+func (c *channelCollector) Collect(out chan<- prometheus.Metric) {
+	c.mu.Lock()
+	open := maps.Clone(c.open)
+	c.mu.Unlock()
+	for _, component := range sortedKeys(open) {
+		s := open[component].Stats()
+		for i, f := range figures {
+			out <- prometheus.MustNewConstMetric(c.descs[i], f.kind, f.value(s), component)
+		}
+		for _, reader := range sortedKeys(s.Readers) {
+			out <- prometheus.MustNewConstMetric(c.lag, prometheus.GaugeValue, float64(s.Readers[reader].Waiting), component, reader)
+		}
+	}
+}
+
+func flag(on bool) float64 {
+	if on {
+		return 1
+	}
+	return 0
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"errors"
+	"runtime"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// Build says which binary this is.
+type Build struct {
+	Version  string
+	Revision string // of the source tree
+}
+
+// State is what a component is doing.
+type State string
+
+// The states, those of package pipeline, which are also the values of the label "state".
+const (
+	Starting State = "starting" // being opened
+	Running  State = "running"
+	Retrying State = "retrying" // the other side fails; backing off
+	Held     State = "held"     // stopped until someone acts
+	Finished State = "finished" // a source that has no more
+	Stopped  State = "stopped"  // ended as asked
+)
+
+var states = [...]State{Starting, Running, Retrying, Held, Finished, Stopped}
+
+// Metrics holds the figures of one agent. Make one with [NewMetrics]; then ask for the part of each
+// component before it starts, so that its series exist from the beginning.
+type Metrics struct {
+	state   *prometheus.GaugeVec
+	config  *prometheus.GaugeVec
+	source  sourceFamilies
+	channel channelFamilies
+	sink    sinkFamilies
+	plugin  *PluginMetrics
+	scraped *channelCollector
+}
+
+// NewMetrics registers every family with reg, the agent's own registry, together with those of the
+// Go runtime and the process.
+func NewMetrics(reg *prometheus.Registry, build Build) *Metrics {
+	r := registrar{reg}
+	m := &Metrics{
+		state:   r.gauge("component_state", "1 for the state that the component is in, 0 for the others.", "component", "state"),
+		config:  r.gauge("config_revision", "1 for the revision of the configuration that runs.", "revision"),
+		source:  newSourceFamilies(r),
+		channel: newChannelFamilies(r),
+		sink:    newSinkFamilies(r),
+		plugin:  newPluginMetrics(r),
+		scraped: newChannelCollector(),
+	}
+	r.gauge("build_info", "1, with the version of this binary.", "version", "revision", "goversion").
+		WithLabelValues(build.Version, build.Revision, runtime.Version()).Set(1)
+	reg.MustRegister(m.scraped, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// ConfigRevision sets the revision of the configuration that runs from now on.
+func (m *Metrics) ConfigRevision(revision string) {
+	m.config.Reset()
+	m.config.WithLabelValues(revision).Set(1)
+}
+
+// Plugin returns what the plugins' runtime reports to. It implements plugin.Metrics.
+func (m *Metrics) Plugin() *PluginMetrics { return m.plugin }
+
+// stateGauges is the state of one component. Set is rare: once a change.
+type stateGauges [len(states)]prometheus.Gauge
+
+func (m *Metrics) states(component string) stateGauges {
+	var g stateGauges
+	for i, s := range states {
+		g[i] = m.state.WithLabelValues(component, string(s))
+	}
+	return g
+}
+
+// set makes s the one state that is 1. A state that is not known leaves all at 0.
+func (g stateGauges) set(s State) {
+	for i, each := range states {
+		if each == s {
+			g[i].Set(1)
+		} else {
+			g[i].Set(0)
+		}
+	}
+}
+
+// Histograms come in both forms: the native one, whose buckets grow by a tenth, and classic buckets for
+// those who scrape text. nativeBuckets bounds what one native histogram takes.
+const (
+	nativeFactor  = 1.1
+	nativeBuckets = 160
+)
+
+// Classic buckets: a disk or a destination answers within 100 µs … 30 s; a latency is up to an hour, after an outage.
+var (
+	secondsBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+	latencyBuckets = []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600}
+	countBuckets   = []float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384}
+)
+
+// registrar makes families, all in the namespace "penstock". It panics on a name that is there
+// already, which no input can cause.
+type registrar struct{ reg prometheus.Registerer }
+
+const namespace = "penstock"
+
+func (r registrar) counter(name, help string, labels ...string) *prometheus.CounterVec {
+	v := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	r.reg.MustRegister(v)
+	return v
+}
+
+func (r registrar) gauge(name, help string, labels ...string) *prometheus.GaugeVec {
+	v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	r.reg.MustRegister(v)
+	return v
+}
+
+func (r registrar) histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	v := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: namespace, Name: name, Help: help, Buckets: buckets,
+		NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: nativeBuckets,
+	}, labels)
+	r.reg.MustRegister(v)
+	return v
+}
+
+// count reads a counter back, so that a status needs no second set of books.
+func count(c prometheus.Counter) uint64 {
+	var m dto.Metric
+	if err := c.Write(&m); err != nil {
+		panic(errors.Join(errors.New("BUG: a counter does not write itself"), err))
+	}
+	return uint64(m.GetCounter().GetValue())
+}
