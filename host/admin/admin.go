@@ -52,9 +52,9 @@ type Component struct {
 	State    State     `json:"state"`
 	Since    time.Time `json:"since,omitzero"` // of the state
 	Reason   string    `json:"reason,omitempty"`
-	Events   uint64    `json:"events"` // source: read; sink: held by the destination
+	Events   uint64    `json:"events"` // source: durable; sink: held by the destination
 	Bytes    uint64    `json:"bytes"`
-	Waiting  uint64    `json:"waiting"` // sink: in the channel, not committed yet
+	Waiting  uint64    `json:"waiting"` // sink: in the channel, not committed yet; source: read, not durable yet
 	Retries  uint64    `json:"retries"`
 	Rejected uint64    `json:"rejected"`
 }

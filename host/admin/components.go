@@ -18,7 +18,7 @@ func newSourceFamilies(r registrar) sourceFamilies {
 	return sourceFamilies{
 		events:  r.counter("source_events_total", "Events that the source read.", "component"),
 		bytes:   r.counter("source_bytes_total", "Bytes of encoded events that the source read.", "component"),
-		acks:    r.counter("source_acks_total", "Batches that are durable in the channel and were acknowledged to the source.", "component"),
+		acks:    r.counter("source_acks_total", "Events that are durable in the channel and were acknowledged to the source.", "component"),
 		blocked: r.counter("source_blocked_seconds_total", "Time that the source waited for room in its channel.", "component"),
 		lag:     r.gauge("source_lag_seconds", "Age of the first event of the last batch, by the event's own time, when it was read.", "component"),
 	}
@@ -52,8 +52,8 @@ func (s *SourceMetrics) Read(events, bytes int) {
 	s.bytes.Add(float64(bytes))
 }
 
-// Acked counts a batch that became durable and of which the source was told.
-func (s *SourceMetrics) Acked() { s.acks.Inc() }
+// Acked counts events that became durable and of which the source was told.
+func (s *SourceMetrics) Acked(events int) { s.acks.Add(float64(events)) }
 
 // Blocked counts time that was waited for room.
 func (s *SourceMetrics) Blocked(d time.Duration) { s.blocked.Add(d.Seconds()) }
@@ -66,7 +66,7 @@ func (s *SourceMetrics) State(state State) { s.state.set(state) }
 
 // SourceCounts are a source's counters at one moment.
 type SourceCounts struct {
-	Read, Bytes, Acked uint64 // events, bytes, batches
+	Read, Bytes, Acked uint64 // events, bytes, events
 }
 
 // Counts reads the counters.

@@ -108,7 +108,7 @@ func TestABatchIsCountedOnItsWay(t *testing.T) {
 	reg, m := newTestMetrics()
 	source, sink, ch := m.Source("source.shop"), m.Sink("sink.orders", "channel.main"), m.Channel("channel.main")
 	source.Read(100, 25600)
-	source.Acked()
+	source.Acked(100)
 	source.Blocked(1500 * time.Millisecond)
 	source.Lag(time.Minute)
 	source.State(Running)
@@ -131,7 +131,7 @@ func TestABatchIsCountedOnItsWay(t *testing.T) {
 	for key, want := range map[string]string{
 		"penstock_source_events_total{component=source.shop}":                                    "100",
 		"penstock_source_bytes_total{component=source.shop}":                                     "25600",
-		"penstock_source_acks_total{component=source.shop}":                                      "1",
+		"penstock_source_acks_total{component=source.shop}":                                      "100",
 		"penstock_source_blocked_seconds_total{component=source.shop}":                           "1.5",
 		"penstock_source_lag_seconds{component=source.shop}":                                     "60",
 		"penstock_component_state{component=source.shop,state=running}":                          "1",
@@ -161,7 +161,7 @@ func TestABatchIsCountedOnItsWay(t *testing.T) {
 			t.Errorf("%s is %q, want %q", key, got[key], want)
 		}
 	}
-	if c, want := source.Counts(), (SourceCounts{100, 25600, 1}); c != want {
+	if c, want := source.Counts(), (SourceCounts{100, 25600, 100}); c != want {
 		t.Errorf("source counts %+v, want %+v", c, want)
 	}
 	if c, want := sink.Counts(), (SinkCounts{101, 25610, 2, 1}); c != want {
@@ -292,7 +292,7 @@ func BenchmarkABatch(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		source.Read(1000, 256000)
-		source.Acked()
+		source.Acked(1000)
 		sink.Committed(1000, 256000, time.Millisecond, 2*time.Millisecond)
 	}
 }

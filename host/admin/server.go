@@ -34,7 +34,7 @@ const (
 	maxScrapes      = 4 // at once; each walks every series
 )
 
-// Off is the value of Options.Listen that leaves only the control socket.
+// Off is the value of Options.Listen, as is "", that leaves only the control socket.
 const Off = "off"
 
 // DefaultListen is where metrics and health are served unless a pipeline says otherwise.
@@ -44,7 +44,7 @@ const DefaultListen = "127.0.0.1:7420"
 type Options struct {
 	Agent   Agent
 	Metrics prometheus.Gatherer
-	Listen  string // host:port on loopback; port 0 takes a free one; Off = no TCP
+	Listen  string // host:port on loopback; port 0 takes a free one; Off or "" = no TCP
 	DataDir string // the control socket's path follows from it: see [SocketPath]
 	Log     *slog.Logger
 }
@@ -60,7 +60,7 @@ type Server struct {
 // cannot: ErrExposed, ErrInUse, or an error of the system. Run, or else Close, must follow.
 func Listen(opts Options) (*Server, error) {
 	s := &Server{opts: opts}
-	if opts.Listen != Off {
+	if !isOff(opts.Listen) {
 		l, err := listenLoopback(opts.Listen)
 		if err != nil {
 			return nil, err
@@ -136,6 +136,8 @@ func (s *Server) serve(ctx context.Context, l net.Listener, control bool) error 
 	return nil
 }
 
+func isOff(addr string) bool { return addr == "" || addr == Off }
+
 func listenLoopback(addr string) (net.Listener, error) {
 	if err := CheckListen(addr); err != nil {
 		return nil, err
@@ -154,7 +156,7 @@ func listenLoopback(addr string) (net.Listener, error) {
 // CheckListen says what is wrong with an address for metrics and health, or nil. Nobody is asked for
 // a password there, so it must be one that only this machine reaches.
 func CheckListen(addr string) error {
-	if addr == Off {
+	if isOff(addr) {
 		return nil
 	}
 	host, _, err := net.SplitHostPort(addr)

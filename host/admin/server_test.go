@@ -181,7 +181,7 @@ func TestAnAddressThatOthersReachIsRefused(t *testing.T) {
 	if err := CheckListen("7420"); err == nil || errors.Is(err, ErrExposed) {
 		t.Errorf("7420: %v, want a word on how to write it", err)
 	}
-	for _, addr := range []string{"127.0.0.1:0", "localhost:0", "[::1]:0", "127.3.2.1:0", Off} {
+	for _, addr := range []string{"127.0.0.1:0", "localhost:0", "[::1]:0", "127.3.2.1:0", Off, ""} {
 		if err := CheckListen(addr); err != nil {
 			t.Errorf("%s: %v", addr, err)
 		}
