@@ -23,7 +23,7 @@ const MaxFinished = 4096
 //	l.Commit(r′)                  // or Rollback(r′, attempt); exactly one of them
 //
 // end, wherever it is asked for, is the offset after the last event that a reader may see.
-// Offsets that hold no event for the reader are said to Finish.
+// Offsets that hold no event for the reader are said to Cover.
 type Ledger struct {
 	low  event.Offset // everything below is committed
 	next event.Offset // nothing from here on has been handed out
@@ -133,6 +133,13 @@ func (l *Ledger) Finish(end event.Offset, held ...event.Range) error {
 		}
 	}
 	return nil
+}
+
+// Cover says that r, of which nothing has been handed out, holds no event for this reader: it counts as committed.
+func (l *Ledger) Cover(r event.Range) {
+	if !r.Empty() {
+		l.commit(r)
+	}
 }
 
 // forget takes r out of what was rolled back.

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package memory is a channel that is fast and forgets: what is in it is gone when the process ends.
+// It is also the model that the durable channel is tested against, so it is kept as plain as it can
+// be: one mutex, a queue of batches, a [channel.Ledger] for each reader.
+//
+// A transaction is committed within Submit, under the mutex, which gives the order and leaves
+// nothing in flight. A batch is never copied on its way in; on its way out only where a lease needs
+// a part of it, or several as one.
+package memory
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// Options says how a channel is to be.
+type Options struct {
+	Capacity channel.Capacity
+	OnFull   channel.FullPolicy
+	Pool     event.Buffers // for the batches of leases that need a copy; nil: ordinary memory
+	Observer channel.Observer
+	// Fault, where it is set, is asked before each transaction is committed; its error refuses the transaction: for tests.
+	Fault func(step string) error
+}
+
+// Channel is a channel in memory. It implements [channel.Channel] and [channel.Operator].
+type Channel struct {
+	o           Options
+	uuid        string
+	incarnation channel.Incarnation
+
+	mu       sync.Mutex
+	queue    []record // held batches, oldest first, none empty
+	end      event.Offset
+	low      event.Offset // everything below is committed by every reader
+	bytes    uint64       // of the batches in queue
+	capacity channel.Capacity
+	room     chan struct{} // closed by whoever makes room or closes the channel; nil while nobody waits
+	readers  map[string]*reader
+	sources  map[string]*source
+	cursors  int // bytes of all cursors
+	stats    channel.Stats
+	closed   bool
+}
+
+var (
+	_ channel.Channel  = (*Channel)(nil)
+	_ channel.Operator = (*Channel)(nil)
+)
+
+// record is one committed batch.
+type record struct {
+	batch event.Batch
+	next  event.Offset // after its last event
+	only  string       // the one reader that sees it, or ""
+	at    time.Time
+}
+
+func (r record) span() event.Range { return event.Range{First: r.batch.Base(), Next: r.next} }
+
+// New makes an empty channel.
+func New(o Options) *Channel {
+	if o.Pool == nil {
+		o.Pool = event.Heap{}
+	}
+	var id [24]byte
+	rand.Read(id[:]) // never fails
+	return &Channel{
+		o:           o,
+		uuid:        hex.EncodeToString(id[:16]),
+		incarnation: channel.Incarnation{ID: binary.LittleEndian.Uint64(id[16:])},
+		capacity:    o.Capacity,
+		readers:     map[string]*reader{},
+		sources:     map[string]*source{},
+	}
+}
+
+// Begin waits for room.
+func (c *Channel) Begin(ctx context.Context) (channel.Tx, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.full() && c.o.OnFull == channel.Refuse && !c.closed {
+		c.refused("full")
+		return nil, fmt.Errorf("begin: %w: it holds %d events and %d bytes that not every reader has committed",
+			channel.ErrFull, c.end-c.low, c.bytes)
+	}
+	if c.full() && !c.closed {
+		if err := c.awaitRoom(ctx); err != nil {
+			return nil, fmt.Errorf("begin: wait for room: %w", err)
+		}
+	}
+	if c.closed {
+		return nil, fmt.Errorf("begin: %w", channel.ErrClosed)
+	}
+	return &tx{c: c}, nil
+}
+
+// awaitRoom waits until there was room once. All who wait are let in then: none is passed over, and
+// each overdraws by no more than one transaction.
+func (c *Channel) awaitRoom(ctx context.Context) error {
+	if c.room == nil {
+		c.room = make(chan struct{})
+	}
+	room := c.room
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	select {
+	case <-room:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (c *Channel) full() bool {
+	return c.capacity.Events > 0 && uint64(c.end-c.low) >= c.capacity.Events ||
+		c.capacity.Bytes > 0 && c.bytes >= c.capacity.Bytes
+}
+
+func (c *Channel) letIn() {
+	if c.room != nil && (c.closed || !c.full()) {
+		close(c.room)
+		c.room = nil
+	}
+}
+
+func (c *Channel) refused(reason string) {
+	if c.o.Observer.Refused != nil {
+		c.o.Observer.Refused(reason)
+	}
+}
+
+// reclaim forgets what every reader has committed. Without a reader nothing is forgotten.
+func (c *Channel) reclaim() {
+	if len(c.readers) == 0 {
+		return
+	}
+	c.low = c.end
+	for _, r := range c.readers {
+		c.low = min(c.low, r.ledger.Low())
+	}
+	n := 0
+	for n < len(c.queue) && c.queue[n].next <= c.low {
+		c.bytes -= uint64(c.queue[n].batch.Size())
+		c.queue[n].batch.Release()
+		c.queue[n] = record{}
+		n++
+	}
+	c.queue = c.queue[n:]
+	c.letIn()
+}
+
+// find returns the index of the record that holds o, or of the first after it.
+func (c *Channel) find(o event.Offset) int {
+	i, _ := slices.BinarySearchFunc(c.queue, o, func(r record, o event.Offset) int {
+		if r.next <= o {
+			return -1
+		}
+		return 1
+	})
+	return i
+}
+
+// Close ends what waits, and forgets everything.
+func (c *Channel) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil
+	}
+	c.closed = true
+	for _, r := range c.queue {
+		r.batch.Release()
+	}
+	c.queue, c.bytes, c.low = nil, 0, c.end
+	c.letIn()
+	for _, r := range c.readers {
+		r.wake.Broadcast()
+	}
+	return nil
+}
+
+// Stats returns the figures of this moment.
+func (c *Channel) Stats() channel.Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.stats
+	s.Events, s.Bytes, s.Capacity = uint64(c.end-c.low), c.bytes, c.capacity
+	if len(c.queue) > 0 {
+		s.Oldest = c.queue[0].at
+	}
+	s.Readers = make(map[string]channel.ReaderInfo, len(c.readers))
+	for name, r := range c.readers {
+		s.Readers[name] = r.info()
+	}
+	return s
+}
+
+// Forget is always an error: here every reader is open from its registration to the end.
+func (c *Channel) Forget(name string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.readers[name]; !ok {
+		return fmt.Errorf("forget reader %s: there is none of that name", name)
+	}
+	return fmt.Errorf("forget reader %s: it is in use; remove it from the pipeline first", name)
+}
+
+// Resize changes the capacity.
+func (c *Channel) Resize(capacity channel.Capacity) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.capacity = capacity
+	c.letIn()
+}

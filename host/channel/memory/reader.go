@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package memory
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// reader is one named reader. The channel's mutex guards it.
+type reader struct {
+	c       *Channel
+	spec    channel.ReaderSpec
+	ledger  *channel.Ledger
+	leases  int
+	waiting int        // takers that wait
+	wake    *sync.Cond // something came or went that a taker may wait for
+}
+
+var _ channel.Reader = (*reader)(nil)
+
+// Reader registers a reader.
+func (c *Channel) Reader(spec channel.ReaderSpec) (channel.Reader, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch _, used := c.readers[spec.Name]; {
+	case c.closed:
+		return nil, fmt.Errorf("reader %s: %w", spec.Name, channel.ErrClosed)
+	case used:
+		return nil, fmt.Errorf("reader %s: the name is in use", spec.Name)
+	case spec.Name == "" || len(spec.Name) > channel.MaxName:
+		return nil, fmt.Errorf("reader %.32q: %w: a name of %d bytes, it may have 1 to %d",
+			spec.Name, channel.ErrLimit, len(spec.Name), channel.MaxName)
+	}
+	low := c.low
+	if spec.Start == channel.Now {
+		low = c.end
+	}
+	r := &reader{c: c, spec: spec, ledger: channel.NewLedger(low), wake: sync.NewCond(&c.mu)}
+	for _, rec := range c.queue[c.find(low):] {
+		r.pass(rec)
+	}
+	c.readers[spec.Name] = r
+	c.reclaim()
+	return r, nil
+}
+
+// pass leaves out a record that is for another reader only.
+func (r *reader) pass(rec record) {
+	if rec.only != "" && rec.only != r.spec.Name {
+		r.ledger.Cover(rec.span())
+	}
+}
+
+func (r *reader) Info() channel.ReaderInfo {
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
+	return r.info()
+}
+
+func (r *reader) info() channel.ReaderInfo {
+	return channel.ReaderInfo{
+		Stream:       r.c.uuid + "/" + r.spec.Name + "/1",
+		Low:          r.ledger.Low(),
+		Incarnations: []channel.Incarnation{r.c.incarnation},
+		Waiting:      r.ledger.Waiting(r.c.end),
+		Leased:       r.ledger.Leased(),
+	}
+}
+
+func (r *reader) Finish(held ...event.Range) error {
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
+	if r.c.closed {
+		return fmt.Errorf("finish of reader %s: %w", r.spec.Name, channel.ErrClosed)
+	}
+	err := r.ledger.Finish(r.c.end, held...)
+	r.c.reclaim()
+	r.arrived() // what a taker saw may be gone
+	if err != nil {
+		return fmt.Errorf("finish of reader %s: %w", r.spec.Name, err)
+	}
+	return nil
+}
+
+// arrived wakes the takers.
+func (r *reader) arrived() {
+	if r.waiting > 0 {
+		r.wake.Broadcast()
+	}
+}
+
+func (r *reader) Take(ctx context.Context, want channel.Want) (channel.Lease, error) {
+	if want.Bytes <= 0 {
+		want.Bytes = event.DefaultBatch
+	}
+	want.Bytes = min(want.Bytes, event.MaxBatch)
+	r.c.mu.Lock()
+	l, parts, err := r.lease(ctx, want)
+	r.c.mu.Unlock()
+	if err != nil {
+		return nil, fmt.Errorf("take of reader %s: %w", r.spec.Name, err)
+	}
+	if err := l.fill(parts); err != nil {
+		l.Rollback()
+		return nil, fmt.Errorf("take of reader %s: gather %v: %w", r.spec.Name, l.delivery.Range, err)
+	}
+	return l, nil
+}
+
+// lease waits until there is enough, and leases it. The parts are held for the caller, to be copied without the mutex.
+func (r *reader) lease(ctx context.Context, want channel.Want) (*lease, []event.Batch, error) {
+	var alarm alarm
+	defer alarm.stop()
+	for {
+		if r.c.closed {
+			return nil, nil, channel.ErrClosed
+		}
+		if ctx.Err() != nil {
+			return nil, nil, context.Cause(ctx)
+		}
+		if r.spec.Order == channel.AnyOrder || r.leases == 0 {
+			if cut, ok := r.cut(want); ok && (cut.enough || alarm.due(want.Wait, r.wake)) {
+				return r.hand(cut), cut.parts, nil
+			}
+		}
+		alarm.onCancel(ctx, r.wake)
+		r.waiting++
+		r.wake.Wait()
+		r.waiting--
+	}
+}
+
+// alarm wakes a taker at the end of its context and of its gathering. It is made when it is first needed.
+type alarm struct {
+	cancel func() bool
+	timer  *time.Timer
+	end    time.Time
+}
+
+func (a *alarm) onCancel(ctx context.Context, wake *sync.Cond) {
+	if a.cancel == nil {
+		a.cancel = context.AfterFunc(ctx, func() { locked(wake) })
+	}
+}
+
+// due says whether a taker has gathered for long enough; the time counts from the first call.
+func (a *alarm) due(wait time.Duration, wake *sync.Cond) bool {
+	if wait <= 0 {
+		return true
+	}
+	if a.timer == nil {
+		a.end = time.Now().Add(wait)
+		a.timer = time.AfterFunc(wait, func() { locked(wake) })
+		return false
+	}
+	return !time.Now().Before(a.end)
+}
+
+func (a *alarm) stop() {
+	if a.cancel != nil {
+		a.cancel()
+	}
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+}
+
+// locked wakes under the mutex: without it the signal could come between a taker's look and its wait.
+func locked(wake *sync.Cond) {
+	wake.L.Lock()
+	defer wake.L.Unlock()
+	wake.Broadcast()
+}

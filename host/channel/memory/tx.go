@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package memory
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// source is what the channel knows of one source.
+type source struct {
+	position channel.Position
+	bytes    int  // of the cursor
+	refused  bool // a transaction was not committed, and the cursor has not been asked for since
+}
+
+// Cursor returns a copy of the source's cursor. Nothing is ever in flight.
+func (c *Channel) Cursor(_ context.Context, name string) (channel.Position, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return channel.Position{}, fmt.Errorf("cursor of %s: %w", name, channel.ErrClosed)
+	}
+	s, ok := c.sources[name]
+	if !ok {
+		return channel.Position{}, nil
+	}
+	s.refused = false
+	p := s.position
+	p.Cursor = make(event.Cursor, len(p.Cursor))
+	for k, v := range s.position.Cursor {
+		p.Cursor[k] = bytes.Clone(v)
+	}
+	return p, nil
+}
+
+type tx struct {
+	c    *Channel
+	one  [1]channel.Put // room for the common case
+	puts []channel.Put
+	done bool
+}
+
+func (t *tx) Put(p channel.Put) error {
+	if t.done {
+		p.Batch.Release()
+		return fmt.Errorf("put of %s: transaction %w", p.Source, channel.ErrDone)
+	}
+	if err := p.Check(); err != nil {
+		p.Batch.Release()
+		t.c.refused("limit")
+		return fmt.Errorf("put: %w", err)
+	}
+	if t.puts == nil {
+		t.puts = t.one[:0]
+	}
+	t.puts = append(t.puts, p)
+	return nil
+}
+
+func (t *tx) Rollback() {
+	if t.done {
+		return
+	}
+	t.done = true
+	t.release()
+}
+
+func (t *tx) release() {
+	for _, p := range t.puts {
+		p.Batch.Release()
+	}
+	t.puts = nil
+}
+
+func committed() error { return nil }
+
+func (t *tx) Submit() (wait func() error) {
+	if t.done {
+		return func() error { return fmt.Errorf("submit: transaction %w", channel.ErrDone) }
+	}
+	t.done = true
+	begun := time.Now()
+	events, size, err := t.c.commit(t.puts, begun)
+	if err != nil {
+		t.release()
+		return func() error { return fmt.Errorf("submit: %w", err) }
+	}
+	if t.c.o.Observer.Committed != nil {
+		t.c.o.Observer.Committed(1, events, size, time.Since(begun))
+	}
+	return committed
+}
+
+// commit makes all of puts visible, or nothing.
+func (c *Channel) commit(puts []channel.Put, now time.Time) (events int, size int64, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return 0, 0, channel.ErrClosed
+	}
+	if reason, err := c.admit(puts); err != nil {
+		c.refused(reason)
+		for _, p := range puts {
+			c.source(p.Source).refused = true
+		}
+		return 0, 0, err
+	}
+	for _, p := range puts {
+		c.apply(p)
+		events += p.Batch.Len()
+		size += int64(p.Batch.Size())
+		c.add(p, now)
+	}
+	c.stats.Put += uint64(events)
+	c.stats.Transactions++
+	for _, r := range c.readers {
+		r.arrived()
+	}
+	return events, size, nil
+}
+
+// admit says whether puts may be committed, and in one word why not. It changes nothing.
+func (c *Channel) admit(puts []channel.Put) (reason string, err error) {
+	for _, p := range puts {
+		if s, ok := c.sources[p.Source]; ok && s.refused {
+			return "prior", fmt.Errorf("%w: open %s again from its cursor", channel.ErrPrior, p.Source)
+		}
+	}
+	if err := c.cursorsFit(puts); err != nil {
+		return "limit", err
+	}
+	if c.o.Fault != nil {
+		if err := c.o.Fault("put"); err != nil {
+			return "error", err
+		}
+	}
+	return "", nil
+}
+
+// cursorsFit bounds the cursors, a little strictly: it counts each entry as if it were new.
+func (c *Channel) cursorsFit(puts []channel.Put) error {
+	all := c.cursors
+	for _, p := range puts {
+		grow := sizeOf(p.Changed)
+		all += grow
+		own := grow
+		if s, ok := c.sources[p.Source]; ok {
+			own += s.bytes
+		}
+		if grow > 0 && (own > channel.MaxCursor || all > channel.MaxCursors) {
+			return fmt.Errorf("%w: the cursor of %s would have %d bytes of %d, all cursors of the channel %d of %d",
+				channel.ErrLimit, p.Source, own, channel.MaxCursor, all, channel.MaxCursors)
+		}
+	}
+	return nil
+}
+
+func sizeOf(cursor event.Cursor) (n int) {
+	for k, v := range cursor {
+		n += len(k) + len(v)
+	}
+	return n
+}
+
+func (c *Channel) source(name string) *source {
+	s, ok := c.sources[name]
+	if !ok {
+		s = &source{position: channel.Position{Cursor: event.Cursor{}}}
+		c.sources[name] = s
+	}
+	return s
+}
+
+// apply changes the source's cursor as p says.
+func (c *Channel) apply(p channel.Put) {
+	if p.Removed {
+		if s, ok := c.sources[p.Source]; ok {
+			c.cursors -= s.bytes
+			delete(c.sources, p.Source)
+		}
+		return
+	}
+	s := c.source(p.Source)
+	s.position.Version, s.position.Move = p.Version, p.Move
+	before := s.bytes
+	for k, v := range p.Changed {
+		if old, ok := s.position.Cursor[k]; ok {
+			s.bytes -= len(k) + len(old)
+		}
+		if len(v) == 0 {
+			delete(s.position.Cursor, k)
+			continue
+		}
+		s.position.Cursor[k] = bytes.Clone(v)
+		s.bytes += len(k) + len(v)
+	}
+	c.cursors += s.bytes - before
+}
+
+// add appends p's batch, of which it has taken over the hold.
+func (c *Channel) add(p channel.Put, now time.Time) {
+	n := p.Batch.Len()
+	if n == 0 {
+		p.Batch.Release()
+		return
+	}
+	r := record{batch: p.Batch.WithBase(c.end), next: c.end + event.Offset(n), only: p.Only, at: now}
+	c.queue = append(c.queue, r)
+	c.bytes += uint64(p.Batch.Size())
+	c.end = r.next
+	if p.Only == "" {
+		return
+	}
+	for name, reader := range c.readers {
+		if name != p.Only {
+			reader.ledger.Cover(r.span())
+		}
+	}
+	c.reclaim() // where nobody has that name, or everybody had passed over all before
+}
