@@ -24,10 +24,11 @@ type Builder struct {
 
 	buf   []byte
 	count uint32
+	last  uint32 // delta of the event before
 }
 
 // Reset forgets what was appended and keeps the memory. What Bytes returned before is overwritten.
-func (w *Builder) Reset() { w.buf, w.count = w.buf[:0], 0 }
+func (w *Builder) Reset() { w.buf, w.count, w.last = w.buf[:0], 0, 0 }
 
 // Len is the number of events appended since the last Reset.
 func (w *Builder) Len() int { return int(w.count) }
@@ -36,7 +37,11 @@ func (w *Builder) Len() int { return int(w.count) }
 func (w *Builder) Size() int { return max(len(w.buf), HeaderSize) }
 
 // Append encodes e as the next event; it keeps nothing of it.
-func (w *Builder) Append(e Event) error {
+func (w *Builder) Append(e Event) error { return w.AppendAt(w.count, e) }
+
+// AppendAt is Append for an event that has its offset already: delta is what it adds to the batch's
+// base, and must not be lower than that of the event before.
+func (w *Builder) AppendAt(delta uint32, e Event) error {
 	limit := w.Limit
 	if limit == 0 {
 		limit = DefaultBatch
@@ -56,9 +61,12 @@ func (w *Builder) Append(e Event) error {
 		return fmt.Errorf("%w: %d bytes of %d", ErrTooBig, size, limit-EventMargin)
 	case w.Size()+size > limit:
 		return ErrFull
+	case delta < w.last:
+		return fmt.Errorf("%w: delta %d after %d", ErrEvent, delta, w.last)
 	}
-	w.buf = appendRecord(w.header(size), e, size, w.count)
+	w.buf = appendRecord(w.header(size), e, size, delta)
 	w.count++
+	w.last = delta
 	return nil
 }
 

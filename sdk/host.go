@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sdk
+
+import (
+	"time"
+
+	"github.com/penstock-io/penstock/spec/abi"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// Host is what a [Guest] asks of whoever runs it: the imports of the ABI as Go functions, all of
+// them set. None keeps what it is handed. Authors of plugins need none of this.
+type Host struct {
+	Emit     func(batch []byte) int64 // the batch's number from 1, or a code
+	Cursor   func(key string, value []byte) abi.Code
+	Result   func(index int, code abi.Code, reason string) abi.Code
+	Fail     func(code abi.Code, delay time.Duration, path, message string)
+	Position func(incarnation uint64, r event.Range) abi.Code
+	Log      func(level int, text []byte)
+	Metric   func(kind int, name string, value float64)
+	Now      func() int64
+	Sleep    func(d time.Duration) abi.Code
+}

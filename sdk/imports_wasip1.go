@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sdk
+
+import (
+	"time"
+	"unsafe"
+
+	"github.com/penstock-io/penstock/spec/abi"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+//go:wasmimport penstock emit
+//go:noescape
+func importEmit(ptr unsafe.Pointer, n uint32) int64
+
+//go:wasmimport penstock cursor
+//go:noescape
+func importCursor(key unsafe.Pointer, klen uint32, val unsafe.Pointer, vlen uint32) int32
+
+//go:wasmimport penstock result
+//go:noescape
+func importResult(index, code int32, ptr unsafe.Pointer, n uint32) int32
+
+//go:wasmimport penstock fail
+//go:noescape
+func importFail(code, delayMs int32, path unsafe.Pointer, plen uint32, msg unsafe.Pointer, mlen uint32) int32
+
+//go:wasmimport penstock position
+func importPosition(incarnation, first, next int64) int32
+
+//go:wasmimport penstock log
+//go:noescape
+func importLog(level int32, ptr unsafe.Pointer, n uint32) int32
+
+//go:wasmimport penstock metric
+//go:noescape
+func importMetric(kind int32, name unsafe.Pointer, n uint32, value float64) int32
+
+//go:wasmimport penstock now
+func importNow() int64
+
+//go:wasmimport penstock sleep
+func importSleep(ms int32) int32
+
+var imports = Host{
+	Emit: func(b []byte) int64 { return importEmit(bytesPtr(b), uint32(len(b))) },
+	Cursor: func(key string, value []byte) abi.Code {
+		return abi.Code(importCursor(stringPtr(key), uint32(len(key)), bytesPtr(value), uint32(len(value))))
+	},
+	Result: func(index int, code abi.Code, reason string) abi.Code {
+		return abi.Code(importResult(int32(index), int32(code), stringPtr(reason), uint32(len(reason))))
+	},
+	Fail: func(code abi.Code, delay time.Duration, path, msg string) {
+		importFail(int32(code), millis(delay), stringPtr(path), uint32(len(path)), stringPtr(msg), uint32(len(msg)))
+	},
+	Position: func(incarnation uint64, r event.Range) abi.Code {
+		return abi.Code(importPosition(int64(incarnation), int64(r.First), int64(r.Next)))
+	},
+	Log: func(level int, text []byte) { importLog(int32(level), bytesPtr(text), uint32(len(text))) },
+	Metric: func(kind int, name string, value float64) {
+		importMetric(int32(kind), stringPtr(name), uint32(len(name)), value)
+	},
+	Now:   func() int64 { return importNow() },
+	Sleep: func(d time.Duration) abi.Code { return abi.Code(importSleep(millis(d))) },
+}
+
+// millis rounds up, so that a short wait is not none, and stays in an i32.
+func millis(d time.Duration) int32 {
+	const most = 1<<31 - 1
+	return int32(min(max(0, (d+time.Millisecond-1)/time.Millisecond), most))
+}
+
+func bytesPtr(b []byte) unsafe.Pointer  { return unsafe.Pointer(unsafe.SliceData(b)) }
+func stringPtr(s string) unsafe.Pointer { return unsafe.Pointer(unsafe.StringData(s)) }
