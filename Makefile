@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make help` lists the targets. Go, make and git are all that is needed.
+
+SHELL       := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := all
+
+GO       ?= go
+BIN      := bin/penstock
+MODULES  := plugins/bundle/modules
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+
+# counted runs a build that names each package it compiles, and shows a count instead of the names.
+# What is not a package name (errors, downloads) is printed as it is.
+counted = $(1) 2>&1 | awk '/^[a-z0-9._~\/-]+$$/ {n++; if (n%10==0) {printf "    %d packages compiled\r", n; fflush()}; next} {print}'
+
+.PHONY: all build plugins test race fuzz crash soak bench quickstart examples tidy help
+
+all: build vet test ## build, vet and test
+
+build: plugins ## bin/penstock, with the plugins in it
+	@echo "==> building $(BIN)"
+	@$(call counted,$(GO) build -v -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/penstock)
+
+plugins: ## the Wasm modules that come with the binary
+	@echo "==> building the plugins for WebAssembly (about 20 s the first time)"
+	@mkdir -p bin
+	@$(call counted,GOOS=wasip1 GOARCH=wasm $(GO) build -v -trimpath -buildmode=c-shared -ldflags=-s -o bin/std.wasm ./plugins/std)
+	@echo "==> packing their manifest (compiles the host: 1–2 minutes the first time)"
+	@$(call counted,$(GO) build -v -trimpath -o bin/pack ./cmd/penstock)
+	@bin/pack plugin pack bin/std.wasm --manifest plugins/std/plugin.hcl --output $(MODULES)/std.wasm
+
+vet: plugins
+	@$(GO) vet ./...
+
+test: plugins ## all tests that need nothing but Go
+	@echo "==> testing"
+	@$(GO) test ./...
+
+race: plugins ## the same under the race detector (needs a C compiler)
+	@$(GO) test -race ./...
+
+quickstart: build ## a running demo: a log that is being written flows through plugins and the channel to the screen
+	@$(BIN) quickstart $(ARGS)
+
+crash: build ## kill -9 and SIGTERM again and again, and compare every byte (short; see soak)
+	@$(GO) test -count=1 -v -timeout 20m -run 'TestKill' ./cmd/penstock/crash -args -kills=$(or $(KILLS),50) -lines=$(or $(LINES),1000000)
+
+soak: ## the same for long
+	@$(MAKE) crash KILLS=500 LINES=10000000
+
+fuzz: plugins ## every decoder for a while (FUZZTIME=30s)
+	@for f in $$(grep -rlE '^func Fuzz' --include='*_test.go' .); do \
+		for t in $$(grep -oE '^func Fuzz[A-Za-z0-9_]+' $$f | cut -c6-); do \
+			echo "==> $$t"; $(GO) test -run xxx -fuzz "^$$t$$" -fuzztime $(or $(FUZZTIME),30s) $$(dirname $$f); \
+		done; \
+	done
+
+bench: build ## the figures of spec/performance.md
+	@$(GO) test -run xxx -bench . -benchtime 1s ./spec/... ./host/... ./sdk/...
+	@$(BIN) bench
+
+examples: build ## run the examples' own tests
+	@$(GO) test -count=1 -v -run TestExamples ./cmd/penstock
+
+tidy: ## the shape of the tree, formatting, go.mod
+	@$(GO) test -count=1 ./host/tidy
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	@$(GO) mod tidy -diff
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
