@@ -125,6 +125,7 @@ var orderCases = []scenario{
 		l := e.expect(r, 2, 1, "0000", "0001")
 		base := l.Delivery().Range.First
 		e.must(r.Finish(event.Range{First: base + 1, Next: base + 3}, event.Range{First: base + 4, Next: base + 1000}, event.Range{First: base + 9, Next: base + 2}))
+		e.counts(r, 3, 2)
 		e.put("later")
 		l.Rollback()
 		e.same(e.drain(r, 4), []string{"0000", "0001", "0003", "later"})

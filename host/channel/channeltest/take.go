@@ -144,7 +144,7 @@ var takeCases = []scenario{
 		e.take(r, 0).Rollback()
 		e.put("2")
 		begun := time.Now()
-		l := e.takeWant(r, channel.Want{Events: 1, Wait: 30 * time.Second})
+		l := e.takeWant(r, channel.Want{Events: 10, Wait: 30 * time.Second})
 		e.same(e.read(l), []string{"1"})
 		if took := time.Since(begun); took > time.Second {
 			e.Errorf("it took %v", took)
