@@ -273,6 +273,22 @@ func (b Batch) Sum() uint32 {
 	return crc32.Checksum(b.data, castagnoli)
 }
 
+// Numbered says whether the events are numbered base, base + 1, base + 2…, as a channel needs them.
+// [Copy] has already made sure of it.
+func (b Batch) Numbered() bool {
+	if b.summed || b.data == nil {
+		return true
+	}
+	want := uint32(0)
+	for rest := b.data[HeaderSize:]; len(rest) > 0; want++ {
+		if binary.LittleEndian.Uint32(rest[20:]) != want {
+			return false
+		}
+		rest = rest[binary.LittleEndian.Uint32(rest):]
+	}
+	return true
+}
+
 // Buffer returns the counted memory that holds the batch, or nil for ordinary memory.
 func (b Batch) Buffer() *Buffer { return b.buf }
 

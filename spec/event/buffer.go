@@ -61,6 +61,9 @@ func (b *Buffer) Frame(head, tail int) []byte {
 // Retain adds a hold.
 func (b *Buffer) Retain() { b.refs.Add(1) }
 
+// Sole says whether there is one hold only: then its owner may use headroom and trailer, which nobody else looks at.
+func (b *Buffer) Sole() bool { return b.refs.Load() == 1 }
+
 // Release gives a hold back. After the last one the memory may serve another batch.
 func (b *Buffer) Release() {
 	switch n := b.refs.Add(-1); {
