@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wasm
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+)
+
+// maxCache is how many bytes of compiled code are kept on disk: a Go guest takes some 15 MiB, so
+// this holds a good dozen of them, or the last versions of a few.
+const maxCache = 256 << 20
+
+// openCache opens the compilation cache in dir, or one in memory for "". What lies there is machine
+// code that will run in this process, so the directory must be ours alone.
+func openCache(dir string) (wazero.CompilationCache, error) {
+	if dir == "" {
+		return wazero.NewCompilationCache(), nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create the compilation cache: %w", err)
+	}
+	if err := checkPrivate(dir); err != nil {
+		return nil, fmt.Errorf("compilation cache: %w", err)
+	}
+	c, err := wazero.NewCompilationCacheWithDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the compilation cache: %w", err)
+	}
+	return c, nil
+}
+
+func checkPrivate(dir string) error {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !info.IsDir():
+		return fmt.Errorf("%s is not a directory", dir)
+	case ok && int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("%s belongs to user %d, and code in it would run as user %d; remove it, or name another", dir, st.Uid, os.Geteuid())
+	case info.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("others may write to %s, and code in it would run here; chmod 700 it after you have looked at who did", dir)
+	case info.Mode().Perm() != 0o700:
+		return os.Chmod(dir, 0o700)
+	}
+	return nil
+}
+
+// cached is one file of the cache.
+type cached struct {
+	path string
+	size int64
+	made time.Time
+}
+
+func listCache(dir string) ([]cached, error) {
+	var list []cached
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // another agent with the same cache was quicker
+		}
+		if err == nil {
+			list = append(list, cached{path, info.Size(), info.ModTime()})
+		}
+		return err
+	})
+	return list, err
+}
+
+// trimCache removes the oldest files until limit bytes are left. A file that is needed again is made again.
+func trimCache(dir string, limit int64) error {
+	list, err := listCache(dir)
+	if err != nil {
+		return fmt.Errorf("list the compilation cache: %w", err)
+	}
+	slices.SortFunc(list, func(a, b cached) int { return cmp.Or(b.made.Compare(a.made), cmp.Compare(a.path, b.path)) })
+	var total int64
+	for _, c := range list {
+		total += c.size
+		if total <= limit {
+			continue
+		}
+		if err := os.Remove(c.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("trim the compilation cache: %w", err)
+		}
+	}
+	return nil
+}
+
+// spoiled says whether err came from a damaged file of the cache, as a power cut leaves one: then
+// the code has to be made anew. wazero has no error value for it.
+func spoiled(err error) bool { return strings.Contains(err.Error(), "compilationcache:") }

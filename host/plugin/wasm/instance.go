@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wasm
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/sys"
+
+	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/spec/abi"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+const (
+	// idleEvery is how often a guest's penstock_idle is called at most.
+	idleEvery = time.Second
+	// maxSleep bounds one sleep of a guest: longer ones are repeated by the guest itself.
+	maxSleep = time.Hour
+	// nap is how long a guest's sleep through WASI lasts while the host wants the guest back: WASI cannot say
+	// "interrupted", so a Go guest sleeps again at once, and without a nap would spin.
+	nap = 10 * time.Millisecond
+	// maxFrames is how many functions of a trap's stack go into the error.
+	maxFrames = 6
+)
+
+// instance is one running copy of a module: the part that source, sink and processor share.
+type instance struct {
+	plugin    *Plugin
+	kind      abi.Kind
+	component string
+	metrics   plugin.Metrics // nil: nobody counts
+	buffers   event.Buffers
+	stdout    io.Writer // nil: not granted
+	stderr    *lineWriter
+	log       *logger
+	dirs      *dirs
+	limit     int // bytes, of one emitted batch
+
+	turn    chan struct{} // holds a token while somebody is inside; never closed
+	waiting atomic.Int32  // acks that wait for the turn
+	nudge   chan struct{} // a token: a sleeping guest should look whether somebody waits; never closed
+	closing chan struct{} // closed by Close
+	once    sync.Once
+
+	// What follows belongs to whoever has the turn.
+	module api.Module
+	guest  guest
+	mem    *memory
+	call   callContext
+	stack  [4]uint64 // parameters, then the result
+	inside string    // the export that is running
+	dead   *plugin.Error
+	opened bool
+	slept  bool // the running call has slept
+	timer  *time.Timer
+	idled  time.Time // when penstock_idle was called last
+	shown  uint64    // memory, as last reported
+
+	seq      uint64            // of the last emission
+	queue    []plugin.Emission // emitted, in order, not yet handed out
+	queued   int               // bytes in it
+	changed  event.Cursor      // set for the next emission; nil: nothing
+	changedN int               // bytes in it
+	held     []plugin.Held
+	rejected []plugin.Rejection
+	events   int // in the batch that is being delivered
+	failure  failure
+}
+
+// guest holds the exports; nil where the module lacks one.
+type guest struct {
+	initialize, alloc, open, close, idle, poll, ack, prune, deliver, process api.Function
+}
+
+func guestOf(m api.Module) guest {
+	f := m.ExportedFunction
+	return guest{
+		initialize: f(exportInitialize), alloc: f(abi.ExportAlloc), open: f(abi.ExportOpen), close: f(abi.ExportClose),
+		idle: f(abi.ExportIdle), poll: f(abi.ExportPoll), ack: f(abi.ExportAck), prune: f(abi.ExportPrune),
+		deliver: f(abi.ExportDeliver), process: f(abi.ExportProcess),
+	}
+}
+
+// optional is the answer of an export that a module may lack: a Go guest has all of them, and says ENOSYS.
+func (in *instance) optional(code abi.Code, err error) error {
+	if err == nil && code < 0 && code != abi.ENOSYS {
+		return in.failed(code)
+	}
+	return err
+}
+
+// callContext is the context of the call that is running. It is how imports find their instance, without a look-up.
+type callContext struct {
+	context.Context
+	in       *instance
+	starting bool
+}
+
+// Value answers for wazero alone, which asks at each call, and needs to be told something only while a module starts.
+func (c *callContext) Value(key any) any {
+	if c.starting {
+		return c.Context.Value(key)
+	}
+	return nil
+}
+
+// enter waits for the turn. On nil the caller must leave.
+func (in *instance) enter(ctx context.Context) error {
+	select {
+	case in.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if in.dead != nil {
+		in.leave()
+		return in.dead
+	}
+	return nil
+}
+
+func (in *instance) leave() { <-in.turn }
+
+// enterSoon is enter for those for whom a sleeping guest is woken.
+func (in *instance) enterSoon(ctx context.Context) error {
+	in.waiting.Add(1)
+	defer in.waiting.Add(-1)
+	select {
+	case in.nudge <- struct{}{}:
+	default: // a token is there already
+	}
+	return in.enter(ctx)
+}
+
+// wanted says whether the host wants the guest back.
+func (in *instance) wanted() bool {
+	select {
+	case <-in.closing:
+		return true
+	default:
+		return in.waiting.Load() > 0 || in.call.Err() != nil
+	}
+}
+
+// pause sleeps for d, or until the host wants the guest back: EINTR.
+func (in *instance) pause(d time.Duration) abi.Code {
+	if in.wanted() {
+		return abi.EINTR
+	}
+	in.slept = in.slept || d > 0
+	in.timer.Reset(min(d, maxSleep))
+	defer in.timer.Stop()
+	for !in.wanted() {
+		select {
+		case <-in.timer.C:
+			return abi.OK
+		case <-in.nudge:
+		case <-in.closing:
+		case <-in.call.Done():
+		}
+	}
+	return abi.EINTR
+}
+
+// nanosleep is the sleep of WASI.
+func (in *instance) nanosleep(ns int64) {
+	d := time.Duration(ns)
+	if in.pause(d) != abi.OK {
+		in.timer.Reset(min(d, nap))
+		<-in.timer.C
+	}
+}
+
+// run calls an export, and answers what it returned. The caller has the turn. An error means that the instance is dead.
+func (in *instance) run(ctx context.Context, name string, f api.Function, params ...uint64) (abi.Code, error) {
+	copy(in.stack[:], params)
+	in.inside, in.slept, in.mem.refused, in.failure.said = name, false, false, false
+	in.stderr.begin()
+	in.call.Context = ctx
+	var start time.Time
+	if in.metrics != nil {
+		start = time.Now()
+	}
+	if err := f.CallWithStack(&in.call, in.stack[:]); err != nil {
+		return 0, in.die(err)
+	}
+	if in.metrics != nil {
+		in.metrics.Call(in.component, time.Since(start))
+		if in.mem.size != in.shown {
+			in.shown = in.mem.size
+			in.metrics.Memory(in.component, in.shown)
+		}
+	}
+	return abi.Code(int32(in.stack[0])), nil
+}
+
+// arena asks the guest for n bytes and returns a view of them, good until the guest runs again.
+func (in *instance) arena(ctx context.Context, n int) ([]byte, error) {
+	ptr, err := in.run(ctx, abi.ExportAlloc, in.guest.alloc, uint64(n))
+	if err != nil {
+		return nil, err
+	}
+	if ptr == 0 {
+		return nil, in.die(fmt.Errorf("it has no memory for %d bytes of input", n))
+	}
+	view, ok := in.module.Memory().Read(uint32(ptr), uint32(n))
+	if !ok {
+		return nil, in.die(fmt.Errorf("it gave %#x for %d bytes, which is not in its memory", uint32(ptr), n))
+	}
+	return view, nil
+}
+
+// die records why the instance is dead and frees what it has. The caller has the turn.
+func (in *instance) die(cause error) *plugin.Error {
+	e := &plugin.Error{
+		Class:   abi.Fatal,
+		Message: fmt.Sprintf("%s: the plugin broke in %s: %s", in.component, in.inside, in.lastWords(cause)),
+		Err:     cause,
+	}
+	if in.mem.refused {
+		e.Message = fmt.Sprintf("%s: the plugin asked for more memory than its limit of %s, and broke in %s: %s",
+			in.component, size(in.mem.limit), in.inside, in.lastWords(cause))
+		e.Hint = "raise limits.memory, or let it work on less at a time"
+	}
+	in.bury(e)
+	return e
+}
+
+// bury makes every later call answer e, and frees memory, files and what was emitted and not handed out.
+func (in *instance) bury(e *plugin.Error) {
+	in.dead = e
+	in.dropQueue()
+	if in.module != nil {
+		if err := in.module.Close(context.Background()); err != nil {
+			in.log.to.Warn("closing a plugin's files", "error", err)
+		}
+	}
+	in.mem.Free()
+	in.dirs.close()
+}
+
+// lastWords tells cause in one line: what a guest that exited wrote last, or where one that trapped did so.
+func (in *instance) lastWords(cause error) string {
+	if exit, ok := errors.AsType[*sys.ExitError](cause); ok {
+		return strings.TrimSuffix(fmt.Sprintf("it exited with code %d: %s", exit.ExitCode(), in.stderr.first()), ": ")
+	}
+	head, trace, _ := strings.Cut(cause.Error(), "\nwasm stack trace:")
+	head, _, _ = strings.Cut(head, "\n")
+	frames := strings.FieldsFunc(trace, func(r rune) bool { return r == '\n' || r == '\t' })
+	if n := len(frames); n > maxFrames {
+		frames = append(frames[:maxFrames], fmt.Sprintf("%d more", n-maxFrames))
+	}
+	if len(frames) == 0 {
+		return head
+	}
+	return head + " at " + strings.Join(frames, " ← ")
+}
+
+// discard buries an instance that nobody else has seen.
+func (in *instance) discard() {
+	if in.dead == nil {
+		in.bury(&plugin.Error{Class: abi.Fatal, Message: in.component + ": the plugin could not be opened"})
+	}
+}
+
+// Close wakes the guest, waits until its call has ended, lets it close, and frees it. The second time it does nothing.
+func (in *instance) Close() (err error) {
+	in.once.Do(func() { err = in.shut() })
+	return err
+}
+
+func (in *instance) shut() error {
+	close(in.closing)
+	ctx := context.Background()
+	switch err := in.enter(ctx); {
+	case err != nil:
+		return nil // dead and freed; whoever was inside has been told why
+	default:
+		defer in.leave()
+	}
+	var err error
+	if in.opened && in.guest.close != nil {
+		err = in.optional(in.run(ctx, abi.ExportClose, in.guest.close))
+	}
+	if in.dead != nil {
+		return err
+	}
+	in.bury(&plugin.Error{Class: abi.Fatal, Message: in.component + ": the plugin has been closed"})
+	return err
+}
+
+// idle gives a guest that asks for it a moment now and then. The caller has the turn.
+func (in *instance) idle(ctx context.Context) error {
+	if in.guest.idle == nil || time.Since(in.idled) < idleEvery {
+		return nil
+	}
+	in.idled = time.Now()
+	code, err := in.run(ctx, abi.ExportIdle, in.guest.idle)
+	if code == abi.EINTR {
+		return err
+	}
+	return in.optional(code, err)
+}
+
+// failure is what a guest said through fail about the code that it returns next.
+type failure struct {
+	said  bool
+	text  string
+	path  string
+	delay time.Duration
+}
+
+// failed makes an error of a negative code, with what the guest said about it.
+func (in *instance) failed(code abi.Code) *plugin.Error {
+	var said failure
+	if in.failure.said {
+		said, in.failure = in.failure, failure{}
+	}
+	message, hint, _ := strings.Cut(said.text, "\n")
+	return &plugin.Error{
+		Class: code.Class(), Code: code, Path: said.path, Delay: said.delay, Hint: strings.TrimSpace(hint),
+		Message: in.component + ": " + cmp.Or(message, in.inside+" answered without saying why"),
+	}
+}
+
+// denied counts what the guest tried and was not granted, and logs it the first time.
+func (in *instance) denied(capability, what string) {
+	if in.metrics != nil {
+		in.metrics.Denied(in.component, capability)
+	}
+	if in.log.once("denied " + capability + what) {
+		in.log.to.Warn("plugin tried what was not granted", slog.String("capability", capability), slog.String("what", what))
+	}
+}

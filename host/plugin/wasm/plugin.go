@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wasm
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+	"github.com/tetratelabs/wazero/experimental/sysfs"
+
+	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/spec/abi"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// Plugin is one compiled module. Its methods may be called by many goroutines.
+type Plugin struct {
+	runtime  *Runtime
+	name     string
+	manifest abi.Manifest
+	digest   string
+	compiled wazero.CompiledModule
+	host     hostModule
+	metrics  *metricNames
+}
+
+var _ plugin.Plugin = (*Plugin)(nil)
+
+// Manifest says what the module holds.
+func (p *Plugin) Manifest() abi.Manifest { return p.manifest }
+
+// Digest is the sha256 of the module as it was handed over, in hex.
+func (p *Plugin) Digest() string { return p.digest }
+
+// Close frees the compiled code, unless another plugin was loaded from the same bytes. All instances must have been closed.
+func (p *Plugin) Close() error {
+	ctx := context.Background()
+	err := p.compiled.Close(ctx)
+	if p.host.Module != nil {
+		err = errors.Join(err, p.host.Close(ctx))
+	}
+	return err
+}
+
+// Open starts an instance. It takes some 50 µs, plus what the guest does before it answers. Errors are *plugin.Error.
+func (p *Plugin) Open(ctx context.Context, kind abi.Kind, open plugin.Request) (plugin.Instance, error) {
+	described, ok := p.manifest.Find(kind, open.Plugin)
+	if !ok {
+		return plugin.Instance{}, &plugin.Error{
+			Class: abi.Config, Code: abi.EINVAL,
+			Message: fmt.Sprintf("%s: plugin %q has no %s %q", open.Component, p.name, kind, open.Plugin),
+			Hint:    fmt.Sprintf("`penstock plugin inspect %s` lists what it has", p.name),
+		}
+	}
+	in, err := p.start(ctx, kind, described, open)
+	if err != nil {
+		return plugin.Instance{}, err
+	}
+	if err := in.open(ctx, open); err != nil {
+		in.discard()
+		return plugin.Instance{}, err
+	}
+	switch {
+	case kind == abi.Source:
+		return plugin.Instance{Source: newSource(in, open.Limits)}, nil
+	case kind == abi.Processor:
+		return plugin.Instance{Processor: &processor{in}}, nil
+	case in.guest.prune != nil:
+		return plugin.Instance{Sink: pruner{&sink{instance: in}}, Held: in.held}, nil
+	default:
+		return plugin.Instance{Sink: &sink{instance: in}, Held: in.held}, nil
+	}
+}
+
+// start makes an instance and runs its _initialize. What goes wrong frees it again.
+func (p *Plugin) start(ctx context.Context, kind abi.Kind, described abi.Plugin, open plugin.Request) (*instance, error) {
+	limit := cmp.Or(open.Limits.MemoryBytes, described.Limits.MemoryBytes, DefaultMemory)
+	if least := uint64(p.compiled.ExportedMemories()[abi.ExportMemory].Min()) * pageSize; least > limit {
+		return nil, &plugin.Error{
+			Class: abi.Config, Code: abi.EINVAL,
+			Message: fmt.Sprintf("%s: the plugin starts with %s of memory, over its limit of %s", open.Component, size(least), size(limit)),
+			Hint:    "raise limits.memory",
+		}
+	}
+	mem, err := reserve(limit)
+	if err != nil {
+		return nil, &plugin.Error{Class: abi.Retry, Code: abi.EAGAIN, Message: err.Error(), Err: err}
+	}
+	in := newInstance(p, kind, open, mem)
+	in.call.Context = experimental.WithMemoryAllocator(experimental.WithImportResolver(ctx, p.resolve), mem)
+	in.inside, in.call.starting = "start", true
+	in.module, err = p.runtime.engine.InstantiateModule(&in.call, p.compiled, in.config())
+	in.call.starting = false
+	if err != nil {
+		err = in.die(err)
+		in.discard()
+		return nil, err
+	}
+	in.guest = guestOf(in.module)
+	if in.guest.initialize != nil {
+		if _, err := in.run(ctx, exportInitialize, in.guest.initialize); err != nil {
+			in.discard()
+			return nil, err
+		}
+	}
+	return in, nil
+}
+
+// resolve links imports of module penstock to what this plugin's module asked for.
+func (p *Plugin) resolve(name string) api.Module {
+	if name == abi.Module {
+		return p.host.Module
+	}
+	return nil
+}
+
+// config is what WASI shows to the instance.
+func (in *instance) config() wazero.ModuleConfig {
+	c := moduleConfig().
+		WithStderr(in.stderr).
+		WithNanosleep(in.nanosleep).
+		WithFSConfig(wazero.NewFSConfig().(sysfs.FSConfig).WithSysFSMount(in.dirs, "/"))
+	if in.stdout != nil {
+		c = c.WithStdout(in.stdout)
+	} else {
+		c = c.WithStdout(in.stderr)
+	}
+	if dir, err := os.Getwd(); err == nil {
+		c = c.WithEnv("PWD", dir) // so that relative paths mean the same to the guest as in the pipeline file
+	}
+	return c
+}
+
+func newInstance(p *Plugin, kind abi.Kind, open plugin.Request, mem *memory) *instance {
+	log := open.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	in := &instance{
+		plugin: p, kind: kind, component: open.Component, metrics: open.Metrics, buffers: open.Buffers, stdout: open.Stdout,
+		log:     newLogger(log),
+		mem:     mem,
+		limit:   cmp.Or(open.Limits.BatchBytes, event.DefaultBatch),
+		turn:    make(chan struct{}, 1),
+		nudge:   make(chan struct{}, 1),
+		closing: make(chan struct{}),
+		timer:   time.NewTimer(time.Hour),
+	}
+	in.timer.Stop()
+	in.call.in = in
+	in.stderr = &lineWriter{log: in.log}
+	in.dirs = newDirs(open.Dirs,
+		func(path string) { in.denied("dir", path) },
+		func(path string, err error) { in.log.warn("plugin's file operation failed", path, err) })
+	if in.buffers == nil {
+		in.buffers = event.Heap{}
+	}
+	return in
+}
+
+// open hands the request to the guest and waits for its answer.
+func (in *instance) open(ctx context.Context, open plugin.Request) error {
+	config := open.Config
+	if len(config) == 0 {
+		config = json.RawMessage("{}")
+	}
+	request, err := abi.OpenRequest{
+		Plugin: open.Plugin, Kind: in.kind, Config: config, Instance: open.Instance,
+		Stream: open.Stream, Incarnations: open.Incarnations, Cursor: maps.Clone(open.Cursor),
+	}.Append(nil)
+	if err != nil {
+		return &plugin.Error{Class: abi.Config, Code: abi.EINVAL, Message: err.Error(), Err: err}
+	}
+	view, err := in.arena(ctx, len(request))
+	if err != nil {
+		return err
+	}
+	copy(view, request)
+	code, err := in.run(ctx, abi.ExportOpen, in.guest.open, uint64(len(request)))
+	if err == nil && code < 0 {
+		err = in.failed(code)
+	}
+	in.opened = err == nil
+	return err
+}
