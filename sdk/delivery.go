@@ -3,6 +3,7 @@
 package sdk
 
 import (
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -31,15 +32,28 @@ func (d *Delivery) Sleep(t time.Duration) error {
 type Output struct {
 	batch event.Builder
 	base  event.Offset
+	last  event.Offset
 }
 
 // Append adds an event; it keeps nothing of e. at is the offset of the event it was made from, which
 // must not decrease.
 func (w *Output) Append(at event.Offset, e event.Event) error {
-	if at < w.base || at-w.base > 0xffffffff {
-		return fmt.Errorf("append at offset %d: not of the batch that begins at %d", at, w.base)
+	if at < w.last || at-w.base > 0xffffffff {
+		return fmt.Errorf("append at offset %d after %d: the batch begins at %d", at, w.last, w.base)
 	}
-	return w.batch.AppendAt(uint32(at-w.base), e)
+	const delta = 20 // where a record has it; the builder counts 0, 1, 2…
+	record := w.batch.Size()
+	if err := w.batch.Append(e); err != nil {
+		return err
+	}
+	binary.LittleEndian.PutUint32(w.batch.Bytes()[record+delta:], uint32(at-w.base))
+	w.last = at
+	return nil
+}
+
+func (w *Output) begin(base event.Offset) {
+	w.batch.Reset()
+	w.base, w.last = base, base
 }
 
 func cut(s string) string { return s[:min(len(s), abi.MaxText)] }

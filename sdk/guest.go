@@ -176,8 +176,7 @@ func (g *Guest) Process(n int) abi.Code {
 	if err != nil {
 		return g.code(err)
 	}
-	g.output.batch.Reset()
-	g.output.base = b.Base()
+	g.output.begin(b.Base())
 	if err := s.Process(b, &g.output); err != nil {
 		return g.code(err)
 	}
