@@ -146,7 +146,7 @@ type intent struct {
 // do finds the place of a path as WASI gives it, without the first slash, and runs op there.
 func (d *dirs) do(name string, want intent, op func(root *os.Root, at place) error) sys.Errno {
 	p := path.Clean("/" + name)
-	if d.carved {
+	if d.carved || want.write && want.follow { // the rights are those of where the links lead
 		real, errno := d.resolve(p, want.follow)
 		if errno != 0 {
 			return errno

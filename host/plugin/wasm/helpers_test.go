@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tetratelabs/wazero/api"
 	"go.uber.org/goleak"
 
 	"github.com/penstock-io/penstock/host/plugin"
@@ -251,4 +252,21 @@ func importer(m *Module) (emit, cursor, fail, sleep uint32) {
 	fail = m.Import(abi.ImportFail, []byte{I32, I32, I32, I32, I32, I32}, one)
 	sleep = m.Import(abi.ImportSleep, one, one)
 	return emit, cursor, fail, sleep
+}
+
+func slogOf(l *logs) *slog.Logger { return slog.New(l) }
+
+func encodeF64(v float64) uint64 { return api.EncodeF64(v) }
+
+// fakeMemory is guest memory for imports that are called without a guest.
+type fakeMemory struct {
+	api.Memory
+	b [256]byte
+}
+
+func (m *fakeMemory) Read(at, n uint32) ([]byte, bool) {
+	if uint64(at)+uint64(n) > uint64(len(m.b)) {
+		return nil, false
+	}
+	return m.b[at : at+n], true
 }

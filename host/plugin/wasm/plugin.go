@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"os"
@@ -126,15 +127,15 @@ func (p *Plugin) resolve(name string) api.Module {
 
 // config is what WASI shows to the instance.
 func (in *instance) config() wazero.ModuleConfig {
+	var out io.Writer = &lineWriter{log: in.log, stream: "stdout"}
+	if in.stdout != nil {
+		out = in.stdout
+	}
 	c := moduleConfig().
+		WithStdout(out).
 		WithStderr(in.stderr).
 		WithNanosleep(in.nanosleep).
 		WithFSConfig(wazero.NewFSConfig().(sysfs.FSConfig).WithSysFSMount(in.dirs, "/"))
-	if in.stdout != nil {
-		c = c.WithStdout(in.stdout)
-	} else {
-		c = c.WithStdout(in.stderr)
-	}
 	if dir, err := os.Getwd(); err == nil {
 		c = c.WithEnv("PWD", dir) // so that relative paths mean the same to the guest as in the pipeline file
 	}
@@ -158,7 +159,7 @@ func newInstance(p *Plugin, kind abi.Kind, open plugin.Request, mem *memory) *in
 	}
 	in.timer.Stop()
 	in.call.in = in
-	in.stderr = &lineWriter{log: in.log}
+	in.stderr = &lineWriter{log: in.log, stream: "stderr"}
 	in.dirs = newDirs(open.Dirs,
 		func(path string) { in.denied("dir", path) },
 		func(path string, err error) { in.log.warn("plugin's file operation failed", path, err) })

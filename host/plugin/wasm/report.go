@@ -87,11 +87,12 @@ func logLine(in *instance, mem api.Memory, stack []uint64) {
 	}
 }
 
-// lineWriter makes log lines of what a guest writes to standard error.
+// lineWriter makes log lines of what a guest writes to standard error, or to standard output when that is not granted.
 type lineWriter struct {
-	log  *logger
-	part []byte   // a line that has not ended
-	kept []string // the first lines of this call
+	log    *logger
+	stream string
+	part   []byte   // a line that has not ended
+	kept   []string // the first lines of this call
 }
 
 // begin says that another call begins.
@@ -127,7 +128,7 @@ func (w *lineWriter) flush() {
 		w.kept = append(w.kept, line)
 	}
 	if w.log.allow() {
-		w.log.to.Info(line, slog.String("stream", "stderr"))
+		w.log.to.Info(line, slog.String("stream", w.stream))
 	}
 }
 

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command dirguest is a guest that does with files what its config lists, and logs what came of it.
+// It speaks the ABI by hand, so that the host's tests depend on nothing but the contract.
+package main
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+//go:wasmimport penstock log
+func hostLog(level int32, ptr unsafe.Pointer, n uint32) int32
+
+var arena []byte
+
+//go:wasmexport penstock_abi_1
+func marker() {}
+
+//go:wasmexport penstock_alloc
+func alloc(n int32) unsafe.Pointer {
+	arena = make([]byte, n)
+	return unsafe.Pointer(unsafe.SliceData(arena))
+}
+
+//go:wasmexport penstock_poll
+func poll(_, _, _ int32) int32 { return -3 }
+
+//go:wasmexport penstock_open
+func open(n int32) int32 {
+	var request struct {
+		Config struct {
+			Steps [][]string `json:"steps"`
+		} `json:"config"`
+	}
+	doc := arena[4 : 4+binary.LittleEndian.Uint32(arena)]
+	if err := json.Unmarshal(doc, &request); err != nil {
+		log(err.Error())
+		return -6
+	}
+	for _, step := range request.Config.Steps {
+		result, err := do(step[0], step[1:])
+		if err != nil {
+			result = errorName(err)
+		}
+		log(strings.Join(step, " ") + " = " + result)
+	}
+	return 0
+}
+
+func log(s string) { hostLog(0, unsafe.Pointer(unsafe.StringData(s)), uint32(len(s))) }
+
+func errorName(err error) string {
+	if e := syscall.Errno(0); errors.As(err, &e) {
+		return e.Error()
+	}
+	return err.Error()
+}
+
+var steps = map[string]func(args []string) (string, error){
+	"read": func(a []string) (string, error) {
+		b, err := os.ReadFile(a[0])
+		return string(b), err
+	},
+	"write":  func(a []string) (string, error) { return "", os.WriteFile(a[0], []byte(a[1]), 0o644) },
+	"append": func(a []string) (string, error) { return "", appendTo(a[0], a[1]) },
+	"excl": func(a []string) (string, error) {
+		f, err := os.OpenFile(a[0], os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err == nil {
+			err = f.Close()
+		}
+		return "", err
+	},
+	"patch":    func(a []string) (string, error) { return patch(a[0]) },
+	"list":     func(a []string) (string, error) { return list(a[0]) },
+	"count":    func(a []string) (string, error) { return count(a[0]) },
+	"glob":     func(a []string) (string, error) { m, err := filepath.Glob(a[0]); return strings.Join(m, ","), err },
+	"stat":     func(a []string) (string, error) { return stat(os.Stat(a[0])) },
+	"lstat":    func(a []string) (string, error) { return stat(os.Lstat(a[0])) },
+	"readlink": func(a []string) (string, error) { return os.Readlink(a[0]) },
+	"symlink":  func(a []string) (string, error) { return "", os.Symlink(a[0], a[1]) },
+	"link":     func(a []string) (string, error) { return "", os.Link(a[0], a[1]) },
+	"rename":   func(a []string) (string, error) { return "", os.Rename(a[0], a[1]) },
+	"remove":   func(a []string) (string, error) { return "", os.Remove(a[0]) },
+	"mkdir":    func(a []string) (string, error) { return "", os.Mkdir(a[0], 0o755) },
+	"mkdirall": func(a []string) (string, error) { return "", os.MkdirAll(a[0], 0o755) },
+	"touch":    func(a []string) (string, error) { return "", os.Chtimes(a[0], time.Time{}, time.Unix(1e9, 5)) },
+	"getenv":   func(a []string) (string, error) { return strings.Join(os.Environ(), ","), nil },
+}
+
+func do(name string, args []string) (string, error) {
+	f, ok := steps[name]
+	if !ok {
+		return "", errors.New("no such step")
+	}
+	return f(args)
+}
+
+func appendTo(path, text string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// patch writes, reads, truncates and seeks in one open file.
+func patch(path string) (string, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b := make([]byte, 3)
+	_, err1 := f.WriteAt([]byte("XY"), 1)
+	err2 := f.Truncate(5)
+	_, err3 := f.ReadAt(b, 1)
+	end, err4 := f.Seek(0, io.SeekEnd)
+	_, err5 := f.WriteString("!")
+	return fmt.Sprint(string(b), " ", end), errors.Join(err1, err2, err3, err4, err5, f.Sync())
+}
+
+func list(path string) (string, error) {
+	entries, err := os.ReadDir(path)
+	var names []string
+	for _, e := range entries {
+		names = append(names, fs.FormatDirEntry(e))
+	}
+	sort.Strings(names)
+	return strings.Join(names, ","), err
+}
+
+// count reads a directory twice, without sorting.
+func count(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	seen := map[string]bool{}
+	names, err := f.Readdirnames(-1)
+	for _, n := range names {
+		seen[n] = true
+	}
+	return fmt.Sprint(len(names), " ", len(seen)), err
+}
+
+func stat(info fs.FileInfo, err error) (string, error) {
+	if err != nil {
+		return "", err
+	}
+	st := info.Sys().(*syscall.Stat_t)
+	return fmt.Sprintf("%v %d dev=%d ino=%d nlink=%d mtime=%d", info.Mode().Type(), info.Size(), st.Dev, st.Ino, st.Nlink, info.ModTime().UnixNano()), nil
+}
+
+func main() {}
