@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// defaultKinds are the channels there are, unless Options say otherwise.
+var defaultKinds = []string{"wal", "memory"}
+
+const kindDurable = "wal" // the kind that takes room on the disk
+
+func (l *loader) declareChannels(c *Config) {
+	kinds := l.opts.ChannelKinds
+	if kinds == nil {
+		kinds = defaultKinds
+	}
+	for _, v := range l.blocks["channel"] {
+		if l.channels[v.name()] != nil {
+			continue // reported as a name used twice
+		}
+		l.channels[v.name()] = v
+		if kind := v.labels[0]; !slices.Contains(kinds, kind) {
+			l.add("E2002", v.label[0], "There is no channel of kind %q.%s", kind, thereIs(kind, kinds))
+		}
+		c.Channels = append(c.Channels, Channel{
+			Kind: v.labels[0], Name: v.name(),
+			CapacityBytes: uint64(v.number("capacity")),
+			MaxEvents:     uint64(v.number("max_events")),
+			OnFull:        v.text("on_full"),
+			DeclRange:     v.at,
+		})
+	}
+}
+
+// channelOf reads a reference to a channel, and notes in ends that it leads there; ok is false when it
+// was reported to lead nowhere.
+func (l *loader) channelOf(v *values, arg string, ends map[string]bool) (channel string, ok bool) {
+	if expr := v.args[arg].expr; expr != nil {
+		channel, ok = l.reference(expr)
+	}
+	if !ok {
+		l.adrift = true
+		return "", false
+	}
+	ends[channel] = true
+	return channel, true
+}
+
+// reference reads channel.NAME as it stands, without evaluating anything.
+func (l *loader) reference(expr hcl.Expression) (channel string, ok bool) {
+	t, diags := hcl.AbsTraversalForExpr(expr)
+	if diags.HasErrors() {
+		l.add("E1502", expr.Range(), "A channel is written bare: channel.NAME.%s", l.quotedReference(expr))
+		return "", false
+	}
+	if t.RootName() != "channel" || len(t) != 2 {
+		l.add("E1502", expr.Range(), "A channel is written channel.NAME.%s", l.bareName(t))
+		return "", false
+	}
+	attr, ok := t[1].(hcl.TraverseAttr)
+	switch {
+	case !ok:
+		l.add("E1502", expr.Range(), "A channel is written channel.NAME, with a dot.")
+	case l.channels[attr.Name] == nil:
+		l.add("E1501", expr.Range(), "There is no channel %q.%s", attr.Name, thereIs(attr.Name, slices.Collect(maps.Keys(l.channels))))
+	default:
+		return attr.Name, true
+	}
+	return "", false
+}
+
+// bareName suggests channel.main to who wrote main, or chanel.main.
+func (l *loader) bareName(t hcl.Traversal) string {
+	wrote := t.RootName()
+	if len(t) > 1 {
+		if attr, ok := t[1].(hcl.TraverseAttr); ok {
+			wrote = attr.Name
+		}
+	}
+	return l.meant(wrote)
+}
+
+// quotedReference suggests channel.main to who wrote "main" or "channel.main".
+func (l *loader) quotedReference(expr hcl.Expression) string {
+	v, diags := expr.Value(evalContext())
+	text, ok := texts(v)
+	if diags.HasErrors() || !ok || len(text) != 1 {
+		return ""
+	}
+	return l.meant(strings.TrimPrefix(text[0], "channel."))
+}
+
+func (l *loader) meant(wrote string) string {
+	best := nearest(wrote, slices.Collect(maps.Keys(l.channels)))
+	if best == "" {
+		return ""
+	}
+	return " Did you mean channel." + best + "?"
+}
+
+// topology looks at the graph as a whole. Where some reference leads nowhere, the graph is not known.
+func (l *loader) topology(c *Config) {
+	if len(l.blocks["source"])+len(l.blocks["sink"]) == 0 && !l.failed() {
+		l.add("W1001", l.first, "There is neither a source nor a sink, so the agent would do nothing.")
+	}
+	for _, ch := range c.Channels {
+		if !l.drained[ch.Name] && !l.adrift {
+			l.add("E2001", ch.DeclRange, "Nothing takes events out of %s: it would fill, and then stop its sources. Add a sink with from = %s, or remove the channel.",
+				ch.Address(), ch.Address())
+		}
+		if !l.fed[ch.Name] && !l.adrift {
+			l.add("W2001", ch.DeclRange, "Nothing puts events into %s. If it still holds some, its sinks will take them.", ch.Address())
+		}
+	}
+	l.room(c)
+}
+
+// room warns when the channels may come to hold more than the disk does.
+func (l *loader) room(c *Config) {
+	if l.opts.DiskFree == nil {
+		return
+	}
+	free, err := l.opts.DiskFree(existing(c.Agent.DataDir))
+	if err != nil {
+		return // a warning is not worth an error; the agent will find out when it opens the directory
+	}
+	sum := uint64(0)
+	for _, ch := range c.Channels {
+		if ch.Kind != kindDurable {
+			continue
+		}
+		before := sum
+		sum += ch.CapacityBytes
+		if sum <= free || before > free {
+			continue
+		}
+		together := ""
+		if before > 0 {
+			together = ", together with the channels before it"
+		}
+		l.add("W2002", ch.DeclRange, "%s may come to hold %s%s; at %s there is room for %s.",
+			ch.Address(), roundSize(sum), together, c.Agent.DataDir, roundSize(free))
+	}
+}
+
+// existing is the nearest directory above path that is there already.
+func existing(path string) string {
+	for !exists(path) && filepath.Dir(path) != path {
+		path = filepath.Dir(path)
+	}
+	return path
+}

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Codes lists every code there is, sorted.
+func Codes() []string {
+	names := make([]string, 0, len(codes))
+	for c := range maps.Keys(codes) {
+		names = append(names, string(c))
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Explain returns the long text of a code, which begins with its title. Case does not matter.
+func Explain(name string) (text string, ok bool) {
+	c := code(strings.ToUpper(strings.TrimSpace(name)))
+	entry, ok := codes[c]
+	if !ok {
+		return "", false
+	}
+	return string(c) + ": " + entry.title + "\n\n" + strings.TrimSpace(entry.text) + "\n", true
+}
+
+// codes are all mistakes there are. A code is never used for another one, nor renamed; a text may be bettered.
+// E1 language, E2 channels and disk, E3 permissions, E4 plugins; W is a warning of the same hundreds.
+var codes = map[code]struct{ title, text string }{
+	"E1001": {"Cannot read the configuration", `
+A file or directory of the configuration could not be read. The message has the reason of the
+operating system: it is not there, its permissions forbid it, or it is not a regular file.
+
+Check the path that was given (the default is the working directory), and that the user the
+agent runs as may read it:
+
+    ls -l pipeline.hcl
+    sudo -u penstock cat pipeline.hcl`},
+	"E1002": {"No configuration here", `
+The directory has no file whose name ends in .hcl or .hcl.json, so there is nothing to load.
+Files that begin with a dot, and *.test.hcl, are left out.
+
+Name the directory or file that holds the pipeline:
+
+    penstock run /etc/penstock`},
+	"E1003": {"Over a limit", `
+The configuration is larger than what is read: a file over 1 MiB, more than 1000 files, brackets
+nested more than 100 deep, more than 10 000 operators in a file, or a number with an exponent of
+more than three digits. The limits keep a mistaken or hostile file from exhausting the agent.
+
+Split the file: all *.hcl in one directory are one configuration.`},
+	"E1101": {"Invalid syntax", `
+The file is not HCL. The caret is where the parser stopped, which may be a little after the
+mistake. What happens most often:
+
+    batch { events = 5  wait = "1s" }    # one argument at most in a block on one line
+
+    batch {                              # so write it over several
+      events = 5
+      wait   = "1s"
+    }
+
+    paths = ["/var/log/a.log"            # a bracket, brace or quote that is not closed
+
+While a file cannot be parsed, nothing else is checked.`},
+	"E1102": {"Set twice", `
+An argument was set a second time in the same block. Only one can hold, and which one must not
+depend on the order of lines. Remove the other.`},
+	"E1103": {"Not for this version", `
+The configuration asks for another version of penstock than the one that reads it, through
+required_version or language in its penstock block:
+
+    penstock {
+      required_version = ">= 0.1, < 2"
+      language         = 1
+    }
+
+Run the version that is asked for (` + "`penstock version`" + ` says which one you have), or widen the range
+if you know that the configuration works.`},
+	"E1201": {"Unsupported block", `
+There is no block of this type here. Either its name is mistyped, it belongs into another block,
+or it is an argument and wants an equals sign:
+
+    from = channel.main      # an argument
+    batch { events = 5000 }  # a block`},
+	"E1202": {"Wrong labels", `
+A block has more or fewer labels than its type takes:
+
+    agent "web-01" { … }              name
+    plugin "parse" { … }              name
+    source "file" "shop" { … }        plugin, name
+    channel "wal" "main" { … }        kind, name
+    sink "stdout" "screen" { … }      plugin, name
+
+penstock, http, log, config, batch, retry, grant and limits take none.`},
+	"E1203": {"Unsupported argument", `
+There is no argument of this name here. In a config block the names are those of the plugin:
+
+    penstock schema file
+
+shows them. Elsewhere they are the host's; the reference lists them. What belongs to the host
+stands directly in the block, what belongs to the plugin in config { }:
+
+    sink "file" "archive" {
+      from = channel.main                    # the host's
+      config { path = "/srv/archive.log" }   # the plugin's
+    }`},
+	"E1204": {"Missing argument", `
+Something that has no default was not set. The caret is at the block that lacks it. Every source
+names the channel that it fills, and every sink the one that it drains:
+
+    source "file" "shop" {
+      into = channel.main
+    }`},
+	"E1205": {"Wrong JSON shape", `
+In a .hcl.json file a block is an object, and a block with labels an object within an object for
+each label:
+
+    { "sink": { "stdout": { "screen": { "from": "channel.main" } } } }
+
+Here there is something else, such as a string or a number.`},
+	"E1206": {"Block given twice", `
+This block stands once at most, and here is a second one. Put what is in both into one. (There is
+one agent block in the whole configuration, however many files it has.)`},
+	"E1207": {"Invalid name", `
+A name begins with a letter or an underscore, goes on with letters, digits, _ and -, and has 64
+characters at most. It is written bare in references (channel.main), and becomes the name of a
+directory and a label of metrics. The name of an agent may also begin with a digit and hold dots.`},
+	"E1208": {"Name used twice", `
+Two blocks have the same name. What tells a source, sink or channel from others is its kind of
+block and its name; the plugin does not count:
+
+    source "file"     "shop" { … }
+    source "generate" "shop" { … }    # source.shop again
+
+Upper and lower case are the same here, because names become directories. Rename one of them. To
+keep what a source has read or a sink has delivered, rename the newer one.`},
+	"E1301": {"Wrong type", `
+A value is of a type that the argument does not take, and that cannot be made into it. Lists are
+written in brackets, also when they have one element:
+
+    paths = ["/var/log/app.log"]
+
+Numbers and strings are taken for each other where the text is a number.`},
+	"E1302": {"Not one of the choices", `
+The argument takes certain words only, and this is none of them. The message lists them.`},
+	"E1303": {"Out of range", `
+The value is smaller or larger than what the argument takes. The message has the bound. A channel
+holds 64 KiB at least: less would not take one transaction.`},
+	"E1304": {"Does not match", `
+The text is not of the form that the argument takes; the message has the form. A pattern is a
+regular expression (RE2) for the whole of the text.`},
+	"E1305": {"Not a duration", `
+A duration is a string of numbers with units: "200ms", "1.5s", "1m30s", "24h", "7d". The units are
+ns, us, ms, s, m, h, and d for days of 24 hours when it stands alone. It is never negative. A
+number without a unit is refused, because nobody can tell seconds from milliseconds by looking.`},
+	"E1306": {"Not a size", `
+A size is a string of a number and a unit: "512B", "64KiB", "4MiB", "1.5GiB", "2TiB". KiB, MiB, GiB
+and TiB count in 1024s; kB, MB, GB and TB in 1000s. It comes to whole bytes. A number without a
+unit is refused.`},
+	"E1401": {"Cannot be evaluated", `
+An expression has no value: it calls a function that does not exist, names a variable that does
+not exist, or an operation does not fit its operands. The functions are concat, join, length,
+lower, split, trimspace and upper. There are no variables yet.
+
+A word without quotes is a variable: write "wal", not wal. A path needs quotes as well.`},
+	"E1501": {"Unknown reference", `
+A reference names something that no block declares. Check the spelling, and that the file which
+declares it lies in the same directory: all *.hcl of one directory are one configuration.
+
+    channel "wal" "main" { }
+
+    source "file" "shop" {
+      into = channel.main
+    }`},
+	"E1502": {"Not a reference", `
+Here stands the name of a channel as a reference: the word channel, a dot, and its name, without
+quotes.
+
+    into = channel.main      # right
+    into = "channel.main"    # a string
+    into = main              # lacks channel.
+
+In .hcl.json, where all is quoted, it is the string "channel.main".`},
+	"E2001": {"Nobody drains the channel", `
+No sink takes events out of this channel. It would fill, and then its sources would wait for ever.
+Add a sink, or remove the channel and what feeds it:
+
+    sink "stdout" "screen" {
+      from = channel.main
+    }
+
+To throw events away on purpose, use the sink discard.`},
+	"E2002": {"Unknown kind of channel", `
+The first label of a channel is its kind:
+
+    channel "wal" "main" { … }       # on disk; survives a crash
+    channel "memory" "main" { … }    # fast, and forgets when the agent stops`},
+	"E3001": {"Missing grant", `
+A plugin that is not builtin may touch nothing but what its plugin block grants. It declares what
+it needs, often as an expression over its config; here the pipeline does not grant all of it. The
+message prints the lines to add:
+
+    plugin "tail" {
+      source = "./tail.wasm"
+      grant {
+        dir "logs" {
+          path   = "/var/log/app"
+          access = "read"
+        }
+      }
+    }
+
+A dir grant is the directory with all that is in it. Before you add it, ask whether this plugin
+should see that directory.`},
+	"E3002": {"Not a path", `
+A directory is to be granted whose path is empty or contains a zero byte. Set the argument that the
+path comes from.`},
+	"E3003": {"Listens beyond this machine", `
+The agent's HTTP server shows its metrics and state, and steers it. There is no way yet to ask who
+it is that connects, so it listens on the loopback interface alone:
+
+    http { listen = "127.0.0.1:7420" }
+
+To scrape metrics from another machine, put a proxy that authenticates before it.`},
+	"E4001": {"Unknown plugin", `
+The first label of a source or sink names a plugin: the name of a plugin block, else of a builtin.
+Here it is neither.
+
+    penstock schema                   # lists the builtin ones
+
+    plugin "parse" {                  # declares one of your own
+      source = "./parse.wasm"
+    }`},
+	"E4002": {"Plugin cannot be loaded", `
+The plugin's file is not there, cannot be read, is not a WebAssembly module, has no manifest, or
+does not have the sha256 that the pipeline asks for. The message says which. A path is relative to
+the file that names it.
+
+    penstock plugin inspect ./parse.wasm    # shows what is in it
+    penstock plugin pack                    # writes plugin.hcl into the module as its manifest
+    sha256sum ./parse.wasm`},
+	"E4003": {"Plugin does something else", `
+The plugin exists, but is of another kind: a sink cannot be a source. A name may stand for one of
+each, as file does.
+
+    penstock schema                         # builtin plugins with their kinds
+    penstock plugin inspect ./parse.wasm    # what a module holds`},
+	"E4004": {"Invalid plugin source", `
+A plugin comes from the binary itself, or from a file:
+
+    source = "builtin:std"
+    source = "./parse.wasm"                 # relative to the file that says so
+    source = "/usr/lib/penstock/parse.wasm"
+
+A relative path begins with ./ or ../`},
+	"E4005": {"Damaged manifest", `
+The manifest in the plugin's module says something that cannot be: an argument of an unknown type,
+a pattern that is no regular expression, a need that does not come to paths. This is for the
+plugin's author to mend: ` + "`penstock plugin pack`" + ` refuses such a plugin.hcl.`},
+	"E4006": {"Several plugins fit", `
+The module holds several plugins of that kind, and the label is the name of none. The label chooses:
+call the plugin block after the plugin that is meant.
+
+    plugin "tail" {
+      source = "./tools.wasm"      # holds the sources tail and listen
+    }
+    source "tail" "app" { … }`},
+	"E4007": {"Other version of the plugin", `
+The module is of a version that the plugin block does not admit. Get the one that is asked for, or
+change the constraint:
+
+    version = "1.2.0"          # this one
+    version = "~> 1.2"         # 1.2 and later, before 2
+    version = ">= 1.2, < 1.5"`},
+	"E4008": {"Need that cannot be met", `
+The plugin needs something of the host that this version of penstock does not have, such as the
+network. Use a newer penstock, or an older version of the plugin.`},
+	"E4101": {"Invalid argument declaration", `
+In a plugin.hcl, an argument block has a part that does not hold together. The type is written in
+HCL type syntax:
+
+    string  number  integer  bool  duration  size
+    list(string)  map(number)  object({ name = string, wait = optional(duration, "1s") })
+
+The default is a value of that type. enum and pattern are for strings, min and max for numbers,
+durations and sizes, all written as a user would write the argument.`},
+	"E4102": {"Invalid need", `
+In a plugin.hcl, a need block says what the plugin asks of the host:
+
+    need "dir" "logs" {
+      value  = config.paths      # a path, a glob, or a list of them
+      access = "read"
+    }
+    need "stdout" "out" {}
+
+The value may speak of the plugin's own arguments alone. A path stands for the directory that it
+is in, a glob for the directory before its first wildcard, and a path that ends in a slash for
+that directory itself.`},
+	"W1001": {"Nothing to run", `
+The configuration has neither a source nor a sink. The agent would start, and do nothing.`},
+	"W2001": {"Nobody feeds the channel", `
+No source puts events into this channel. That is right while an old channel is being drained, and
+a mistake otherwise.`},
+	"W2002": {"Capacity larger than the disk", `
+The channels may come to hold more than there is room for where the agent keeps its data. When the
+disk is full, the agent stops taking events, and so may everything else on that disk. Give the
+channel less capacity, or the data directory a larger disk.`},
+	"W3001": {"Grant that nobody asks for", `
+A plugin block grants a directory under a handle that none of the plugin's needs has. The grant has
+no effect. Most often the handle is mistyped.
+
+    penstock plugin inspect ./tail.wasm    # lists the handles under needs`},
+	"W3002": {"Grant without effect", `
+Builtin plugins are granted the files and directories that their config names. A grant block adds
+nothing, and takes nothing away: remove it.`},
+	"W4001": {"Plugin not used", `
+No source or sink names this plugin. It is not loaded. Remove the block, or use its name as the
+first label of a source or sink.`},
+	"W4002": {"Deprecated argument", `
+The plugin still takes this argument and will not for ever. The message says what to use instead.`},
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/penstock-io/penstock/spec/abi"
+)
+
+func (l *loader) source(v *values) (Source, bool) {
+	into, linked := l.channelOf(v, "into", l.fed)
+	c, ok := l.component(abi.Source, v)
+	return Source{Component: c, Into: into}, ok && linked
+}
+
+func (l *loader) sink(v *values) (Sink, bool) {
+	from, linked := l.channelOf(v, "from", l.drained)
+	c, ok := l.component(abi.Sink, v)
+	batch, retry := v.child("batch"), v.child("retry")
+	s := Sink{
+		Component: c,
+		From:      from,
+		Start:     v.text("start"),
+		Batch: Batch{
+			Events: int(batch.number("events")),
+			Bytes:  int(batch.number("bytes")),
+			Wait:   time.Duration(batch.number("wait")),
+		},
+		Retry: Retry{Min: time.Duration(retry.number("min")), Max: time.Duration(retry.number("max"))},
+	}
+	if !retry.broken && s.Retry.Min > s.Retry.Max {
+		l.add("E1303", retry.where("min"), "The first pause, %v, is longer than the longest, %v.", s.Retry.Min, s.Retry.Max)
+	}
+	return s, ok && linked
+}
+
+// component checks what sources and sinks have in common: plugin, config, grants.
+func (l *loader) component(kind abi.Kind, v *values) (Component, bool) {
+	plugin, from, ok := l.resolve(kind, v)
+	if !ok {
+		return Component{}, false
+	}
+	c := Component{
+		Name: v.name(), Kind: kind, Ref: from.ref, Plugin: plugin,
+		MemoryBytes: from.memory(plugin), DeclRange: v.at,
+	}
+	args, ok := l.schemaOf(plugin, v.label[0])
+	if !ok {
+		return c, false
+	}
+	before := len(l.diags)
+	settings := l.config(plugin, args, v)
+	if l.diags[before:].HasErrors() {
+		return c, false // grants computed from half a config would mislead
+	}
+	g := granter{loader: l, component: &c, from: from, config: make(map[string]any), settings: settings}
+	g.grant()
+	doc, err := json.Marshal(g.config)
+	if err != nil {
+		panic("BUG: a checked config does not encode: " + err.Error())
+	}
+	c.Config = doc
+	return c, !l.diags[before:].HasErrors()
+}
+
+// schemaOf makes the plugin's arguments ready. A manifest comes from outside and may be wrong.
+func (l *loader) schemaOf(p abi.Plugin, at hcl.Range) ([]argument, bool) {
+	args := make([]argument, 0, len(p.Arguments))
+	for _, decl := range p.Arguments {
+		a, err := compileArgument(decl)
+		if err != nil {
+			l.add("E4005", at, "The manifest of plugin %s: argument %q: %s", p.Name, decl.Name, stop(err.Error()))
+			return nil, false
+		}
+		args = append(args, a)
+	}
+	return args, true
+}
+
+// config checks the config block against the plugin's schema, and fills in defaults.
+func (l *loader) config(p abi.Plugin, args []argument, v *values) map[string]setting {
+	owner := fmt.Sprintf("The plugin %s", p.Name)
+	attrs, at := hcl.Attributes{}, v.at
+	if c := v.child("config"); c.body != nil {
+		at = c.at
+		attrs = l.content(block{name: "config", args: args}, owner, c.body).Attributes
+	}
+	return l.settings(args, owner, attrs, at)
+}

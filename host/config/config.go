@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package config reads pipeline files (HCL) and says what is wrong with them, and where.
+//
+// [Load] turns a directory into an immutable [Config]: parse all, collect the blocks, load manifests,
+// check every argument against its table, compute grants, look at the graph. No code of a plugin runs.
+//
+// Invariants:
+//
+//   - All mistakes are reported at once, in the order of the files. Each has a file, a line and a code that never
+//     changes its meaning ([Codes], [Explain]); there is a Config if and only if none of them is an error.
+//   - The language is data: language.go holds every block and argument with its type, default and
+//     meaning. Decoding, suggestions and spec/hcl.md all come from that table, and a plugin's own arguments go through the same checks.
+//   - References (channel.main) are read statically: the graph is known without evaluating anything.
+//   - What a file says is bounded before it is parsed, so that no input can exhaust the stack.
+package config
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/penstock-io/penstock/spec/abi"
+)
+
+// Options are what loading needs to know of the world around the files. Every func may be nil.
+type Options struct {
+	// Manifest loads a plugin's manifest; no code of the plugin runs. The text of its error is shown to
+	// the user at the line that names the plugin, and should say what can be done.
+	Manifest func(ref PluginRef) (abi.Manifest, error)
+	// Builtin says which builtin module holds the plugin of that kind and name, e.g. "std".
+	Builtin func(kind abi.Kind, name string) (module string, ok bool)
+	// Builtins lists the names of the builtin plugins of a kind, for suggestions.
+	Builtins func(kind abi.Kind) []string
+	// DiskFree says how many bytes data under path may come to take: what is free, and what it takes already.
+	DiskFree func(path string) (uint64, error)
+	// ChannelKinds are the kinds of channel there are; nil means "wal" and "memory".
+	ChannelKinds []string
+	// Version is that of the running agent, for required_version; "" is not compared.
+	Version string
+	// Dir is the directory against which relative paths of data are taken: globs, data_dir, grants.
+	// "" is the working directory. (A plugin's "./x.wasm" is relative to the file that says so.)
+	Dir string
+}
+
+// PluginRef says where a plugin is.
+type PluginRef struct {
+	Name   string // of the plugin block, or of the builtin module
+	Source string // "builtin:std", or the absolute path of a .wasm
+	SHA256 string // that the file must have, in lower-case hex; "" = any
+}
+
+// Config is a checked configuration. It is not changed after Load.
+type Config struct {
+	Agent    Agent
+	Channels []Channel // each in the order of the files
+	Sources  []Source
+	Sinks    []Sink
+	Revision string // sha256 over the files' names and contents, in hex
+}
+
+// Agent is the process.
+type Agent struct {
+	Name, ID     string
+	DataDir      string // absolute
+	DrainTimeout time.Duration
+	Listen       string // host:port; "" = no HTTP
+	LogLevel     string // "debug", "info", "warn", "error"
+	LogFormat    string // "text", "json", or "auto": text on a terminal
+}
+
+// Channel is a buffer.
+type Channel struct {
+	Kind, Name    string
+	CapacityBytes uint64
+	MaxEvents     uint64 // 0 = no bound
+	OnFull        string // "block", "refuse"
+	DeclRange     hcl.Range
+}
+
+// Address is what references and metrics call it, e.g. "channel.main".
+func (c Channel) Address() string { return "channel." + c.Name }
+
+// Component is what sources and sinks have in common.
+type Component struct {
+	Name        string
+	Kind        abi.Kind
+	Ref         PluginRef
+	Plugin      abi.Plugin
+	Config      json.RawMessage // an object: defaults filled in, durations as nanoseconds, sizes as bytes, granted paths absolute
+	Dirs        []Dir           // granted directories, none within another of the same right
+	Needs       []string        // what else is granted, by kind, e.g. "stdout"; sorted
+	MemoryBytes uint64
+	DeclRange   hcl.Range
+}
+
+// Address is what references and metrics call it, e.g. "source.shop".
+func (c Component) Address() string { return string(c.Kind) + "." + c.Name }
+
+// Source fills a channel.
+type Source struct {
+	Component
+	Into string // name of a channel
+}
+
+// Sink drains a channel.
+type Sink struct {
+	Component
+	From  string // name of a channel
+	Start string // "oldest", "now": where it begins when it is new
+	Batch Batch
+	Retry Retry
+}
+
+// Batch bounds what a sink is given at a time.
+type Batch struct {
+	Events, Bytes int
+	Wait          time.Duration // how long to gather after the first event is there
+}
+
+// Retry bounds the pause between attempts.
+type Retry struct{ Min, Max time.Duration }
+
+// Dir is a granted directory.
+type Dir struct {
+	Path  string // absolute, clean
+	Write bool   // read and write; else read
+}

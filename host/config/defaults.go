@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"os"
+	"path/filepath"
+)
+
+// Defaults, written as a user would write them. The table of the language (language.go) refers to
+// them, and spec/hcl.md prints them; nothing else in the tree repeats them.
+const (
+	defaultAgentName    = "penstock"
+	defaultListen       = "127.0.0.1:7420"
+	defaultLogLevel     = "info"
+	defaultLogFormat    = "auto"
+	defaultDrainTimeout = "30s"
+
+	defaultCapacity  = "1GiB"
+	defaultMaxEvents = "0"
+	defaultOnFull    = "block"
+
+	defaultStart       = "oldest"
+	defaultBatchEvents = "4096"
+	defaultBatchBytes  = "1MiB"
+	defaultBatchWait   = "100ms"
+	defaultRetryMin    = "100ms"
+	defaultRetryMax    = "30s"
+
+	// defaultMemoryBytes holds for a plugin when neither its block nor its manifest says otherwise.
+	defaultMemoryBytes = 64 << 20
+	defaultAccess      = "read"
+)
+
+// defaultDataDir is where an agent of that name keeps its data when the file does not say.
+// rootDataDir has no name in it: one agent a machine is the rule for a service.
+const rootDataDir = "/var/lib/penstock"
+
+func defaultDataDir(name string) string {
+	if os.Geteuid() == 0 {
+		return rootDataDir
+	}
+	if state := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(state) {
+		return filepath.Join(state, "penstock", name)
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return filepath.Join(os.TempDir(), "penstock", name) // an account without a home still runs
+	}
+	return filepath.Join(home, ".local", "state", "penstock", name)
+}
+
+// Limits on what is read.
+const (
+	// MaxFileBytes is the largest file of a configuration: no person writes more into one.
+	MaxFileBytes = 1 << 20
+	// MaxFiles is how many files make up one configuration at most.
+	MaxFiles = 1000
+	// maxNesting bounds brackets within brackets: the parser below is recursive, and a stack that
+	// overflows cannot be caught.
+	maxNesting = 100
+	// maxOperators bounds the operators of one file, which the parser nests as well.
+	maxOperators = 10_000
+	// maxName bounds the name of anything: names become directories and labels of metrics.
+	maxName = 64
+	// maxTypeDepth bounds types within types in a plugin's manifest.
+	maxTypeDepth = 8
+)

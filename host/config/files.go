@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	hcljson "github.com/hashicorp/hcl/v2/json"
+)
+
+// Sources are the files that were read, for showing lines of them.
+type Sources struct{ files map[string]*hcl.File }
+
+// Names returns the files' names as diagnostics have them, sorted.
+func (s *Sources) Names() []string {
+	if s == nil {
+		return nil
+	}
+	names := make([]string, 0, len(s.files))
+	for name := range s.files {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Bytes returns what is in the named file, or nil.
+func (s *Sources) Bytes(name string) []byte {
+	if s == nil || s.files[name] == nil {
+		return nil
+	}
+	return s.files[name].Bytes
+}
+
+// revision is the sha256 over the base names and contents: where the files lie does not matter.
+func (s *Sources) revision() string {
+	h := sha256.New()
+	for _, name := range s.Names() {
+		for _, part := range [][]byte{[]byte(filepath.Base(name)), s.Bytes(name)} {
+			h.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(part))))
+			h.Write(part)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// read finds, reads and parses the files of a configuration.
+func (f *faults) read(path string) *Sources {
+	s := &Sources{files: make(map[string]*hcl.File)}
+	for _, name := range f.find(path) {
+		src, err := readFile(name)
+		if err != nil {
+			f.unreadable(name, err)
+			continue
+		}
+		s.files[name] = f.parse(src, name)
+	}
+	return s
+}
+
+// find lists the files that path means: itself, or what is in the directory.
+func (f *faults) find(path string) []string {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		f.unreadable(path, err)
+		return nil
+	case !info.IsDir():
+		return []string{path}
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		f.unreadable(path, err)
+		return nil
+	}
+	var names []string
+	for _, e := range entries {
+		if name := filepath.Join(path, e.Name()); isPipelineFile(e.Name()) && !isDir(name) {
+			names = append(names, name)
+		}
+	}
+	switch {
+	case len(names) == 0:
+		f.add("E1002", fileRange(path), "There is no *.hcl file in the directory %q. Name the file or directory that holds the pipeline.", path)
+	case len(names) > MaxFiles:
+		f.add("E1003", fileRange(path), "There are %d files; %d are the most that make up one configuration.", len(names), MaxFiles)
+		return nil
+	}
+	return names
+}
+
+// isPipelineFile leaves out tests, and what editors leave lying about.
+func isPipelineFile(name string) bool {
+	if strings.HasPrefix(name, ".") || strings.HasPrefix(name, "#") {
+		return false
+	}
+	if strings.HasSuffix(name, ".test.hcl") || strings.HasSuffix(name, ".test.hcl.json") {
+		return false
+	}
+	return strings.HasSuffix(name, ".hcl") || strings.HasSuffix(name, ".hcl.json")
+}
+
+func isDir(name string) bool {
+	info, err := os.Stat(name) // follows symlinks, as configuration maps have them
+	return err == nil && info.IsDir()
+}
+
+// readFile reads a regular file within the limit. A pipe would block, a device never end.
+func readFile(name string) ([]byte, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, MaxFileBytes+1)) // one more, so that the parser's check sees that it is over
+}
+
+func (f *faults) unreadable(name string, err error) {
+	cause := err
+	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
+		cause = pathError.Err // the path stands above it anyway
+	}
+	hint := ""
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		hint = neighbour(name)
+	case errors.Is(err, fs.ErrPermission):
+		hint = fmt.Sprintf(" The agent runs as user %d, which may not read it.", os.Geteuid())
+	}
+	f.add("E1001", fileRange(name), "Reading %s: %v.%s", name, cause, hint)
+}
+
+// neighbour suggests the file beside it whose name is nearest.
+func neighbour(name string) string {
+	entries, err := os.ReadDir(filepath.Dir(name))
+	if err != nil {
+		return ""
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return didYouMean(filepath.Base(name), names)
+}
+
+// parse parses one file. The result may lack what could not be parsed; it is never nil.
+func (f *faults) parse(src []byte, name string) *hcl.File {
+	bound, parse := boundSource, func(src []byte, name string) (*hcl.File, hcl.Diagnostics) {
+		return hclsyntax.ParseConfig(src, name, hcl.InitialPos)
+	}
+	if strings.HasSuffix(name, ".json") {
+		bound, parse = boundJSON, hcljson.Parse
+	}
+	if err := bound(src, name); err != nil {
+		at := fileRange(name)
+		if deep, ok := errors.AsType[*tooDeep](err); ok {
+			at = deep.at
+		}
+		f.add("E1003", at, "The file %v.", err)
+		return &hcl.File{Body: hcl.EmptyBody(), Bytes: src}
+	}
+	file, diags := parse(src, name)
+	open := false
+	for _, d := range diags {
+		c := code("E1101")
+		switch d.Summary {
+		case "Attribute redefined":
+			c = "E1102"
+		case "Invalid multi-line string", "Unterminated template string":
+			if open {
+				continue // one quote that is not closed turns the rest of the file inside out
+			}
+			open = true
+		}
+		f.adopt(c, hcl.Diagnostics{d}, fileRange(name))
+	}
+	if file == nil || file.Body == nil {
+		return &hcl.File{Body: hcl.EmptyBody(), Bytes: src}
+	}
+	return file
+}

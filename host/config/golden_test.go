@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/hcl/v2"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/penstock-io/penstock/spec/abi"
+)
+
+var update = flag.Bool("update", false, "write what comes out into testdata and spec")
+
+// TestGolden loads each archive of testdata. Its comment may hold "disk SIZE" and "path PATH"; its files are the
+// configuration, with manifests in the place of modules; "want" is what a user sees, and "config"
+// what an agent gets. An archive with a plugin.hcl and no pipeline is a case for ParseManifest.
+func TestGolden(t *testing.T) {
+	for _, file := range archives(t) {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			archive, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := take(archive, "want") + take(archive, "config")
+			shown, loaded := loadArchive(t, archive)
+			if shown+loaded == want {
+				return
+			}
+			if !*update {
+				t.Fatalf("it is not what it was (run with -update if it is better):\n%s", cmp.Diff(want, shown+loaded))
+			}
+			archive.Files = append(archive.Files, txtar.File{Name: "want", Data: []byte(shown)})
+			if loaded != "" {
+				archive.Files = append(archive.Files, txtar.File{Name: "config", Data: []byte(loaded)})
+			}
+			if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// TestEachCodeHasACase keeps the table of codes and the cases in step: a code that nothing can bring about is a promise that
+// nobody keeps, and a file is named after the code that it shows.
+func TestEachCodeHasACase(t *testing.T) {
+	shown := make(map[string]bool)
+	for _, file := range archives(t) {
+		archive, err := txtar.ParseFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := take(archive, "want")
+		name, _, _ := strings.Cut(filepath.Base(file), "-")
+		if _, isCode := codes[code(name)]; isCode && !strings.Contains(want, "["+name+"]") {
+			t.Errorf("%s does not show %s", file, name)
+		}
+		for c := range codes {
+			if strings.Contains(want, "["+string(c)+"]") {
+				shown[string(c)] = true
+			}
+		}
+	}
+	for _, c := range Codes() {
+		if !shown[c] {
+			t.Errorf("no case of testdata shows %s", c)
+		}
+	}
+}
+
+func archives(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	for i := range files {
+		if files[i], err = filepath.Abs(files[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return files
+}
+
+// take removes a file from the archive and returns what is in it.
+func take(a *txtar.Archive, name string) string {
+	for i, f := range a.Files {
+		if f.Name == name {
+			a.Files = slices.Delete(a.Files, i, i+1)
+			return string(f.Data)
+		}
+	}
+	return ""
+}
+
+func loadArchive(t *testing.T, a *txtar.Archive) (shown, loaded string) {
+	t.Helper()
+	work := t.TempDir()
+	std := stdManifest(t)
+	writeFiles(t, work, a)
+	t.Chdir(work)
+	t.Setenv("XDG_STATE_HOME", "/state")
+	path, o := ".", testOptions(std, work)
+	for line := range strings.SplitSeq(string(a.Comment), "\n") {
+		word, rest, _ := strings.Cut(line, " ")
+		switch word {
+		case "disk":
+			room, err := parseSize(rest)
+			if err != nil {
+				t.Fatalf("disk %s: %v", rest, err)
+			}
+			o.DiskFree = func(string) (uint64, error) { return uint64(room), nil }
+		case "path":
+			path = rest
+		}
+	}
+	c, files, diags := load(t, path, o)
+	var out bytes.Buffer
+	WriteDiagnostics(&out, diags, files, false, 0)
+	shown = strings.ReplaceAll(out.String(), work, "$WORK")
+	if c != nil {
+		loaded = strings.ReplaceAll(strings.ReplaceAll(dump(c), work, "$WORK"), defaultDataDir(defaultAgentName), "$DATA")
+	}
+	return shown, loaded
+}
+
+func load(t *testing.T, path string, o Options) (*Config, *Sources, hcl.Diagnostics) {
+	t.Helper()
+	src, err := os.ReadFile("plugin.hcl")
+	if errors.Is(err, os.ErrNotExist) {
+		return Load(path, o)
+	}
+	m, files, diags := ParseManifest(src, "plugin.hcl")
+	if got := len(m.Plugins) > 0; got == diags.HasErrors() {
+		t.Errorf("a manifest came out: %v; errors: %v", got, diags)
+	}
+	return nil, files, diags
+}
+
+func writeFiles(t *testing.T, dir string, a *txtar.Archive) {
+	t.Helper()
+	for _, f := range a.Files {
+		name := filepath.Join(dir, filepath.FromSlash(f.Name))
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, f.Data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func stdManifest(t testing.TB) abi.Manifest {
+	t.Helper()
+	src, err := os.ReadFile("testdata/std.hcl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, files, diags := ParseManifest(src, "std.hcl")
+	if len(diags) > 0 {
+		var out bytes.Buffer
+		WriteDiagnostics(&out, diags, files, false, 0)
+		t.Fatal(out.String())
+	}
+	return m
+}
+
+// testOptions load manifests that lie in the place of modules, in HCL or JSON.
+func testOptions(std abi.Manifest, dir string) Options {
+	return Options{
+		Dir:     dir,
+		Version: "0.3.1",
+		Manifest: func(ref PluginRef) (abi.Manifest, error) {
+			if name, ok := strings.CutPrefix(ref.Source, "builtin:"); ok {
+				if name != std.Name {
+					return abi.Manifest{}, fmt.Errorf("there is no builtin module %q", name)
+				}
+				return std, nil
+			}
+			return manifestFile(ref)
+		},
+		Builtin: func(kind abi.Kind, name string) (string, bool) {
+			_, ok := std.Find(kind, name)
+			return std.Name, ok
+		},
+		Builtins: func(kind abi.Kind) (names []string) {
+			for _, p := range std.Plugins {
+				if p.Kind == kind {
+					names = append(names, p.Name)
+				}
+			}
+			return names
+		},
+	}
+}
+
+func manifestFile(ref PluginRef) (abi.Manifest, error) {
+	src, err := os.ReadFile(ref.Source)
+	if err != nil {
+		return abi.Manifest{}, err
+	}
+	sum := sha256.Sum256(src)
+	if digest := hex.EncodeToString(sum[:]); ref.SHA256 != "" && ref.SHA256 != digest {
+		return abi.Manifest{}, fmt.Errorf("its sha256 is %s, and not %s", digest, ref.SHA256)
+	}
+	if bytes.HasPrefix(src, []byte("{")) {
+		return abi.ParseManifest(src)
+	}
+	m, _, diags := ParseManifest(src, "manifest")
+	if diags.HasErrors() {
+		return m, errors.New("it is not a WebAssembly module")
+	}
+	return m, nil
+}
+
+// dump writes what an agent gets.
+func dump(c *Config) string {
+	var s strings.Builder
+	a := c.Agent
+	fmt.Fprintf(&s, "agent %q id=%q data_dir=%s drain=%v listen=%q log=%s,%s\n",
+		a.Name, a.ID, a.DataDir, a.DrainTimeout, a.Listen, a.LogLevel, a.LogFormat)
+	for _, ch := range c.Channels {
+		fmt.Fprintf(&s, "%s kind=%s capacity=%d max_events=%d on_full=%s\n", ch.Address(), ch.Kind, ch.CapacityBytes, ch.MaxEvents, ch.OnFull)
+	}
+	for _, src := range c.Sources {
+		fmt.Fprintf(&s, "%s into=%s\n%s", src.Address(), src.Into, dumpComponent(src.Component))
+	}
+	for _, k := range c.Sinks {
+		fmt.Fprintf(&s, "%s from=%s start=%s batch=%d/%d/%v retry=%v..%v\n%s", k.Address(), k.From, k.Start,
+			k.Batch.Events, k.Batch.Bytes, k.Batch.Wait, k.Retry.Min, k.Retry.Max, dumpComponent(k.Component))
+	}
+	return s.String()
+}
+
+func dumpComponent(c Component) string {
+	return fmt.Sprintf("  plugin %s of %s from %s memory=%d\n  dirs=%v needs=%v\n  config=%s\n",
+		c.Plugin.Name, c.Ref.Name, c.Ref.Source, c.MemoryBytes, c.Dirs, c.Needs, c.Config)
+}

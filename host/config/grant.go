@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/penstock-io/penstock/spec/abi"
+)
+
+// The kinds of need that this version can grant.
+const (
+	needDir    = "dir"
+	needStdout = "stdout"
+)
+
+// wildcards begin what is no plain path. A backslash escapes one, and so is none of a plain path either.
+const wildcards = `*?[{\`
+
+// grantedDir is the directory that a path or glob stands for: the one that holds what is named. A path that
+// ends in a slash names the directory itself.
+func grantedDir(path string) string {
+	if i := strings.IndexAny(path, wildcards); i >= 0 {
+		path = path[:i]
+	}
+	dir, _ := filepath.Split(path)
+	return filepath.Clean(dir)
+}
+
+// declareGrants reads what a plugin block grants.
+func (l *loader) declareGrants(p *pluginBlock) {
+	for _, d := range p.child("grant").inner["dir"] {
+		path := d.text("path")
+		if d.broken || l.emptyPath(path, d.where("path")) {
+			continue
+		}
+		path = l.path(path)
+		if strings.ContainsAny(path, wildcards) {
+			path = grantedDir(path)
+		}
+		handle := d.name()
+		p.dirs[handle] = append(p.dirs[handle], Dir{Path: path, Write: d.text("access") == "write"})
+	}
+	if grant := p.inner["grant"]; p.builtin() && len(grant) > 0 && grant[0].at != p.at {
+		l.add("W3002", grant[0].at, "A builtin plugin is granted what its config names, and nothing more.")
+	}
+}
+
+func (l *loader) emptyPath(path string, at hcl.Range) bool {
+	if path != "" && !strings.ContainsRune(path, 0) {
+		return false
+	}
+	l.add("E3002", at, "%s is not the path of anything.", quote(path))
+	return true
+}
+
+// unusedGrants warns of grants for handles that the plugin does not ask for: a typing error more often than not.
+func (l *loader) unusedGrants(p *pluginBlock) {
+	if p.builtin() {
+		return
+	}
+	m, _ := l.manifest(p.ref)
+	known := handles(m)
+	for _, d := range p.child("grant").inner["dir"] {
+		if !slices.Contains(known, d.name()) {
+			l.add("W3001", d.at, "The plugin %q asks for no directory %q.%s", p.name(), d.name(), didYouMean(d.name(), known))
+		}
+	}
+}
+
+func handles(m abi.Manifest) (names []string) {
+	for _, p := range m.Plugins {
+		for _, n := range p.Needs {
+			if n.Kind == needDir {
+				names = append(names, n.Handle)
+			}
+		}
+	}
+	return names
+}
+
+// granter computes what one component may touch.
+type granter struct {
+	*loader
+	component *Component
+	from      *pluginBlock
+	settings  map[string]setting // of the config block
+	config    map[string]any     // what the plugin gets: what is set, with the paths in it absolute
+}
+
+// grant goes through the plugin's needs. Paths that a need for directories speaks of become absolute: a plugin
+// sees a directory under its path on the host, and has no working directory.
+func (g *granter) grant() {
+	for name, s := range g.settings {
+		if s.value != nil {
+			g.config[name] = s.value
+		}
+	}
+	c := g.component
+	for _, need := range c.Plugin.Needs {
+		switch need.Kind {
+		case needDir:
+			g.directories(need)
+		case needStdout:
+			g.stdout(need)
+		default:
+			g.add("E4008", c.DeclRange, "The plugin %s needs a handle of kind %q (%s), which this version of penstock cannot give.",
+				c.Plugin.Name, need.Kind, need.Handle)
+		}
+	}
+	c.Dirs = widest(c.Dirs)
+	slices.Sort(c.Needs)
+	c.Needs = slices.Compact(c.Needs)
+}
+
+func (g *granter) stdout(need abi.Need) {
+	if !g.from.builtin() && !g.from.child("grant").yes("stdout") {
+		g.from.lacks = append(g.from.lacks, lack{component: g.component.Address(), need: need})
+		return
+	}
+	g.component.Needs = append(g.component.Needs, need.Kind)
+}
+
+func (g *granter) directories(need abi.Need) {
+	c := g.component
+	expr, err := parseExpression(need.Value, "need")
+	if err != nil {
+		g.add("E4005", c.DeclRange, "The manifest of plugin %s: need %q: %s", c.Plugin.Name, need.Handle, stop(err.Error()))
+		return
+	}
+	at := c.DeclRange
+	for _, name := range configNames(expr) {
+		if s := g.settings[name]; s.expr != nil {
+			at = s.expr.Range()
+		}
+		g.absolute(name)
+	}
+	v, diags := expr.Value(needContext(g.settings, g.config))
+	paths, ok := texts(v)
+	if diags.HasErrors() || !ok {
+		g.add("E4005", c.DeclRange, "The manifest of plugin %s: need %q: %s does not come to paths.", c.Plugin.Name, need.Handle, need.Value)
+		return
+	}
+	var missing []Dir
+	for _, path := range paths {
+		if g.emptyPath(path, at) {
+			continue
+		}
+		dir := Dir{Path: grantedDir(g.directory(path)), Write: need.Access == "write"}
+		if g.from.builtin() || g.from.covers(need.Handle, dir) {
+			c.Dirs = append(c.Dirs, dir)
+			continue
+		}
+		missing = append(missing, dir)
+	}
+	if len(missing) > 0 {
+		g.from.lacks = append(g.from.lacks, lack{c.Address(), need, widest(missing)})
+	}
+}
+
+// configNames lists the arguments that an expression over config speaks of.
+func configNames(expr hclsyntax.Expression) (names []string) {
+	for _, t := range expr.Variables() {
+		if len(t) < 2 || t.RootName() != "config" {
+			continue
+		}
+		if attr, ok := t[1].(hcl.TraverseAttr); ok {
+			names = append(names, attr.Name)
+		}
+	}
+	return names
+}
+
+// absolute makes the paths in an argument absolute.
+func (g *granter) absolute(name string) {
+	switch v := g.config[name].(type) {
+	case string:
+		g.config[name] = g.directory(v)
+	case []any:
+		v = slices.Clone(v) // it may be the default, which is everyone's
+		for i := range v {
+			if s, ok := v[i].(string); ok {
+				v[i] = g.directory(s)
+			}
+		}
+		g.config[name] = v
+	}
+}
+
+// directory makes a path absolute and keeps the slash at its end, which says that it names a directory. An empty one stays:
+// it is reported.
+func (l *loader) directory(path string) string {
+	switch {
+	case path == "":
+		return ""
+	case strings.HasSuffix(path, "/"):
+		return strings.TrimSuffix(l.path(path), "/") + "/"
+	}
+	return l.path(path)
+}
+
+// texts flattens a string, or a list of strings; null is none.
+func texts(v cty.Value) ([]string, bool) {
+	ty := v.Type()
+	switch {
+	case v.IsNull():
+		return nil, true
+	case !v.IsWhollyKnown():
+		return nil, false
+	case ty == cty.String:
+		return []string{v.AsString()}, true
+	case !ty.IsTupleType() && !ty.IsListType() && !ty.IsSetType():
+		return nil, false
+	}
+	var out []string
+	for _, e := range each(v) {
+		more, ok := texts(e)
+		if !ok {
+			return nil, false
+		}
+		out = append(out, more...)
+	}
+	return out, true
+}
+
+func (p *pluginBlock) covers(handle string, want Dir) bool {
+	return slices.ContainsFunc(p.dirs[handle], func(have Dir) bool { return have.covers(want) })
+}
+
+// covers says whether the directory holds the other, with at least its right.
+func (d Dir) covers(other Dir) bool {
+	if other.Write && !d.Write {
+		return false
+	}
+	within := d.Path == "/" || strings.HasPrefix(other.Path, d.Path+"/")
+	return d.Path == other.Path || within
+}
+
+// widest drops directories that another one covers, and sorts the rest.
+func widest(dirs []Dir) []Dir {
+	byPath := make(map[string]Dir)
+	for _, d := range dirs {
+		byPath[d.Path] = Dir{d.Path, d.Write || byPath[d.Path].Write}
+	}
+	var out []Dir
+	for _, path := range slices.Sorted(maps.Keys(byPath)) {
+		d := byPath[path]
+		if !slices.ContainsFunc(out, func(have Dir) bool { return have.covers(d) }) {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// lack is what a component asks for and is not granted.
+type lack struct {
+	component string
+	need      abi.Need
+	dirs      []Dir // of a need for directories
+}
+
+// reason says in words what is asked for.
+func (k lack) reason() string {
+	switch {
+	case k.need.Kind == needStdout:
+		return k.component + " writes to the agent's standard output"
+	case k.need.Access == "write":
+		return k.component + " reads and writes what " + k.need.Value + " names"
+	}
+	return k.component + " reads what " + k.need.Value + " names"
+}
+
+// lines are what to write into the grant block.
+func (k lack) lines() (lines []string) {
+	if k.need.Kind == needStdout {
+		return []string{"stdout = true"}
+	}
+	access := cmp.Or(k.need.Access, defaultAccess)
+	for _, d := range k.dirs {
+		lines = append(lines, fmt.Sprintf("dir %q {\n  path   = %q\n  access = %q\n}", k.need.Handle, d.Path, access))
+	}
+	return lines
+}
+
+// missingGrants says what a plugin is not granted, and prints the lines to add.
+func (l *loader) missingGrants(p *pluginBlock) {
+	if len(p.lacks) == 0 {
+		return
+	}
+	var reasons, lines []string
+	for _, k := range p.lacks {
+		reasons = append(reasons, "    "+k.reason())
+		lines = append(lines, k.lines()...)
+	}
+	slices.Sort(lines)
+	grant := strings.Join(slices.Compact(lines), "\n")
+	where := "its grant block"
+	if p.child("grant").at == p.at { // nobody wrote one
+		where, grant = "the plugin block", "grant {\n  "+strings.ReplaceAll(grant, "\n", "\n  ")+"\n}"
+	}
+	l.add("E3001", p.at, "The plugin %q is not granted what it asks for:\n\n%s\n\nTo allow it, add to %s:\n\n    %s",
+		p.name(), strings.Join(reasons, "\n"), where, strings.ReplaceAll(grant, "\n", "\n    "))
+}

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"regexp"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/penstock-io/penstock/spec/abi"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// block declares one kind of block.
+type block struct {
+	name   string
+	labels []string
+	doc    string
+	args   []argument
+	blocks []block
+	once   bool // at most one in its parent
+	free   bool // what is in it is the plugin's
+}
+
+// arg is how the tables below write an argument.
+type arg struct {
+	name, typ string
+	required  bool
+	def       string // as a user would write it, without quotes; "" = none
+	shown     string // what the reference says instead of def
+	enum      []string
+	pattern   string
+	min, max  float64 // 0 = none, but 0 … max when there is a max
+	doc       string
+}
+
+// pipelineLanguage is what a pipeline file may hold.
+var pipelineLanguage = block{blocks: []block{
+	{
+		name: "penstock", once: true,
+		doc: "What the configuration asks of the agent that runs it.",
+		args: arguments(
+			arg{name: "required_version", typ: "string", doc: `The versions of penstock that may run it: ">= 0.1, < 2".`},
+			arg{name: "language", typ: "integer", doc: "The language's version; there is only 1."},
+		),
+	},
+	{
+		name: "agent", labels: []string{"name"}, once: true,
+		doc: "The process. The whole block may be absent.",
+		args: arguments(
+			arg{name: "id", typ: "string", shown: "the name", pattern: namePattern, doc: "What tells this agent from others of the same name."},
+			arg{name: "data_dir", typ: "string", shown: "`/var/lib/penstock` as root, else `$XDG_STATE_HOME/penstock/NAME`",
+				doc: "Where channels, cursors and the control socket are. One agent at a time."},
+			arg{name: "drain_timeout", typ: "duration", def: defaultDrainTimeout, doc: "How long a stop waits for what is in flight. What was not delivered stays in the channels."},
+		),
+		blocks: []block{
+			{name: "http", once: true, doc: "Metrics, health and status over HTTP.", args: arguments(
+				arg{name: "listen", typ: "string", def: defaultListen, doc: `The address, of this machine only; "" switches it off.`})},
+			{name: "log", once: true, doc: "The agent's own log, on standard error.", args: arguments(
+				arg{name: "level", typ: "string", def: defaultLogLevel, enum: []string{"debug", "info", "warn", "error"}, doc: "The least that is logged."},
+				arg{name: "format", typ: "string", def: defaultLogFormat, enum: []string{"auto", "text", "json"}, doc: "`auto` is text on a terminal, and JSON otherwise."})},
+		},
+	},
+	{
+		name: "plugin", labels: []string{"name"},
+		doc: "A plugin that is not builtin, or a builtin one with limits of its own. Sources and sinks name it by its label.",
+		args: arguments(
+			arg{name: "source", typ: "string", required: true, doc: "`builtin:NAME`, or the path of a `.wasm` file, relative to the file that says so."},
+			arg{name: "version", typ: "string", doc: `The versions that will do: "~> 1.2".`},
+			arg{name: "sha256", typ: "string", pattern: "[0-9a-fA-F]{64}", doc: "What the file must be, to the byte."},
+		),
+		blocks: []block{
+			{name: "grant", once: true, doc: "What the plugin may touch. Nothing is granted by default.", args: arguments(
+				arg{name: "stdout", typ: "bool", def: "false", doc: "Write to the agent's standard output."}),
+				blocks: []block{{name: "dir", labels: []string{"handle"}, doc: "A directory with all that is in it, for the handle that the plugin asks for. May be repeated.", args: arguments(
+					arg{name: "path", typ: "string", required: true, doc: "The directory. A glob grants the directory before its first wildcard."},
+					arg{name: "access", typ: "string", def: defaultAccess, enum: []string{"read", "write"}, doc: "`write` is read and write."})}}},
+			{name: "limits", once: true, doc: "Bounds of each instance.", args: arguments(memoryArgument)},
+		},
+	},
+	{
+		name: "source", labels: []string{"plugin", "name"},
+		doc: "Brings events in: one instance of a plugin, filling one channel.",
+		args: arguments(
+			arg{name: "into", typ: "channel", required: true, doc: "The channel that it fills."}),
+		blocks: []block{configBlock},
+	},
+	{
+		name: "channel", labels: []string{"kind", "name"},
+		doc: "The buffer between sources and sinks. `wal` survives a crash; `memory` is fast and forgets.",
+		args: arguments(
+			arg{name: "capacity", typ: "size", def: defaultCapacity, min: 64 << 10, doc: "The most that it holds of what some sink has not committed."},
+			arg{name: "max_events", typ: "integer", def: defaultMaxEvents, max: math.MaxInt64 / 2, doc: "The same in events; 0 is no bound."},
+			arg{name: "on_full", typ: "string", def: defaultOnFull, enum: []string{"block", "refuse"}, doc: "`block` makes sources wait; `refuse` answers them that it is full."},
+		),
+	},
+	{
+		name: "sink", labels: []string{"plugin", "name"},
+		doc: "Takes events out: one instance of a plugin, draining one channel. Each sink of a channel gets every event.",
+		args: arguments(
+			arg{name: "from", typ: "channel", required: true, doc: "The channel that it drains."},
+			arg{name: "start", typ: "string", def: defaultStart, enum: []string{"oldest", "now"}, doc: "Where it begins when it is new: with the oldest event that is still there, or with the next."},
+		),
+		blocks: []block{
+			{name: "batch", once: true, doc: "What it is given at a time: whichever bound is reached first.", args: arguments(
+				arg{name: "events", typ: "integer", def: defaultBatchEvents, min: 1, max: 1 << 20, doc: "At most so many events."},
+				arg{name: "bytes", typ: "size", def: defaultBatchBytes, min: 1 << 10, max: event.MaxBatch, doc: "At most so much; a larger event comes alone."},
+				arg{name: "wait", typ: "duration", def: defaultBatchWait, max: hour, doc: "How long to gather after the first event is there."})},
+			{name: "retry", once: true, doc: "The pause between attempts, which are never given up.", args: arguments(
+				arg{name: "min", typ: "duration", def: defaultRetryMin, min: 1e6, max: hour, doc: "The first pause; each further one is twice as long, with jitter."},
+				arg{name: "max", typ: "duration", def: defaultRetryMax, min: 1e6, max: 24 * hour, doc: "The longest pause."})},
+			configBlock,
+		},
+	},
+}}
+
+const hour = 3600e9 // nanoseconds, as min and max have them
+
+var (
+	configBlock    = block{name: "config", once: true, free: true, doc: "The plugin's own arguments: see `penstock schema`."}
+	memoryArgument = arg{name: "memory", typ: "size", shown: "what the plugin asks for, else 64MiB", min: 1 << 20, max: 4 << 30, doc: "The most memory that the guest may have."}
+)
+
+// laterBlocks are known to the language and not to this version, so that nobody looks for a typing error.
+var laterBlocks = []string{"variable", "locals", "secret", "processor", "route", "sink_group", "tls", "function", "moved", "test"}
+
+// pluginLanguage is what a plugin.hcl may hold.
+var pluginLanguage = block{
+	args: arguments(
+		arg{name: "name", typ: "string", required: true, pattern: namePattern, doc: "Of the module."},
+		arg{name: "version", typ: "string", required: true, pattern: versionPattern, doc: "Of the module: `1.2.3`."},
+	),
+	blocks: []block{
+		declaration("source",
+			arg{name: "replay", typ: "string", def: "none", enum: []string{"cursor", "ack", "none"}, doc: "What it claims: `cursor` resumes exactly from its cursor; `ack`: the sender may send again after a lost answer; `none`: what was in flight at a crash is lost."},
+			arg{name: "cursor_version", typ: "integer", def: "1", min: 1, max: math.MaxUint32, doc: "The form of cursor that it writes."},
+			arg{name: "reads", typ: "list(integer)", min: 1, max: math.MaxUint32, doc: "The forms of cursor that it resumes from."},
+			arg{name: "partitioned", typ: "bool", def: "false", doc: "The keys of its cursor can be dealt over several instances."}),
+		declaration("sink",
+			arg{name: "effects", typ: "string", def: "none", enum: []string{"transactional", "idempotent", "none"}, doc: "What it claims: `transactional` reports when it opens what it holds; `idempotent` keys what it writes by offset or origin."}),
+		declaration("processor"),
+	},
+}
+
+func declaration(kind string, args ...arg) block {
+	args = append([]arg{{name: "doc", typ: "string", doc: "One paragraph for people."}}, args...)
+	return block{
+		name: kind, labels: []string{"name"}, doc: "One plugin of the module.",
+		args: arguments(args...),
+		blocks: []block{
+			{name: "argument", labels: []string{"name"}, doc: "An argument of its `config` block.", args: arguments(
+				arg{name: "type", typ: "type", required: true, doc: "A type: see below."},
+				arg{name: "required", typ: "bool", def: "false", doc: "It must be set."},
+				arg{name: "default", typ: "any", doc: "What it is when it is not set."},
+				arg{name: "enum", typ: "list(string)", doc: "The only values there are."},
+				arg{name: "pattern", typ: "string", doc: "A regular expression (RE2) that the whole string matches."},
+				arg{name: "min", typ: "any", doc: "The least, in the type of the argument."},
+				arg{name: "max", typ: "any", doc: "The most."},
+				arg{name: "sensitive", typ: "bool", def: "false", doc: "Never shown."},
+				arg{name: "deprecated", typ: "string", doc: "What to use instead."},
+				arg{name: "doc", typ: "string", doc: "One sentence for people."})},
+			{name: "need", labels: []string{"kind", "handle"}, doc: "Something that it asks of the host: a `dir`, or `stdout`.", args: arguments(
+				arg{name: "value", typ: "expression", doc: "For a `dir`: a path, a glob or a list of them, over `config`."},
+				arg{name: "access", typ: "string", def: defaultAccess, enum: []string{"read", "write"}, doc: "For a `dir`: `write` is read and write."})},
+			{name: "limits", once: true, doc: "What it is known to need.", args: arguments(
+				arg{name: "memory", typ: "size", shown: "64MiB", min: 1 << 20, max: 4 << 30, doc: "Memory of each instance."})},
+		},
+	}
+}
+
+// arguments makes a table's arguments ready. What is wrong with one is a bug of this file.
+func arguments(table ...arg) []argument {
+	out := make([]argument, len(table))
+	for i, a := range table {
+		compiled, err := a.compile()
+		if err != nil {
+			panic(fmt.Sprintf("BUG: argument %s: %v", a.name, err))
+		}
+		out[i] = compiled
+	}
+	return out
+}
+
+var hostTypes = map[string]form{"channel": formReference, "type": formRaw, "expression": formRaw, "any": formRaw}
+
+func (a arg) compile() (argument, error) {
+	decl := abi.Argument{Name: a.name, Type: a.typ, Required: a.required, Enum: a.enum, Pattern: a.pattern, Doc: a.doc}
+	if a.min != 0 || a.max != 0 {
+		decl.Min = &a.min
+	}
+	if a.max != 0 {
+		decl.Max = &a.max
+	}
+	if f, ok := hostTypes[a.typ]; ok {
+		return argument{Argument: decl, typ: typ{form: f}}, nil
+	}
+	if a.def != "" {
+		decl.Default, _ = json.Marshal(a.def) // a string always encodes
+	}
+	out, err := compileArgument(decl)
+	out.shown = a.shown
+	return out, err
+}
+
+// declError says which part of an argument's declaration is wrong.
+type declError struct {
+	part string // "type", "default", "enum", "pattern"
+	err  error
+}
+
+// Error gives part and cause.
+func (e *declError) Error() string { return e.part + ": " + e.err.Error() }
+
+// compileArgument makes an argument's declaration ready to check values with. Its error is a *declError.
+func compileArgument(decl abi.Argument) (argument, error) {
+	a := argument{Argument: decl}
+	var err error
+	if a.typ, err = parseTypeText(decl.Type); err != nil {
+		return a, &declError{"type", err}
+	}
+	leaf := a.typ.leaf().form
+	if len(decl.Enum) > 0 && leaf != formString {
+		return a, &declError{"enum", fmt.Errorf("only strings have an enum; this is %s", a.typ.noun())}
+	}
+	if decl.Pattern != "" {
+		if leaf != formString {
+			return a, &declError{"pattern", fmt.Errorf("only strings have a pattern; this is %s", a.typ.noun())}
+		}
+		if _, err := regexp.Compile(decl.Pattern); err != nil {
+			return a, &declError{"pattern", err}
+		}
+		a.pattern = regexp.MustCompile(`^(?:` + decl.Pattern + `)$`)
+	}
+	if len(decl.Default) == 0 {
+		return a, nil
+	}
+	if a.def, err = a.parseDefault(); err != nil {
+		return a, &declError{"default", err}
+	}
+	return a, nil
+}
+
+func (a argument) parseDefault() (any, error) {
+	def, err := ctyOfJSON(a.Default)
+	if err != nil {
+		return nil, err
+	}
+	c := checker{rules: a}
+	v := c.value(def, a.typ, nil)
+	if len(c.wrong) > 0 {
+		return nil, fmt.Errorf("%s%s", pathText(c.wrong[0].path), c.wrong[0].text)
+	}
+	return v, nil
+}
+
+// schema is what the HCL library is asked for. Nothing is required of it: missing things are reported by us, in our words.
+func (b block) schema() *hcl.BodySchema {
+	s := &hcl.BodySchema{}
+	for _, a := range b.args {
+		s.Attributes = append(s.Attributes, hcl.AttributeSchema{Name: a.Name})
+	}
+	for _, inner := range b.blocks {
+		s.Blocks = append(s.Blocks, hcl.BlockHeaderSchema{Type: inner.name, LabelNames: inner.labels})
+	}
+	return s
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclwrite"
+
+	"github.com/penstock-io/penstock/spec/abi"
+)
+
+// Load reads the configuration at path, a directory or a file. The Config is nil if there is an error
+// among the diagnostics, which are in the order of the files; the Sources are never nil.
+func Load(path string, o Options) (*Config, *Sources, hcl.Diagnostics) {
+	l := &loader{
+		opts:      o,
+		blocks:    make(map[string][]*values),
+		plugins:   make(map[string]*pluginBlock),
+		channels:  make(map[string]*values),
+		manifests: make(map[PluginRef]manifestResult),
+		fed:       make(map[string]bool),
+		drained:   make(map[string]bool),
+	}
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		l.unreadable(o.Dir, err)
+	}
+	l.opts.Dir = dir
+	files := l.read(path)
+	if l.failed() {
+		return nil, files, l.sorted() // half of a file would only make mistakes of what is right
+	}
+	l.collect(files)
+	c := l.build()
+	c.Revision = files.revision()
+	l.topology(c)
+	if l.failed() {
+		return nil, files, l.sorted()
+	}
+	return c, files, l.sorted()
+}
+
+// Format lays out the source of a file as everyone does.
+func Format(src []byte) []byte { return hclwrite.Format(src) }
+
+// loader turns files into a Config, in the order of its methods below.
+type loader struct {
+	faults
+	opts   Options
+	blocks map[string][]*values // by type, in the order of the files
+
+	plugins   map[string]*pluginBlock
+	channels  map[string]*values
+	manifests map[PluginRef]manifestResult
+	fed       map[string]bool // channels that a source fills
+	drained   map[string]bool // channels that a sink drains
+	adrift    bool            // some reference leads nowhere, or some block could not be read
+	first     hcl.Range       // of the configuration
+}
+
+type manifestResult struct {
+	manifest abi.Manifest
+	err      error
+}
+
+// collect sorts the blocks of all files by type.
+func (l *loader) collect(files *Sources) {
+	l.first = fileRange(files.Names()[0])
+	for _, name := range files.Names() {
+		content := l.content(pipelineLanguage, "A pipeline file", files.files[name].Body)
+		l.adrift = l.adrift || l.failed() // a block that could not be read may be the one that is missed
+		for _, found := range content.Blocks {
+			for _, spec := range pipelineLanguage.blocks {
+				if spec.name == found.Type {
+					l.blocks[spec.name] = append(l.blocks[spec.name], l.decode(spec, found))
+				}
+			}
+		}
+	}
+	for _, spec := range pipelineLanguage.blocks {
+		l.distinct(spec, l.blocks[spec.name])
+	}
+}
+
+const (
+	namePattern    = `[A-Za-z0-9_][A-Za-z0-9_.-]*`
+	versionPattern = `[0-9]+(\.[0-9]+){0,2}(-[0-9A-Za-z.-]+)?`
+)
+
+// identifier is what can stand after a dot in a reference.
+var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
+
+// distinct checks the names of blocks: well-formed, and each used once. The last label is the name.
+func (l *loader) distinct(spec block, blocks []*values) {
+	seen := make(map[string]*values)
+	for i, v := range blocks {
+		if len(v.labels) > 0 {
+			l.checkName(spec, v)
+		}
+		if spec.once {
+			if i > 0 {
+				l.add("E1206", v.at, "There is one %s block at most, and it is at %s.", spec.name, place(blocks[0].at))
+			}
+			continue
+		}
+		name := strings.ToLower(v.name()) // a name is a directory, and some file systems do not tell Main from main
+		if first, taken := seen[name]; taken {
+			l.add("E1208", v.label[len(v.label)-1], "%s.%s is already at %s. A name is used once, whatever the %s.",
+				spec.name, first.name(), place(first.at), spec.labels[0])
+			v.broken, l.adrift = true, true
+			continue
+		}
+		seen[name] = v
+	}
+}
+
+// name is the last label.
+func (v *values) name() string {
+	if len(v.labels) == 0 {
+		return ""
+	}
+	return v.labels[len(v.labels)-1]
+}
+
+func (l *loader) checkName(spec block, v *values) {
+	name, at := v.name(), v.label[len(v.label)-1]
+	switch {
+	case len(name) > maxName:
+		l.add("E1207", at, "The name has %d characters; %d are the most.", len(name), maxName)
+	case spec.name == "agent" && agentName.MatchString(name):
+		return // no reference names it, and hosts are called 10-0-0-1
+	case !identifier.MatchString(name):
+		l.add("E1207", at, "%s cannot be a name: letters, digits, _ and - make one, and it begins with a letter, because references write it bare: %s.NAME.",
+			quote(name), spec.name)
+	default:
+		return
+	}
+	v.broken, l.adrift = true, true
+}
+
+var agentName = regexp.MustCompile(`^` + namePattern + `$`)
+
+// one returns the only block of a type, or what its defaults make.
+func (l *loader) one(name string) *values {
+	if blocks := l.blocks[name]; len(blocks) > 0 {
+		return blocks[0]
+	}
+	for _, spec := range pipelineLanguage.blocks {
+		if spec.name == name {
+			return defaultsOf(spec, hcl.Range{})
+		}
+	}
+	panic("BUG: no block " + name)
+}
+
+// build makes the parts, in the order in which they depend on each other.
+func (l *loader) build() *Config {
+	l.penstock()
+	c := &Config{Agent: l.agent()}
+	l.declarePlugins()
+	l.declareChannels(c)
+	for _, v := range l.blocks["source"] {
+		if s, ok := l.source(v); ok {
+			c.Sources = append(c.Sources, s)
+		}
+	}
+	for _, v := range l.blocks["sink"] {
+		if s, ok := l.sink(v); ok {
+			c.Sinks = append(c.Sinks, s)
+		}
+	}
+	l.closePlugins()
+	return c
+}
+
+// path makes a path of data absolute.
+func (l *loader) path(p string) string {
+	if filepath.IsAbs(p) {
+		return filepath.Clean(p)
+	}
+	return filepath.Join(l.opts.Dir, p)
+}
