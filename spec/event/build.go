@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
+	"unsafe"
 )
 
 // What [Builder.Append] answers.
@@ -17,18 +19,19 @@ var (
 )
 
 // A Builder encodes events into one batch after another, reusing its memory. The zero Builder has a
-// limit of [DefaultBatch] bytes. It is not safe for concurrent use.
+// limit of [DefaultBatch] bytes, and takes what a plugin may emit. It is not safe for concurrent use.
 type Builder struct {
 	// Limit is the largest batch in bytes; 0 means DefaultBatch. An event may have Limit − EventMargin.
 	Limit int
+	// Host allows what only the host may do: [MaxAttributes], and names that begin with [ReservedPrefix].
+	Host bool
 
 	buf   []byte
 	count uint32
-	last  uint32 // delta of the event before
 }
 
 // Reset forgets what was appended and keeps the memory. What Bytes returned before is overwritten.
-func (w *Builder) Reset() { w.buf, w.count, w.last = w.buf[:0], 0, 0 }
+func (w *Builder) Reset() { w.buf, w.count = w.buf[:0], 0 }
 
 // Len is the number of events appended since the last Reset.
 func (w *Builder) Len() int { return int(w.count) }
@@ -36,72 +39,86 @@ func (w *Builder) Len() int { return int(w.count) }
 // Size is the length in bytes of what Bytes would return.
 func (w *Builder) Size() int { return max(len(w.buf), HeaderSize) }
 
-// Append encodes e as the next event; it keeps nothing of it.
-func (w *Builder) Append(e Event) error { return w.AppendAt(w.count, e) }
-
-// AppendAt is Append for an event that has its offset already: delta is what it adds to the batch's
-// base, and must not be lower than that of the event before.
-func (w *Builder) AppendAt(delta uint32, e Event) error {
+// Append encodes e as the next event; it keeps nothing of it. On an error the batch is as it was.
+func (w *Builder) Append(e Event) error {
 	limit := w.Limit
 	if limit == 0 {
 		limit = DefaultBatch
 	}
-	size := RecordSize + len(e.Body) + len(e.Attributes)*AttributeSize
-	for i := range e.Attributes {
-		a := &e.Attributes[i]
-		if len(a.Key) > 0xffff {
-			return fmt.Errorf("%w: attribute name of %d bytes", ErrEvent, len(a.Key))
-		}
-		size += len(a.Key) + len(a.Value)
-	}
-	switch {
-	case len(e.Attributes) > MaxAttributes:
-		return fmt.Errorf("%w: %d attributes", ErrEvent, len(e.Attributes))
+	size, err := w.measure(&e)
+	switch at := w.Size(); {
+	case err != nil:
+		return err
 	case size > limit-EventMargin:
 		return fmt.Errorf("%w: %d bytes of %d", ErrTooBig, size, limit-EventMargin)
-	case w.Size()+size > limit:
+	case at+size > limit:
 		return ErrFull
-	case delta < w.last:
-		return fmt.Errorf("%w: delta %d after %d", ErrEvent, delta, w.last)
+	default:
+		w.grow(at + size)
+		encode(w.buf[at:at+size], &e, size, w.count)
 	}
-	w.buf = appendRecord(w.header(size), e, size, delta)
 	w.count++
-	w.last = delta
 	return nil
 }
 
-// header makes sure that there is room for a header and n bytes more, and leaves the header blank.
-func (w *Builder) header(n int) []byte {
-	if len(w.buf) == 0 {
-		if cap(w.buf) < HeaderSize+n {
-			w.buf = make([]byte, 0, HeaderSize+n)
-		}
-		w.buf = w.buf[:HeaderSize]
+// measure returns how many bytes e takes, or why it cannot be encoded: said here, of one event, rather than of the whole batch later.
+func (w *Builder) measure(e *Event) (int, error) {
+	most := GuestAttributes
+	if w.Host {
+		most = MaxAttributes
 	}
-	return w.buf
-}
-
-func appendRecord(dst []byte, e Event, size int, delta uint32) []byte {
-	le := binary.LittleEndian
-	dst = le.AppendUint32(dst, uint32(size))
-	dst = le.AppendUint16(dst, uint16(len(e.Attributes)))
-	dst = le.AppendUint16(dst, 0)
-	dst = le.AppendUint64(dst, uint64(e.Time))
-	dst = le.AppendUint32(dst, uint32(len(e.Body)))
-	dst = le.AppendUint32(dst, delta)
+	if len(e.Attributes) > most {
+		return 0, fmt.Errorf("%w: %d attributes of %d", ErrEvent, len(e.Attributes), most)
+	}
+	size := RecordSize + len(e.Body) + len(e.Attributes)*AttributeSize
 	for i := range e.Attributes {
 		a := &e.Attributes[i]
-		dst = le.AppendUint16(dst, uint16(len(a.Key)))
-		dst = le.AppendUint32(dst, uint32(len(a.Value)))
-		dst = append(dst, a.Key...)
-		dst = append(dst, a.Value...)
+		switch {
+		case len(a.Key) > maxKey:
+			return 0, fmt.Errorf("%w: attribute name of %d bytes of %d", ErrEvent, len(a.Key), maxKey)
+		case !validKey(raw(a.Key)):
+			return 0, fmt.Errorf("%w: attribute name %q is not UTF-8", ErrEvent, a.Key)
+		case !w.Host && reserved(raw(a.Key)):
+			return 0, fmt.Errorf("%w: attribute name %q: those that begin with %s are the host's", ErrEvent, a.Key, ReservedPrefix)
+		}
+		size += len(a.Key) + len(a.Value)
 	}
-	return append(dst, e.Body...)
+	return size, nil
+}
+
+// raw is s as bytes, to be read only.
+func raw(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+
+// grow makes the buffer n bytes long; what is new in it is written by the caller.
+func (w *Builder) grow(n int) {
+	w.buf = slices.Grow(w.buf, n-len(w.buf))[:n]
+}
+
+// encode writes e into r, which has the length size.
+func encode(r []byte, e *Event, size int, delta uint32) {
+	le := binary.LittleEndian
+	_ = r[RecordSize-1]
+	le.PutUint32(r, uint32(size))
+	le.PutUint16(r[4:], uint16(len(e.Attributes)))
+	le.PutUint16(r[6:], 0)
+	le.PutUint64(r[8:], uint64(e.Time))
+	le.PutUint32(r[16:], uint32(len(e.Body)))
+	le.PutUint32(r[20:], delta)
+	r = r[RecordSize:]
+	for i := range e.Attributes {
+		a := &e.Attributes[i]
+		le.PutUint16(r, uint16(len(a.Key)))
+		le.PutUint32(r[2:], uint32(len(a.Value)))
+		r = r[AttributeSize:]
+		r = r[copy(r, a.Key):]
+		r = r[copy(r, a.Value):]
+	}
+	copy(r, e.Body)
 }
 
 // Bytes returns the batch, without a CRC and with base 0, as a plugin emits it. It is valid until the next Reset.
 func (w *Builder) Bytes() []byte {
-	w.buf = w.header(0)
+	w.grow(w.Size())
 	putHeader(w.buf, w.count, 0)
 	return w.buf
 }
@@ -131,72 +148,3 @@ func Seal(b []byte, base Offset) {
 
 // PutBase writes base into the header of an encoded batch, in b, which its caller owns.
 func PutBase(b []byte, base Offset) { binary.LittleEndian.PutUint64(b[24:], uint64(base)) }
-
-// ErrSpan means that offsets of one batch would lie 2^32 or more apart.
-var ErrSpan = errors.New("offsets lie too far apart for one batch")
-
-// Merge copies the events of parts, whose offsets must not decrease from one to the next, into one
-// batch with memory from pool. Offsets are kept. The parts stay as they are; the caller owns the result.
-func Merge(pool Buffers, parts ...Batch) (Batch, error) {
-	return Select(pool, func(Offset) bool { return true }, parts...)
-}
-
-// Slice copies the events of b whose offsets lie in r into a batch of their own, with memory from
-// pool. Offsets are kept. b stays as it is; the caller owns the result.
-func Slice(pool Buffers, b Batch, r Range) (Batch, error) {
-	return Select(pool, func(o Offset) bool { return r.First <= o && o < r.Next }, b)
-}
-
-// Select copies the events whose offsets keep answers true for into one batch with memory from
-// pool. Offsets are kept, and must not decrease from one part to the next. keep is asked twice for
-// each event and must answer the same. The parts stay as they are; the caller owns the result.
-func Select(pool Buffers, keep func(Offset) bool, parts ...Batch) (Batch, error) {
-	size, count, base := HeaderSize, uint32(0), Offset(0)
-	var last Offset
-	for o, r := range records(parts) {
-		if !keep(o) {
-			continue
-		}
-		if count == 0 {
-			base, last = o, o
-		}
-		if o < last || o-base > 0xffffffff {
-			return Batch{}, fmt.Errorf("%w: %d after %d, from %d", ErrSpan, o, last, base)
-		}
-		size, count, last = size+len(r), count+1, o
-	}
-	if size > MaxBatch {
-		return Batch{}, fmt.Errorf("%w: %d bytes", ErrTooBig, size)
-	}
-	buf := pool.Get(size)
-	dst := buf.Bytes()
-	at := HeaderSize
-	for o, r := range records(parts) {
-		if keep(o) {
-			copy(dst[at:], r)
-			binary.LittleEndian.PutUint32(dst[at+20:], uint32(o-base))
-			at += len(r)
-		}
-	}
-	putHeader(dst, count, base)
-	return Batch{data: dst, base: base, buf: buf}, nil
-}
-
-// records yields the encoded events of parts in order.
-func records(parts []Batch) func(yield func(Offset, []byte) bool) {
-	return func(yield func(Offset, []byte) bool) {
-		le := binary.LittleEndian
-		for _, b := range parts {
-			if b.data == nil {
-				continue
-			}
-			for rest := b.data[HeaderSize:]; len(rest) > 0; {
-				size := le.Uint32(rest)
-				if !yield(b.base+Offset(le.Uint32(rest[20:])), rest[:size]) {
-					return
-				}
-				rest = rest[size:]
-			}
-		}
-	}
-}
