@@ -87,7 +87,7 @@ type Tx interface {
 // Put is what one source adds to a transaction.
 type Put struct {
 	Source  string       // the full address, e.g. "source.shop"
-	Batch   event.Batch  // may be empty
+	Batch   event.Batch  // may be empty; its events get new offsets, in their order
 	Changed event.Cursor // only entries that changed; an empty value deletes; not changed by anyone until wait returns
 	Version uint32       // the form of the entries
 	Move    uint32

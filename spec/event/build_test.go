@@ -53,6 +53,11 @@ func TestWhatWasAppendedIsReadBack(t *testing.T) {
 			same := slices.EqualFunc(got.Attributes, want.Attributes, func(a, b Attribute) bool {
 				return a.Key == b.Key && bytes.Equal(a.Value, b.Value)
 			})
+			for _, a := range got.Attributes {
+				if cap(a.Value) != len(a.Value) {
+					t.Errorf("who appends to a value of event %d writes into the batch", i)
+				}
+			}
 			if o != Offset(100+i) || got.Time != want.Time || !bytes.Equal(got.Body, want.Body) || !same {
 				t.Errorf("event %d came back as %d %+v", i, o, got)
 			}
@@ -103,6 +108,9 @@ func TestABuilderKeepsToItsLimit(t *testing.T) {
 	}
 	if err := w.Append(Event{Body: make([]byte, EventMargin-HeaderSize)}); !errors.Is(err, ErrFull) {
 		t.Errorf("an event that does not fit beside: %v", err)
+	}
+	if err := w.Append(Event{Body: make([]byte, EventMargin-HeaderSize-RecordSize+1)}); !errors.Is(err, ErrFull) {
+		t.Errorf("an event that is one byte too large: %v", err)
 	}
 	if err := w.Append(Event{Body: make([]byte, EventMargin-HeaderSize-RecordSize)}); err != nil {
 		t.Errorf("an event that just fits: %v", err)

@@ -3,6 +3,7 @@
 package event
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"math"
@@ -191,8 +192,33 @@ func TestCopyKeepsToItsLimit(t *testing.T) {
 func TestABatchOverTheLargestIsRefused(t *testing.T) {
 	b := make([]byte, MaxBatch+1)
 	putHeader(b, 0, 0)
-	if _, err := Parse(b); !errors.Is(err, ErrInvalid) {
+	if _, err := Parse(b); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "over the limit") {
 		t.Errorf("it answers %v", err)
+	}
+}
+
+// dirty gives out memory that was something else before.
+type dirty struct{}
+
+func (dirty) Get(n int) *Buffer { return NewBuffer(bytes.Repeat([]byte{0xff}, Headroom+n), n, nil) }
+
+// A record that lies across two copy steps is checked when all of it has been copied, and not before.
+func TestCopyChecksWhatLiesAcrossTwoSteps(t *testing.T) {
+	for before := range 60 { // bytes of the second record in the first step
+		for _, key := range []string{"a good name", "a bad name\xff"} {
+			w := Builder{Limit: MaxBatch}
+			if err := w.Append(Event{Body: make([]byte, copyStep-before-RecordSize)}); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Append(Event{Attributes: []Attribute{{strings.Repeat("k", len(key)), nil}}}); err != nil {
+				t.Fatal(err)
+			}
+			b := w.Bytes()
+			copy(b[len(b)-len(key):], key)
+			if _, err := Copy(dirty{}, b, MaxBatch); err == nil != (key == "a good name") {
+				t.Errorf("%d bytes before the step, %q: %v", before, key, err)
+			}
+		}
 	}
 }
 

@@ -97,8 +97,13 @@ type lease struct {
 var _ channel.Lease = (*lease)(nil)
 
 // fill makes one batch of the parts, and gives them back where they were copied.
-func (l *lease) fill(parts []event.Batch) error {
-	if span := l.delivery.Range; len(parts) == 1 && parts[0].Len() == int(span.Len()) {
+func (l *lease) fill(parts []event.Batch) (err error) {
+	span, pool, events := l.delivery.Range, l.r.c.o.Pool, 0
+	for _, b := range parts {
+		events += b.Len()
+	}
+	whole := events == int(span.Len())
+	if whole && len(parts) == 1 {
 		l.delivery.Batch = parts[0] // the very buffer that the source's batch came in
 		return nil
 	}
@@ -107,9 +112,14 @@ func (l *lease) fill(parts []event.Batch) error {
 			b.Release()
 		}
 	}()
-	span := l.delivery.Range
-	b, err := event.Select(l.r.c.o.Pool, func(o event.Offset) bool { return span.First <= o && o < span.Next }, parts...)
-	l.delivery.Batch = b
+	switch {
+	case whole:
+		l.delivery.Batch, err = event.Merge(pool, parts...)
+	case len(parts) == 1:
+		l.delivery.Batch, err = event.Slice(pool, parts[0], span)
+	default:
+		l.delivery.Batch, err = event.Select(pool, func(o event.Offset) bool { return span.First <= o && o < span.Next }, parts...)
+	}
 	return err
 }
 

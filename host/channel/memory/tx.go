@@ -56,6 +56,14 @@ func (t *tx) Put(p channel.Put) error {
 		t.c.refused("limit")
 		return fmt.Errorf("put: %w", err)
 	}
+	if !p.Batch.Numbered() { // what a filter or a slice left: offsets have no gaps here
+		b, err := event.Join(t.c.o.Pool, p.Batch)
+		p.Batch.Release()
+		if err != nil {
+			return fmt.Errorf("put of %s: number its events: %w", p.Source, err)
+		}
+		p.Batch = b
+	}
 	if t.puts == nil {
 		t.puts = t.one[:0]
 	}
