@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wal
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// Limits and defaults.
+const (
+	// DefaultSegment is the size of a segment: the library keeps the tail segment in memory, and larger ones were slower.
+	DefaultSegment = 8 << 20
+	// maxSegment bounds what a large STATE makes of it, for the same reason.
+	maxSegment = 32 << 20
+	// statesPerSegment: a segment is at least so many times its STATE, so that at most an eighth of the log is STATE.
+	statesPerSegment = 8
+	// maxGroup is how much is written before a flush, so that whoever waits for the first transaction does not wait for all.
+	maxGroup = 4 << 20
+	// ringBytes bounds the memory that holds the newest batches for readers that keep up.
+	ringBytes = 16 << 20
+	// emptyDelay is how long a transaction without events waits for company: moving a cursor alone is not worth a flush.
+	emptyDelay = time.Second
+	// positionDelay is how long a position stays unwritten: what a crash may make be delivered again.
+	positionDelay = 100 * time.Millisecond
+)
+
+// Options says how a channel is opened.
+type Options struct {
+	Dir         string // made when it is not there
+	Capacity    channel.Capacity
+	OnFull      channel.FullPolicy
+	Pool        event.Buffers // where memory comes from; nil: the Go heap
+	Observer    channel.Observer
+	Log         *slog.Logger // nil: nothing is said
+	SegmentSize int          // bytes; 0 means DefaultSegment
+}
+
+// Channel is a durable channel. It implements [channel.Channel] and [channel.Operator].
+type Channel struct {
+	dir      string
+	sys      system
+	pool     event.Buffers
+	observer channel.Observer
+	log      *slog.Logger
+	onFull   channel.FullPolicy
+	lock     *os.File
+	logDir   file // synced after a roll and an unlink
+	meta     meta
+	tail     tail          // of whoever set leading
+	done     chan struct{} // closed by Close
+
+	mu       sync.Mutex
+	state    *state // the sum of all durable records
+	segments []*segment
+	ring     ring
+	readers  map[string]*reader // all that are registered
+	flights  map[string]*flight // sources with something in flight, or refused
+	queue    []*tx              // submitted, and in nobody's group
+	pending  amount             // of what is submitted and not settled
+	leading  bool
+	hurry    bool          // somebody waits for what is queued, even if it has no events
+	idle     chan struct{} // closed when the leader steps down; nil while nobody waits for that
+	room     chan struct{} // closed when there is room; nil while nobody waits for that
+	capacity channel.Capacity
+	stats    channel.Stats
+	stopped  error // why nothing is taken any more
+	closed   bool
+
+	flushing sync.Mutex     // held while positions are written
+	timer    *time.Timer    // that will write positions; nil while none needs to be
+	timers   sync.WaitGroup // one while timer is set or its function runs
+}
+
+var (
+	_ channel.Channel  = (*Channel)(nil)
+	_ channel.Operator = (*Channel)(nil)
+)
+
+// amount is how much of something there is.
+type amount struct{ events, bytes uint64 }
+
+func (a amount) minus(b amount) amount {
+	return amount{a.events - min(a.events, b.events), a.bytes - min(a.bytes, b.bytes)}
+}
+
+// Begin waits for room.
+func (c *Channel) Begin(ctx context.Context) (channel.Tx, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		if err := c.usable(); err != nil {
+			return nil, fmt.Errorf("begin: %w", err)
+		}
+		if !c.full() {
+			return &tx{c: c}, nil
+		}
+		if c.onFull == channel.Refuse {
+			c.refused("full")
+			held := c.held()
+			return nil, fmt.Errorf("begin: %w: it holds %d events and %d bytes that not every reader has committed",
+				channel.ErrFull, held.events, held.bytes)
+		}
+		if err := c.awaitRoom(ctx); err != nil {
+			return nil, fmt.Errorf("begin: wait for room: %w", err)
+		}
+	}
+}
+
+// awaitRoom waits until there was room once. All who wait are let in then, since room is not reserved.
+func (c *Channel) awaitRoom(ctx context.Context) error {
+	if c.room == nil {
+		c.room = make(chan struct{})
+	}
+	room := c.room
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	select {
+	case <-room:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// letIn wakes those who wait for room, when there is some or there never will be.
+func (c *Channel) letIn() {
+	if c.room != nil && (!c.full() || c.usable() != nil) {
+		close(c.room)
+		c.room = nil
+	}
+}
+
+// usable says whether the channel takes anything.
+func (c *Channel) usable() error {
+	switch {
+	case c.closed:
+		return channel.ErrClosed
+	case c.stopped != nil:
+		return fmt.Errorf("%w: %w", channel.ErrStopped, c.stopped)
+	}
+	return nil
+}
+
+func (c *Channel) full() bool {
+	if c.capacity == (channel.Capacity{}) {
+		return false
+	}
+	held := c.held()
+	return c.capacity.Events > 0 && held.events+c.pending.events >= c.capacity.Events ||
+		c.capacity.Bytes > 0 && held.bytes+c.pending.bytes >= c.capacity.Bytes
+}
+
+// held is what some reader has not committed. With no reader at all, everything is held.
+func (c *Channel) held() amount {
+	return amount{c.state.events, c.state.bytes}.minus(c.before(c.lowest()))
+}
+
+// lowest is the offset below which nothing is needed any more.
+func (c *Channel) lowest() event.Offset {
+	if len(c.readers) == 0 {
+		return c.oldest()
+	}
+	low := c.state.end
+	for _, r := range c.readers {
+		low = min(low, r.ledger.Low())
+	}
+	return low
+}
+
+// oldest is the offset with which the log begins.
+func (c *Channel) oldest() event.Offset {
+	if len(c.segments) == 0 {
+		return 0
+	}
+	return c.segments[0].first
+}
+
+// before is how much was put before that offset, ever. Within a segment the bytes are shared out evenly.
+func (c *Channel) before(o event.Offset) amount {
+	total := amount{c.state.events, c.state.bytes}
+	for i := len(c.segments) - 1; i >= 0; i-- {
+		s := c.segments[i]
+		if o < s.first {
+			total = amount{s.events, s.bytes}
+			continue
+		}
+		in := total.minus(amount{s.events, s.bytes})
+		n := min(c.count(event.Range{First: s.first, Next: o}), in.events)
+		if n == in.events {
+			return total
+		}
+		return amount{s.events + n, s.bytes + uint64(float64(in.bytes)*float64(n)/float64(in.events))}
+	}
+	return amount{}
+}
+
+// count is the number of events in a range, of which offsets that were skipped at an opening are none.
+func (c *Channel) count(r event.Range) (n uint64) {
+	last := len(c.state.incarnations) - 1
+	for i, in := range c.state.incarnations {
+		next := in.next
+		if i == last {
+			next = c.state.end
+		}
+		n += r.Intersect(event.Range{First: in.first, Next: next}).Len()
+	}
+	return n
+}
+
+func (c *Channel) refused(reason string) {
+	if c.observer.Refused != nil {
+		c.observer.Refused(reason)
+	}
+}
+
+// step tells the observer what is about to be done to the disk.
+func (c *Channel) step(name string) {
+	if c.observer.Step != nil {
+		c.observer.Step(name)
+	}
+}
+
+// Resize changes the capacity at once.
+func (c *Channel) Resize(capacity channel.Capacity) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.capacity = capacity
+	c.letIn()
+}
+
+// Stats returns the figures of this moment.
+func (c *Channel) Stats() channel.Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	held, low := c.held(), c.lowest()
+	s := c.stats
+	s.Events, s.Bytes, s.Capacity = held.events, held.bytes, c.capacity
+	s.Segments, s.Stopped = len(c.segments), c.stopped
+	if held.events > 0 {
+		s.Oldest = time.Unix(0, c.since(low))
+	}
+	s.Readers = make(map[string]channel.ReaderInfo, len(c.readers))
+	for name, r := range c.readers {
+		s.Readers[name] = r.info()
+	}
+	return s
+}
+
+// since is the commit time of the event at that offset; of one that is on disk only, the time its segment began.
+func (c *Channel) since(o event.Offset) int64 {
+	if e := c.ring.find(o); e != nil {
+		return e.time
+	}
+	for i := len(c.segments) - 1; i >= 0; i-- {
+		if c.segments[i].first <= o {
+			return c.segments[i].time
+		}
+	}
+	return 0
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// touched has the position of r written soon. c.mu is held.
+func (c *Channel) touched(r *reader) {
+	r.dirty = true
+	if c.timer == nil && !c.closed {
+		c.timers.Add(1)
+		c.timer = time.AfterFunc(positionDelay, c.flushSoon)
+	}
+}
+
+// flushSoon is what the timer runs. Close waits for it.
+func (c *Channel) flushSoon() {
+	defer c.timers.Done()
+	c.mu.Lock()
+	c.timer = nil
+	c.mu.Unlock()
+	if err := c.flushPositions(false); err != nil {
+		c.log.Warn("positions were not written: a crash now would deliver events again", "dir", c.dir, "error", err)
+	}
+}
+
+// flushPositions writes the positions that changed, and unlinks the segments that nobody needs any
+// more. Unless all is set, positions are made durable only where a segment goes.
+func (c *Channel) flushPositions(all bool) error {
+	c.flushing.Lock()
+	defer c.flushing.Unlock()
+	c.mu.Lock()
+	moved, readers, dead := c.changedPositions()
+	c.mu.Unlock()
+	for r, p := range moved {
+		if err := c.writePosition(r, &p); err != nil {
+			return err
+		}
+	}
+	if len(dead) == 0 && !all {
+		return nil
+	}
+	for _, r := range readers {
+		if err := c.syncPosition(r); err != nil {
+			return err
+		}
+	}
+	return c.unlink(dead)
+}
+
+// changedPositions returns where the readers stand that moved, and takes the segments that are wholly committed off the list.
+func (c *Channel) changedPositions() (moved map[*reader]position, readers []*reader, dead []*segment) {
+	moved = make(map[*reader]position)
+	for _, r := range c.readers {
+		readers = append(readers, r)
+		if r.dirty {
+			r.dirty = false
+			moved[r] = position{id: r.entry.id, generation: r.entry.generation,
+				low: r.ledger.Low(), finished: slices.Collect(r.ledger.Finished())}
+		}
+	}
+	// The last one stays, whatever is committed: it holds the STATE that the next opening begins with.
+	n, low := 0, c.lowest()
+	for len(c.readers) > 0 && n+1 < len(c.segments) && c.segments[n+1].first <= low {
+		n++
+	}
+	dead, c.segments = c.segments[:n:n], c.segments[n:]
+	return moved, readers, dead
+}
+
+// keepPosition makes sure that the position of a reader can be written, also on a full disk.
+func (c *Channel) keepPosition(r *reader) error {
+	c.flushing.Lock()
+	defer c.flushing.Unlock()
+	c.mu.Lock()
+	err := c.usable()
+	c.mu.Unlock()
+	if err == nil && r.file == nil {
+		r.file, err = openPosition(c.sys, r.entry.name, r.sequence)
+	}
+	return err
+}
+
+func (c *Channel) writePosition(r *reader, p *position) error {
+	err := error(nil)
+	if r.file == nil {
+		r.file, err = openPosition(c.sys, r.entry.name, r.sequence)
+	}
+	if err == nil {
+		c.step("position")
+		err = r.file.write(p)
+	}
+	if err != nil {
+		return c.lostPosition(r, err)
+	}
+	r.sequence, r.unsynced = p.sequence, true
+	return nil
+}
+
+func (c *Channel) syncPosition(r *reader) error {
+	if !r.unsynced {
+		return nil
+	}
+	if err := r.file.Sync(); err != nil {
+		return c.lostPosition(r, err)
+	}
+	r.unsynced = false
+	return nil
+}
+
+// lostPosition has a position written again, into a file of its own: it is unknown what the old one holds.
+func (c *Channel) lostPosition(r *reader, cause error) error {
+	if r.file != nil {
+		cause = errors.Join(cause, r.file.Close(), c.sys.Remove(r.file.name))
+		r.file = nil
+	}
+	c.mu.Lock()
+	r.dirty = true
+	c.mu.Unlock()
+	return fmt.Errorf("position of %s: %w", r.entry.name, cause)
+}
+
+// unlink removes segments, oldest first, so that what is left is always the end of the log.
+func (c *Channel) unlink(dead []*segment) error {
+	for _, s := range dead {
+		c.step("unlink")
+		if err := c.sys.Remove(segmentName(s.index)); err != nil {
+			return fmt.Errorf("unlink a segment that is not needed any more: %w", err)
+		}
+	}
+	if len(dead) == 0 {
+		return nil
+	}
+	c.step("dirsync")
+	if err := c.logDir.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", logDir, err)
+	}
+	return nil
+}

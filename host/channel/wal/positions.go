@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wal
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"slices"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// A position file is two slots, written in turn, so that a torn write leaves the one before:
+//
+//	 0  u32  magic "PSP1"
+//	 4  u16  version = 1
+//	 6  u16  flags = 0
+//	 8  u64  sequence: the higher of two good slots counts
+//	16  u64  id of the reader
+//	24  u32  generation
+//	28  u32  number of finished ranges
+//	32  u32  number of assigned ranges = 0
+//	36  u32  reserved = 0
+//	40  u64  low mark
+//	48  {u64 first, u64 next}*finished · u32 CRC-32C of all before
+const (
+	posMagic   = 0x31505350
+	posVersion = 1
+	posFixed   = 48
+	// slotSize has room for channel.MaxFinished ranges, and for as many assigned ones later.
+	slotSize = 128 << 10
+)
+
+// position is where a reader stood.
+type position struct {
+	sequence   uint64
+	id         uint64
+	generation uint32
+	low        event.Offset
+	finished   []event.Range
+	found      bool // it was read from the disk
+	damaged    bool // not all of what was on the disk could be read
+}
+
+// positionFile is a reader's file. Whoever flushes positions owns it.
+type positionFile struct {
+	file
+	name     string
+	sequence uint64 // of the slot written last
+}
+
+// positionName is the file of a reader: its name, or a digest where that would be too long or unfit for a file.
+func positionName(reader string) string {
+	const longest = 200
+	name := url.PathEscape(reader)
+	if len(name) > longest || name[0] == '.' {
+		sum := sha256.Sum256([]byte(reader))
+		name = hex.EncodeToString(sum[:])
+	}
+	return posDir + "/" + name
+}
+
+func (p *position) append(dst []byte) []byte {
+	le := binary.LittleEndian
+	finished := p.finished[:min(len(p.finished), channel.MaxFinished)] // what does not fit is handed out again after a crash
+	dst = le.AppendUint32(dst, posMagic)
+	dst = le.AppendUint16(dst, posVersion)
+	dst = le.AppendUint16(dst, 0)
+	dst = le.AppendUint64(dst, p.sequence)
+	dst = le.AppendUint64(dst, p.id)
+	dst = le.AppendUint32(dst, p.generation)
+	dst = le.AppendUint32(dst, uint32(len(finished)))
+	dst = le.AppendUint64(dst, 0)
+	dst = le.AppendUint64(dst, uint64(p.low))
+	for _, r := range finished {
+		dst = le.AppendUint64(dst, uint64(r.First))
+		dst = le.AppendUint64(dst, uint64(r.Next))
+	}
+	return le.AppendUint32(dst, checksum(dst))
+}
+
+// parsePosition decodes one slot.
+func parsePosition(b []byte) (p position, ok bool) {
+	le := binary.LittleEndian
+	if len(b) < posFixed+4 || le.Uint32(b) != posMagic || le.Uint16(b[4:]) != posVersion {
+		return p, false
+	}
+	n := int64(le.Uint32(b[28:]))
+	end := posFixed + 16*n
+	if n > channel.MaxFinished || end+4 > int64(len(b)) || checksum(b[:end]) != le.Uint32(b[end:]) {
+		return p, false
+	}
+	p = position{sequence: le.Uint64(b[8:]), id: le.Uint64(b[16:]), generation: le.Uint32(b[24:]), low: event.Offset(le.Uint64(b[40:]))}
+	for b := b[posFixed:end]; len(b) > 0; b = b[16:] {
+		p.finished = append(p.finished, event.Range{First: event.Offset(le.Uint64(b)), Next: event.Offset(le.Uint64(b[8:]))})
+	}
+	return p, true
+}
+
+// loadPosition reads the position of a reader. Where there is none that can be trusted, it is where the reader began.
+func loadPosition(f files, r readerEntry) (position, error) {
+	p := position{low: r.first}
+	b, err := readAll(f, positionName(r.name), 2*slotSize)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return p, fmt.Errorf("read position of %s: %w", r.name, err)
+	}
+	damaged := len(b) < 2*slotSize
+	for slot := range slices.Chunk(b, slotSize) {
+		s, ok := parsePosition(slot)
+		switch {
+		case !ok:
+			damaged = damaged || !bytes.Equal(slot, make([]byte, len(slot)))
+		case s.id == r.id && s.generation == r.generation && (!p.found || s.sequence > p.sequence):
+			p = s
+			p.found = true
+		}
+	}
+	p.id, p.generation, p.damaged = r.id, r.generation, damaged
+	return p, nil
+}
+
+// openPosition opens the file of a reader for writing, and makes it when it is not there: whole and
+// durable, so that no later write of a position needs room on the disk.
+func openPosition(f files, reader string, sequence uint64) (*positionFile, error) {
+	name := positionName(reader)
+	file, err := f.Open(name, writeFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = f.Publish(name, make([]byte, 2*slotSize)); err == nil {
+			file, err = f.Open(name, writeFile)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open position of %s: %w", reader, err)
+	}
+	return &positionFile{file: file, name: name, sequence: sequence}, nil
+}
+
+// write puts p into the slot that is not the newest.
+func (p *positionFile) write(pos *position) error {
+	pos.sequence = p.sequence + 1
+	if _, err := p.WriteAt(pos.append(nil), int64(pos.sequence%2)*slotSize); err != nil {
+		return fmt.Errorf("write %s: %w", p.name, err)
+	}
+	p.sequence = pos.sequence
+	return nil
+}

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wal
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// reader is one registered reader, whether anybody has it open or not.
+type reader struct {
+	c     *Channel
+	entry readerEntry
+	tape  *tape // how it reads what is not in memory any more
+
+	// c.mu guards these.
+	order  channel.Order
+	inUse  bool
+	ledger *channel.Ledger
+	leases int
+	wake   chan struct{} // closed when something came or went that a taker may wait for; nil while none waits
+	dirty  bool          // the position is to be written
+
+	// c.flushing guards these.
+	file     *positionFile // nil until it is needed
+	sequence uint64        // of the position written last
+	unsynced bool          // what was written may not be on disk
+}
+
+var _ channel.Reader = (*reader)(nil)
+
+func (c *Channel) newReader(entry readerEntry, ledger *channel.Ledger) *reader {
+	return &reader{c: c, entry: entry, ledger: ledger, tape: newTape(c)}
+}
+
+// Reader registers a reader, or finds it again.
+func (c *Channel) Reader(spec channel.ReaderSpec) (channel.Reader, error) {
+	r, registration, err := c.claim(spec)
+	if err == nil && registration != nil {
+		err = registration()
+	}
+	if err == nil {
+		err = c.keepPosition(r)
+	}
+	if err != nil {
+		if r != nil {
+			c.disclaim(r, registration != nil)
+		}
+		return nil, fmt.Errorf("reader %.64s: %w", spec.Name, err)
+	}
+	return r, nil
+}
+
+// claim takes the name for the caller. A new reader holds what it will read from here on, and has a registration to wait for.
+func (c *Channel) claim(spec channel.ReaderSpec) (r *reader, registration func() error, err error) {
+	if spec.Name == "" || len(spec.Name) > channel.MaxName {
+		return nil, nil, fmt.Errorf("%w: a name of %d bytes, it may have 1 to %d", channel.ErrLimit, len(spec.Name), channel.MaxName)
+	}
+	c.mu.Lock()
+	if err := c.usable(); err != nil {
+		c.mu.Unlock()
+		return nil, nil, err
+	}
+	r = c.readers[spec.Name]
+	if r != nil {
+		defer c.mu.Unlock()
+		if r.inUse {
+			return nil, nil, errors.New("the name is in use")
+		}
+		r.inUse, r.order = true, spec.Order
+		return r, nil, nil
+	}
+	r = c.register(spec)
+	c.mu.Unlock()
+	t := &tx{c: c, internal: true, changes: changes{readers: []readerEntry{r.entry}}}
+	return r, t.Submit(), nil
+}
+
+// register adds a reader that is not in the log yet.
+func (c *Channel) register(spec channel.ReaderSpec) *reader {
+	var id [8]byte
+	rand.Read(id[:]) // never fails
+	first := c.state.end
+	if spec.Start == channel.Oldest {
+		first = c.lowest()
+	}
+	r := c.newReader(readerEntry{id: binary.LittleEndian.Uint64(id[:]), generation: 1, first: first, name: spec.Name}, channel.NewLedger(first))
+	r.inUse, r.order = true, spec.Order
+	r.coverGaps()
+	for _, b := range c.ring.list {
+		r.pass(b.span, b.only)
+	}
+	c.readers[spec.Name] = r
+	return r
+}
+
+// disclaim gives a name back; a reader that could not be registered is gone.
+func (c *Channel) disclaim(r *reader, isNew bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r.inUse = false
+	if _, kept := c.state.readers[r.entry.name]; isNew && !kept {
+		delete(c.readers, r.entry.name)
+		c.letIn()
+	}
+}
+
+// Forget drops a reader that nobody has open.
+func (c *Channel) Forget(name string) error {
+	c.mu.Lock()
+	r, ok := c.readers[name]
+	err := c.usable()
+	switch {
+	case err != nil:
+	case !ok:
+		err = errors.New("there is none of that name")
+	case r.inUse:
+		err = errors.New("it is in use; remove it from the pipeline first")
+	default:
+		r.inUse = true // nobody opens it meanwhile
+	}
+	c.mu.Unlock()
+	if err == nil {
+		t := &tx{c: c, internal: true, changes: changes{forget: []string{name}}}
+		if err = t.Submit()(); err != nil {
+			c.disclaim(r, false)
+		}
+	}
+	if err == nil {
+		err = c.drop(r)
+	}
+	if err != nil {
+		return fmt.Errorf("forget reader %s: %w", name, err)
+	}
+	return nil
+}
+
+// drop removes what is left of a reader that is forgotten.
+func (c *Channel) drop(r *reader) error {
+	c.flushing.Lock()
+	defer c.flushing.Unlock()
+	c.mu.Lock()
+	delete(c.readers, r.entry.name)
+	c.freed()
+	c.mu.Unlock()
+	var err error
+	if r.file != nil {
+		err = r.file.Close()
+		r.file = nil
+	}
+	if rerr := c.sys.Remove(positionName(r.entry.name)); !errors.Is(rerr, fs.ErrNotExist) {
+		err = errors.Join(err, rerr)
+	}
+	return err
+}
+
+// coverGaps marks the offsets that openings skipped as committed: there never was an event.
+func (r *reader) coverGaps() {
+	for gap := range r.c.state.gaps {
+		r.ledger.Cover(gap.Intersect(event.Range{First: r.ledger.Low(), Next: gap.Next}))
+	}
+}
+
+// pass leaves out a record that is for another reader only.
+func (r *reader) pass(span event.Range, only string) {
+	if only != "" && only != r.entry.name && !span.Empty() && span.First >= r.ledger.Low() {
+		r.ledger.Cover(span)
+		r.c.touched(r)
+	}
+}
+
+// arrived wakes the takers.
+func (r *reader) arrived() {
+	if r.wake != nil {
+		close(r.wake)
+		r.wake = nil
+	}
+}
+
+func (r *reader) Info() channel.ReaderInfo {
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
+	return r.info()
+}
+
+func (r *reader) info() channel.ReaderInfo {
+	info := channel.ReaderInfo{
+		Stream:  stream(r.c.meta.uuid, r.entry),
+		Low:     r.ledger.Low(),
+		Waiting: r.ledger.Waiting(r.c.state.end),
+		Leased:  r.ledger.Leased(),
+	}
+	for _, i := range r.c.state.incarnations {
+		info.Incarnations = append(info.Incarnations, channel.Incarnation{ID: i.id, First: i.first})
+	}
+	return info
+}
+
+// stream is the key under which a destination stores what it holds of this reader.
+func stream(uuid [16]byte, r readerEntry) string {
+	return fmt.Sprintf("%s/%016x/%d", hex.EncodeToString(uuid[:]), r.id, r.generation)
+}
+
+func (r *reader) Finish(held ...event.Range) error {
+	c := r.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := c.usable()
+	if err == nil {
+		err = r.ledger.Finish(c.state.end, held...)
+		c.touched(r)
+		c.freed()
+		r.arrived() // what a taker saw may be gone
+	}
+	if err != nil {
+		return fmt.Errorf("finish of reader %s: %w", r.entry.name, err)
+	}
+	return nil
+}
+
+// freed looks what is not needed any more, since a reader moved on.
+func (c *Channel) freed() {
+	if len(c.readers) > 0 {
+		c.ring.forget(c.lowest())
+	}
+	c.letIn()
+}
+
+// lease is a range on its way.
+type lease struct {
+	r        *reader
+	delivery channel.Delivery
+	ended    bool
+}
+
+var _ channel.Lease = (*lease)(nil)
+
+func (l *lease) Delivery() channel.Delivery { return l.delivery }
+
+func (l *lease) Commit() error {
+	c := l.r.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case l.ended:
+		return fmt.Errorf("commit of %v for %s: lease %w", l.delivery.Range, l.r.entry.name, channel.ErrDone)
+	case c.closed:
+		l.end()
+		return fmt.Errorf("commit of %v for %s: %w", l.delivery.Range, l.r.entry.name, channel.ErrClosed)
+	}
+	l.end()
+	l.r.ledger.Commit(l.delivery.Range)
+	c.touched(l.r)
+	c.freed()
+	l.r.arrived() // in order, one at a time: now the next may go
+	return nil
+}
+
+func (l *lease) Rollback() {
+	c := l.r.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l.ended {
+		return
+	}
+	l.end()
+	l.r.ledger.Rollback(l.delivery.Range, l.delivery.Attempt)
+	l.r.arrived()
+}
+
+func (l *lease) end() {
+	l.ended = true
+	l.r.leases--
+	l.delivery.Batch.Release()
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wal
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// scanStep is how much is read at a time: large enough that a read costs less than the checksums,
+// small enough that a reader which catches up holds little.
+const scanStep = 512 << 10
+
+// Damage is a place in the log that is not as it was written. It is an error that wraps [channel.ErrCorrupt].
+type Damage struct {
+	File   string // within the channel's directory
+	Offset int64  // of the first byte that cannot be used
+	Length int64  // how many; 0 when that is not known
+	Torn   bool   // a tail that was being written when the process ended: opening the channel repairs it
+	Cause  error
+}
+
+func (d *Damage) Error() string {
+	return fmt.Sprintf("%s at byte %d: %v", d.File, d.Offset, d.Cause)
+}
+
+// Unwrap makes it both what it is and [channel.ErrCorrupt].
+func (d *Damage) Unwrap() []error { return []error{channel.ErrCorrupt, d.Cause} }
+
+// record is one record as it was read.
+type record struct {
+	header
+	at   int64  // of its entry in the segment
+	size int64  // of the entry
+	data []byte // whole; valid until the scanner's next step, or as long as its buffer is retained; nil when skipped
+}
+
+func (r *record) bodyBytes() []byte { return r.data[headerSize : headerSize+int(r.body)] }
+func (r *record) tlvBytes() []byte  { return r.data[headerSize+int(r.body):] }
+
+// scanner walks the records of one segment, and checks all that there is to check.
+type scanner struct {
+	window
+	name    string
+	at      int64  // of the next entry
+	end     int64  // bytes from here on do not count
+	index   uint64 // of the next record
+	prev    uint32 // header CRC of the record before
+	chained bool   // prev is known
+	sum     seal   // of what was walked
+}
+
+func newScanner(f io.ReaderAt, index uint64, end int64, pool event.Buffers) *scanner {
+	return &scanner{window: window{f: f, pool: pool}, name: segmentName(index), end: end, index: index, sum: seal{index: index}}
+}
+
+// follow makes the scanner check that its first record follows one with that header CRC.
+func (s *scanner) follow(prev uint32) { s.prev, s.chained = prev, true }
+
+// next returns the next record with its body and TLVs, io.EOF at the end, or *Damage. After damage the scanner stays where it is.
+func (s *scanner) next() (record, error) {
+	r, err := s.head(scanStep)
+	if err != nil {
+		return r, err
+	}
+	skip := r.size - r.length()
+	if r.data, err = s.view(s.at+skip, int(r.length()), scanStep, s.end); err != nil {
+		return r, s.damage(err)
+	}
+	switch {
+	case checksum(r.bodyBytes()) != r.bodyCRC:
+		return r, s.damage(errBody)
+	case checksum(r.tlvBytes()) != r.tlvCRC:
+		return r, s.damage(errTLV)
+	}
+	s.step(&r)
+	return r, nil
+}
+
+// skip passes over the next record having looked at its header alone.
+func (s *scanner) skip() (record, error) {
+	const step = 4 << 10 // a page: what lies behind the header is not wanted
+	r, err := s.head(step)
+	if err == nil {
+		s.step(&r)
+	}
+	return r, err
+}
+
+func (s *scanner) step(r *record) {
+	s.at += r.size
+	s.index++
+	s.follow(r.crc)
+	s.sum.add(&r.header)
+}
+
+// head reads and checks the header of the next record.
+func (s *scanner) head(step int) (record, error) {
+	if s.at >= s.end {
+		return record{}, io.EOF
+	}
+	b, err := s.view(s.at, int(min(maxLength+headerSize, s.end-s.at)), step, s.end)
+	if err != nil {
+		return record{}, s.damage(err)
+	}
+	n, skip := binary.Uvarint(b)
+	switch {
+	case b[0] == 0:
+		return record{}, s.damage(errZero)
+	case skip <= 0 || n < headerSize || n > maxRecord:
+		return record{}, s.damage(errLength)
+	}
+	r := record{at: s.at, size: int64(skip) + int64(n)}
+	if r.header, err = parseHeader(b[skip:]); err != nil {
+		return r, s.damage(err)
+	}
+	switch {
+	case r.length() != int64(n):
+		return r, s.damage(errLength)
+	case r.size > s.end-s.at:
+		return r, s.damage(errShort)
+	case r.index != s.index:
+		return r, s.damage(fmt.Errorf("%w: %d instead of %d", errIndex, r.index, s.index))
+	case s.chained && r.prev != s.prev:
+		return r, s.damage(errChain)
+	}
+	return r, nil
+}
+
+func (s *scanner) damage(cause error) error {
+	if errors.Is(cause, io.EOF) || errors.Is(cause, io.ErrUnexpectedEOF) {
+		cause = errShort
+	}
+	return &Damage{File: s.name, Offset: s.at, Cause: cause}
+}
+
+// resync looks behind a damaged place for the next record that is whole, at least in its header, and
+// moves there. wanted says which will do.
+func (s *scanner) resync(wanted func(*header) bool) bool {
+	for at := s.at + 1; at < s.end; {
+		b, err := s.view(at, int(min(scanStep, s.end-at)), scanStep, s.end)
+		if err != nil {
+			return false
+		}
+		i := bytes.Index(b, []byte("PSW1"))
+		if i < 0 {
+			at += max(1, int64(len(b)-3)) // the magic may lie across the end of what was read
+			continue
+		}
+		if s.resume(at+int64(i), wanted) {
+			return true
+		}
+		at += int64(i) + 1
+	}
+	return false
+}
+
+// resume moves to the record whose header begins at that byte, if there is one.
+func (s *scanner) resume(at int64, wanted func(*header) bool) bool {
+	b, err := s.view(at, int(min(headerSize, s.end-at)), scanStep, s.end)
+	if err != nil {
+		return false
+	}
+	h, err := parseHeader(b)
+	if err != nil || h.index < s.index || !wanted(&h) {
+		return false
+	}
+	length := binary.AppendUvarint(nil, uint64(h.length()))
+	s.at, s.index, s.chained = at-int64(len(length)), h.index, false
+	return true
+}
+
+// window is the part of a file that is in memory.
+type window struct {
+	f    io.ReaderAt
+	pool event.Buffers
+	buf  *event.Buffer
+	from int64 // where in the file buf begins
+}
+
+// view returns n bytes of the file at that place, reading at least step bytes where there are as many before end.
+func (w *window) view(at int64, n, step int, end int64) ([]byte, error) {
+	if w.buf != nil && at >= w.from && at+int64(n) <= w.from+int64(len(w.buf.Bytes())) {
+		return w.buf.Bytes()[at-w.from:][:n:n], nil
+	}
+	w.release()
+	buf := w.pool.Get(max(n, int(min(int64(step), end-at))))
+	got, err := w.f.ReadAt(buf.Bytes(), at)
+	if got < len(buf.Bytes()) {
+		buf.Release()
+		return nil, fmt.Errorf("read %d bytes: %w", n, err)
+	}
+	w.buf, w.from = buf, at
+	return buf.Bytes()[:n:n], nil
+}
+
+// release gives up the memory; what was retained of it stays valid.
+func (w *window) release() {
+	if w.buf != nil {
+		w.buf.Release()
+		w.buf = nil
+	}
+}

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wal
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/abi"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// maxIncarnations is how many openings a log remembers. A destination that holds ranges of an older
+// one is not known any more; with ten openings a day that is three months.
+const maxIncarnations = 1024
+
+// offsetStep is what each opening rounds up to, so that offsets lost with an unflushed tail are never given again.
+const offsetStep = 1 << 32
+
+// state is the sum of all records up to some point: what STATE holds.
+type state struct {
+	uuid         [16]byte
+	end          event.Offset // of the next event
+	events       uint64       // put, ever
+	bytes        uint64       // of their batches
+	sources      map[string]*cursorState
+	cursors      int // bytes of all cursors
+	readers      map[string]readerEntry
+	incarnations []incarnation
+	before       seal // the segment before
+}
+
+// cursorState is where one source stands.
+type cursorState struct {
+	channel.Position
+	size int // bytes of the cursor
+}
+
+// incarnation is one opening of the channel.
+type incarnation struct {
+	id    uint64
+	first event.Offset
+	next  event.Offset // after its last event; of the last incarnation, state.end is right
+}
+
+// seal is what tells a whole segment from a changed one.
+type seal struct {
+	index   uint64 // of its first record; 0 = there is no segment before
+	count   uint64 // of records
+	headers uint32 // CRC-32C over all header CRCs, each of which covers its record
+}
+
+func (s *seal) add(h *header) {
+	var b [4]byte
+	binary.LittleEndian.PutUint32(b[:], h.crc)
+	s.headers = updateCRC(s.headers, b[:])
+	s.count++
+}
+
+func newState(uuid [16]byte) *state {
+	return &state{uuid: uuid, sources: map[string]*cursorState{}, readers: map[string]readerEntry{}}
+}
+
+// apply adds what a record says. The record has been checked against its checksums.
+func (s *state) apply(h *header, c *changes) error {
+	if h.kind != kindFence && h.first != s.end {
+		return fmt.Errorf("%w: it begins with offset %d, the next is %d", errContent, h.first, s.end)
+	}
+	s.end += event.Offset(h.events)
+	if h.events > 0 {
+		s.events += uint64(h.events)
+		s.bytes += uint64(h.raw)
+	}
+	for i := range c.sources {
+		s.change(&c.sources[i])
+	}
+	for _, r := range c.readers {
+		s.readers[r.name] = r
+	}
+	for _, name := range c.forget {
+		delete(s.readers, name)
+	}
+	return nil
+}
+
+// change applies the change of one source's cursor, and takes over its values.
+func (s *state) change(c *sourceChange) {
+	p := s.sources[c.source]
+	if c.removed {
+		if p != nil {
+			s.cursors -= p.size
+			delete(s.sources, c.source)
+		}
+		return
+	}
+	if p == nil {
+		p = &cursorState{Position: channel.Position{Cursor: event.Cursor{}}}
+		s.sources[c.source] = p
+	}
+	p.Version, p.Move = c.version, c.move
+	before := p.size
+	for k, v := range c.changed {
+		p.size += growth(p.Cursor, k, v)
+		if len(v) == 0 {
+			delete(p.Cursor, k)
+		} else {
+			p.Cursor[k] = v
+		}
+	}
+	s.cursors += p.size - before
+}
+
+// growth is how many bytes a cursor grows when k is set to v.
+func growth(c event.Cursor, k string, v []byte) int {
+	n := 0
+	if len(v) > 0 {
+		n = len(k) + len(v)
+	}
+	if old, ok := c[k]; ok {
+		n -= len(k) + len(old)
+	}
+	return n
+}
+
+// position returns a copy of where the source stands.
+func (s *state) position(source string) channel.Position {
+	c, ok := s.sources[source]
+	if !ok {
+		return channel.Position{}
+	}
+	p := c.Position
+	p.Cursor = make(event.Cursor, len(c.Cursor))
+	for k, v := range c.Cursor {
+		p.Cursor[k] = bytes.Clone(v)
+	}
+	return p
+}
+
+// fence begins a new incarnation.
+func (s *state) fence(id uint64, first event.Offset) {
+	if n := len(s.incarnations); n > 0 {
+		s.incarnations[n-1].next = s.end
+	}
+	s.end = first
+	s.incarnations = append(s.incarnations, incarnation{id: id, first: first, next: first})
+	if extra := len(s.incarnations) - maxIncarnations; extra > 0 {
+		s.incarnations = slices.Delete(s.incarnations, 0, extra)
+	}
+}
+
+// current is the id of the newest incarnation, 0 before the first.
+func (s *state) current() uint64 {
+	if len(s.incarnations) == 0 {
+		return 0
+	}
+	return s.incarnations[len(s.incarnations)-1].id
+}
+
+// gaps yields the ranges between incarnations, in which there never was an event.
+func (s *state) gaps(yield func(event.Range) bool) {
+	for i := 1; i < len(s.incarnations); i++ {
+		r := event.Range{First: s.incarnations[i-1].next, Next: s.incarnations[i].first}
+		if !r.Empty() && !yield(r) {
+			return
+		}
+	}
+}
+
+// append encodes the state as the body of a STATE.
+func (s *state) append(dst []byte) []byte {
+	le := binary.LittleEndian
+	dst = append(dst, s.uuid[:]...)
+	dst = le.AppendUint64(dst, s.events)
+	dst = le.AppendUint64(dst, s.bytes)
+	dst = le.AppendUint64(dst, s.before.index)
+	dst = le.AppendUint64(dst, s.before.count)
+	dst = le.AppendUint32(dst, s.before.headers)
+	dst = le.AppendUint32(dst, uint32(len(s.sources)))
+	for _, name := range slices.Sorted(maps.Keys(s.sources)) {
+		p := s.sources[name]
+		dst = appendString(dst, name)
+		dst = le.AppendUint32(dst, p.Version)
+		dst = le.AppendUint32(dst, p.Move)
+		dst = abi.AppendCursor(dst, p.Cursor)
+	}
+	dst = le.AppendUint32(dst, uint32(len(s.readers)))
+	for _, name := range slices.Sorted(maps.Keys(s.readers)) {
+		r := s.readers[name]
+		dst = r.appendValue(dst)
+	}
+	dst = le.AppendUint32(dst, uint32(len(s.incarnations)))
+	for _, i := range s.incarnations {
+		dst = le.AppendUint64(dst, i.id)
+		dst = le.AppendUint64(dst, uint64(i.first))
+		dst = le.AppendUint64(dst, uint64(i.next))
+	}
+	return dst
+}
+
+// size bounds the length of what append gives.
+func (s *state) size() int {
+	const fixed = 32 // more than the fixed part of each thing in it
+	n := 4*fixed + fixed*len(s.incarnations) + s.cursors
+	for name, p := range s.sources {
+		n += fixed + len(name) + fixed*len(p.Cursor)
+	}
+	for name := range s.readers {
+		n += fixed + len(name)
+	}
+	return n
+}
+
+// parseState decodes the body of a STATE whose header is h.
+func parseState(h *header, body []byte) (*state, error) {
+	d := decoder{b: body}
+	s := newState([16]byte(d.take(16)))
+	s.end = h.first
+	s.events, s.bytes = d.u64(), d.u64()
+	s.before = seal{index: d.u64(), count: d.u64(), headers: d.u32()}
+	for range d.count(14) {
+		name := d.text()
+		p := &cursorState{Position: channel.Position{Version: d.u32(), Move: d.u32()}}
+		p.Cursor = d.cursor()
+		for k, v := range p.Cursor {
+			p.size += len(k) + len(v)
+		}
+		s.sources[name] = p
+		s.cursors += p.size
+	}
+	for range d.count(22) {
+		r := d.reader()
+		s.readers[r.name] = r
+	}
+	for range d.count(24) {
+		s.incarnations = append(s.incarnations, incarnation{d.u64(), event.Offset(d.u64()), event.Offset(d.u64())})
+	}
+	if err := d.finish(); err != nil {
+		return nil, fmt.Errorf("parse STATE: %w", err)
+	}
+	return s, nil
+}
+
+// fenceBody is the body of a FENCE: incarnation, parent's incarnation, where the parent's offsets ended.
+const fenceBody = 24
+
+func (s *state) appendFence(dst []byte, id uint64) []byte {
+	le := binary.LittleEndian
+	dst = le.AppendUint64(dst, id)
+	dst = le.AppendUint64(dst, s.current())
+	return le.AppendUint64(dst, uint64(s.end))
+}
+
+// applyFence checks a FENCE whose header is h and begins its incarnation.
+func (s *state) applyFence(h *header, body []byte) error {
+	if len(body) != fenceBody {
+		return fmt.Errorf("%w: FENCE of %d bytes", errContent, len(body))
+	}
+	d := decoder{b: body}
+	id, parent, end := d.u64(), d.u64(), event.Offset(d.u64())
+	if parent != s.current() || end != s.end || h.first < end || h.first%offsetStep != 0 {
+		return fmt.Errorf("%w: FENCE of parent %x at %d, the log is in %x at %d", errContent, parent, end, s.current(), s.end)
+	}
+	s.fence(id, h.first)
+	return nil
+}

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build !linux
+
+package wal
+
+import "os"
+
+// datasync: on darwin (*os.File).Sync is F_FULLFSYNC, which is what is meant.
+func datasync(f *os.File) error { return f.Sync() }
+
+func preallocate(*os.File, int64) {}

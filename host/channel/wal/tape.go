@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wal
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// tape reads the log for one reader: forwards, as long as it can.
+type tape struct {
+	c    *Channel
+	gate chan struct{} // holds the token of whoever uses what follows
+	file file
+	scan *scanner
+	rec  record // the last that was read; good while data is set
+	only string // of rec
+}
+
+func newTape(c *Channel) *tape {
+	return &tape{c: c, gate: make(chan struct{}, 1)}
+}
+
+// leaseFromDisk leases what is next and not in memory. Both nil: look again.
+func (r *reader) leaseFromDisk(ctx context.Context, want channel.Want) (*lease, cut, error) {
+	select {
+	case r.tape.gate <- struct{}{}:
+	case <-ctx.Done():
+		return nil, cut{}, context.Cause(ctx)
+	}
+	defer func() { <-r.tape.gate }()
+	c := r.c
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil, cut{}, channel.ErrClosed
+	}
+	got := r.next(want)
+	c.mu.Unlock()
+	if got.next.Empty() {
+		return nil, cut{}, nil
+	}
+	hole, err := r.tape.gather(&got, r.entry.name)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := r.next(want); now.next.First != got.next.First || now.next.Next < got.span.Next || now.attempt != got.attempt {
+		got.release() // something was rolled back or finished meanwhile
+		return nil, cut{}, nil
+	}
+	if !hole.Empty() {
+		r.ledger.Cover(hole.Intersect(event.Range{First: r.ledger.Low(), Next: c.state.end}))
+		c.touched(r)
+		c.freed()
+	}
+	if got.span.Empty() {
+		if err != nil {
+			c.stats.CorruptRecords++
+			err = fmt.Errorf("read the log: %w: run `penstock channel verify %s`", err, c.dir)
+		}
+		return nil, cut{}, err
+	}
+	return r.hand(&got), got, nil
+}
+
+// gather adds records to the cut. When there is none at its beginning, the hole is what to pass over.
+func (t *tape) gather(got *cut, reader string) (hole event.Range, err error) {
+	for at := got.next.First; at < got.next.Next; at = got.span.Next {
+		if err := t.seek(at); err != nil {
+			return hole, err
+		}
+		span := t.rec.span()
+		switch {
+		case span.First > at:
+			hole = event.Range{First: at, Next: span.First}
+		case t.only != "" && t.only != reader:
+			hole = event.Range{First: at, Next: span.Next}
+		}
+		if !hole.Empty() {
+			if !got.span.Empty() {
+				hole = event.Range{} // it is met again at the beginning of the next
+			}
+			return hole, nil
+		}
+		b, err := t.batch()
+		if err != nil {
+			return hole, err
+		}
+		if !got.add(span, b) {
+			break
+		}
+	}
+	return hole, nil
+}
+
+// batch is what the current record holds. It is held by the scanner only.
+func (t *tape) batch() (event.Batch, error) {
+	body := t.rec.bodyBytes()
+	b := event.Trusted(body, t.rec.first, t.scan.buf)
+	if len(body) < event.HeaderSize || uint32(b.Len()) != t.rec.events {
+		return b, &Damage{File: t.scan.name, Offset: t.rec.at, Cause: fmt.Errorf("%w: the batch has %d bytes", errContent, len(body))}
+	}
+	return b, nil
+}
+
+// seek moves to the first record that ends behind o.
+func (t *tape) seek(o event.Offset) error {
+	seg, end := t.c.locate(o)
+	var err error
+	switch {
+	case t.scan != nil && t.scan.index == seg && t.scan.at >= t.scan.end:
+		err = t.nextSegment()
+	case t.scan == nil || t.scan.sum.index != seg || t.passed(o):
+		err = t.load(seg)
+	}
+	if err != nil {
+		return err
+	}
+	t.scan.end = end
+	for t.rec.data == nil || t.rec.span().Next <= o || t.rec.events == 0 {
+		if err := t.forward(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// passed says whether the record that holds o lies behind.
+func (t *tape) passed(o event.Offset) bool {
+	return t.scan.at > 0 && t.rec.first > o
+}
+
+// forward reads the next record, or passes over it when it ends before o.
+func (t *tape) forward(o event.Offset) error {
+	t.rec.data = nil
+	peek, err := t.scan.head(scanStep)
+	if err == nil && (peek.span().Next <= o || peek.events == 0) {
+		t.rec, err = t.scan.skip()
+		return err
+	}
+	if err == nil {
+		t.rec, err = t.scan.next()
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		return t.nextSegment()
+	case err != nil:
+		return err
+	}
+	t.only = onlyOf(t.rec.tlvBytes())
+	return nil
+}
+
+// nextSegment goes on with the segment behind this one, whose first record must follow the last of this.
+func (t *tape) nextSegment() error {
+	index, prev := t.scan.index, t.scan.prev
+	end, ok := t.c.extent(index)
+	if !ok {
+		return t.scan.damage(errShort) // something durable is not there
+	}
+	if err := t.load(index); err != nil {
+		return err
+	}
+	t.scan.end = end
+	t.scan.follow(prev)
+	return nil
+}
+
+// load opens a segment.
+func (t *tape) load(index uint64) error {
+	if err := t.close(); err != nil {
+		return err
+	}
+	end, _ := t.c.extent(index)
+	f, err := t.c.sys.Open(segmentName(index), readFile)
+	if err != nil {
+		return fmt.Errorf("%w: %w", channel.ErrCorrupt, err)
+	}
+	t.file, t.scan = f, newScanner(f, index, end, t.c.pool)
+	return nil
+}
+
+// close gives up the file and the memory.
+func (t *tape) close() error {
+	if t.scan == nil {
+		return nil
+	}
+	t.scan.release()
+	t.scan, t.rec, t.only = nil, record{}, ""
+	return t.file.Close()
+}
+
+// locate returns the segment that holds o, by the index of its first record, and how much of it is durable.
+func (c *Channel) locate(o event.Offset) (index uint64, end int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := len(c.segments) - 1
+	for i > 0 && c.segments[i].first > o {
+		i--
+	}
+	return c.segments[i].index, c.segments[i].size
+}
+
+// extent is how much of a segment is durable.
+func (c *Channel) extent(index uint64) (end int64, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := len(c.segments) - 1; i >= 0; i-- {
+		if c.segments[i].index == index {
+			return c.segments[i].size, true
+		}
+	}
+	return 0, false
+}
+
+// onlyOf returns the reader that a trailer names, without decoding the rest of it.
+func onlyOf(tlv []byte) string {
+	le := binary.LittleEndian
+	for len(tlv) >= 8 && uint64(le.Uint32(tlv[4:])) <= uint64(len(tlv)-8) {
+		n := le.Uint32(tlv[4:])
+		if le.Uint16(tlv) == tlvOnly {
+			return string(tlv[8 : 8+n])
+		}
+		tlv = tlv[8+n:]
+	}
+	return ""
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wal
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/abi"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// Types of TLV. The numbers are for ever.
+const (
+	tlvSource = 1 // how a source's cursor changes
+	tlvReader = 2 // a reader is registered
+	tlvForget = 3 // a reader is forgotten
+	tlvOnly   = 4 // the one reader that sees the events
+	tlvTrace  = 5 // reserved
+)
+
+// changes is what the trailer of a record says.
+type changes struct {
+	sources []sourceChange
+	readers []readerEntry
+	forget  []string // names of readers
+	only    string
+}
+
+// sourceChange is how the cursor of one source changes.
+type sourceChange struct {
+	source  string
+	version uint32
+	move    uint32
+	removed bool
+	changed event.Cursor
+}
+
+// readerEntry is a registered reader.
+type readerEntry struct {
+	id         uint64
+	generation uint32
+	first      event.Offset // where it began
+	name       string
+}
+
+// appendTLV encodes one TLV onto dst, with the value that fill appends.
+func appendTLV(dst []byte, typ uint16, fill func([]byte) []byte) []byte {
+	le := binary.LittleEndian
+	dst = le.AppendUint16(dst, typ)
+	dst = le.AppendUint16(dst, 0)
+	at := len(dst)
+	dst = le.AppendUint32(dst, 0)
+	dst = fill(dst)
+	le.PutUint32(dst[at:], uint32(len(dst)-at-4))
+	return dst
+}
+
+func appendString(dst []byte, s string) []byte {
+	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(s)))
+	return append(dst, s...)
+}
+
+func (c *sourceChange) append(dst []byte) []byte {
+	return appendTLV(dst, tlvSource, func(dst []byte) []byte {
+		le := binary.LittleEndian
+		dst = appendString(dst, c.source)
+		dst = le.AppendUint32(dst, c.version)
+		dst = le.AppendUint32(dst, c.move)
+		removed := byte(0)
+		if c.removed {
+			removed = 1
+		}
+		return abi.AppendCursor(append(dst, removed), c.changed)
+	})
+}
+
+func (r *readerEntry) appendValue(dst []byte) []byte {
+	le := binary.LittleEndian
+	dst = le.AppendUint64(dst, r.id)
+	dst = le.AppendUint32(dst, r.generation)
+	dst = le.AppendUint64(dst, uint64(r.first))
+	return appendString(dst, r.name)
+}
+
+func (c *changes) append(dst []byte) []byte {
+	for i := range c.sources {
+		dst = c.sources[i].append(dst)
+	}
+	for i := range c.readers {
+		dst = appendTLV(dst, tlvReader, c.readers[i].appendValue)
+	}
+	for _, name := range c.forget {
+		dst = appendTLV(dst, tlvForget, func(dst []byte) []byte { return append(dst, name...) })
+	}
+	if c.only != "" {
+		dst = appendTLV(dst, tlvOnly, func(dst []byte) []byte { return append(dst, c.only...) })
+	}
+	return dst
+}
+
+// size bounds the length of what append gives, so that room can be made before.
+func (c *changes) size() int {
+	const fixed = 64 // more than the fixed part of any TLV
+	n := fixed + len(c.only)
+	for i := range c.sources {
+		n += fixed + len(c.sources[i].source)
+		for k, v := range c.sources[i].changed {
+			n += fixed + len(k) + len(v)
+		}
+	}
+	for _, r := range c.readers {
+		n += fixed + len(r.name)
+	}
+	for _, name := range c.forget {
+		n += fixed + len(name)
+	}
+	return n
+}
+
+// parseChanges decodes a trailer. Nothing in the result aliases b. Types that are not known are passed over.
+func parseChanges(b []byte) (changes, error) {
+	var c changes
+	le := binary.LittleEndian
+	for len(b) > 0 {
+		if len(b) < 8 || uint64(le.Uint32(b[4:])) > uint64(len(b)-8) {
+			return c, fmt.Errorf("parse trailer: %w", errShort)
+		}
+		typ, n := le.Uint16(b), le.Uint32(b[4:])
+		d := decoder{b: b[8 : 8+n]}
+		b = b[8+n:]
+		switch typ {
+		case tlvSource:
+			s := sourceChange{source: d.text(), version: d.u32(), move: d.u32(), removed: d.u8() == 1}
+			s.changed = d.cursor()
+			c.sources = append(c.sources, s)
+		case tlvReader:
+			c.readers = append(c.readers, d.reader())
+		case tlvForget:
+			c.forget = append(c.forget, d.rest())
+		case tlvOnly:
+			c.only = d.rest()
+		default:
+			continue
+		}
+		if err := d.finish(); err != nil {
+			return c, fmt.Errorf("parse trailer: type %d: %w", typ, err)
+		}
+	}
+	return c, nil
+}
+
+// decoder takes values off the front of b. After an error it gives zeros.
+type decoder struct {
+	b   []byte
+	err error
+}
+
+// take returns the next n bytes.
+func (d *decoder) take(n int) []byte {
+	if d.err == nil && len(d.b) < n {
+		d.err = errShort
+	}
+	if d.err != nil {
+		return make([]byte, min(n, 16)) // enough for the fixed fields; text and rest do not look at it
+	}
+	v := d.b[:n:n]
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) u8() uint8   { return d.take(1)[0] }
+func (d *decoder) u16() uint16 { return binary.LittleEndian.Uint16(d.take(2)) }
+func (d *decoder) u32() uint32 { return binary.LittleEndian.Uint32(d.take(4)) }
+func (d *decoder) u64() uint64 { return binary.LittleEndian.Uint64(d.take(8)) }
+
+func (d *decoder) text() string {
+	n := int(d.u16())
+	v := d.take(n)
+	if d.err != nil {
+		return ""
+	}
+	return string(v)
+}
+
+func (d *decoder) rest() string { return string(d.take(len(d.b))) }
+
+func (d *decoder) cursor() event.Cursor {
+	if d.err != nil {
+		return nil
+	}
+	var c map[string][]byte
+	c, d.b, d.err = abi.ParseCursor(d.b)
+	return c
+}
+
+func (d *decoder) reader() readerEntry {
+	r := readerEntry{id: d.u64(), generation: d.u32(), first: event.Offset(d.u64()), name: d.text()}
+	if d.err == nil && (r.name == "" || len(r.name) > channel.MaxName) {
+		d.err = errLength
+	}
+	return r
+}
+
+// count is a number of things of at least size bytes each, which must still be there.
+func (d *decoder) count(size int) int {
+	n := d.u32()
+	if d.err == nil && uint64(n)*uint64(size) > uint64(len(d.b)) {
+		d.err = errShort
+	}
+	if d.err != nil {
+		return 0
+	}
+	return int(n)
+}
+
+func (d *decoder) finish() error {
+	if d.err == nil && len(d.b) > 0 {
+		return errTrailing
+	}
+	return d.err
+}
