@@ -20,15 +20,15 @@ import (
 	"github.com/penstock-io/penstock/spec/abi"
 )
 
-// dirGuest builds the guest in testdata/dirguest, once.
-var dirGuest = sync.OnceValues(func() ([]byte, error) {
-	dir, err := os.MkdirTemp("", "dirguest")
+// goGuest builds the guest in testdata/goguest, once.
+var goGuest = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "goguest")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	out := filepath.Join(dir, "guest.wasm")
-	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-trimpath", "-o", out, "./testdata/dirguest")
+	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-trimpath", "-o", out, "./testdata/goguest")
 	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%w: %s", err, text)
@@ -37,7 +37,7 @@ var dirGuest = sync.OnceValues(func() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Pack(code, abi.Manifest{Name: "dirguest", Plugins: []abi.Plugin{{Kind: abi.Source, Name: "test"}}})
+	return Pack(code, abi.Manifest{Name: "goguest", Plugins: []abi.Plugin{{Kind: abi.Source, Name: "test"}, {Kind: abi.Processor, Name: "test"}}})
 })
 
 // step is something that the guest does, and what must come of it: a prefix, or an error of the guest's language.
@@ -49,7 +49,7 @@ func inGuest(t *testing.T, dirs []plugin.Dir, steps ...step) *setup {
 	if testing.Short() {
 		t.Skip("builds and compiles a Go guest")
 	}
-	code, err := dirGuest()
+	code, err := goGuest()
 	if err != nil {
 		t.Fatal(err)
 	}

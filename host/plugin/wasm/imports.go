@@ -52,7 +52,11 @@ func (in *instance) emit(mem api.Memory, ptr, n uint32) (uint64, abi.Code) {
 	case len(in.queue) >= maxEmissions, len(in.queue) > 0 && in.queued+len(view) > maxQueued:
 		return 0, abi.EAGAIN
 	}
-	b, err := event.Copy(in.buffers, view, in.limit)
+	take := in.copy
+	if in.inside == abi.ExportProcess {
+		take = in.derive
+	}
+	b, err := take(view)
 	if err != nil {
 		return in.refuse(err.Error())
 	}
@@ -61,6 +65,10 @@ func (in *instance) emit(mem api.Memory, ptr, n uint32) (uint64, abi.Code) {
 	in.queued += len(view)
 	in.changed, in.changedN = nil, 0
 	return in.seq, abi.OK
+}
+
+func (in *instance) copy(view []byte) (event.Batch, error) {
+	return event.Copy(in.buffers, view, in.limit)
 }
 
 // refuse logs what is wrong with what a guest emitted: the guest learns only the code.
@@ -106,7 +114,8 @@ func (in *instance) setCursor(key, value []byte, ok bool) abi.Code {
 func reject(in *instance, mem api.Memory, stack []uint64) {
 	index, code := int32(stack[0]), abi.Code(int32(stack[1]))
 	reason, ok := text(mem, stack[2], stack[3], maxReason)
-	if !ok || in.inside != abi.ExportDeliver || index < 0 || int(index) >= in.events || len(in.rejected) >= in.events || code >= 0 {
+	events := in.given.Len() // 0 outside of deliver
+	if !ok || in.inside != abi.ExportDeliver || index < 0 || int(index) >= events || len(in.rejected) >= events || code >= 0 {
 		stack[0] = answer(abi.EINVAL)
 		return
 	}

@@ -74,7 +74,7 @@ type instance struct {
 	changedN int               // bytes in it
 	held     []plugin.Held
 	rejected []plugin.Rejection
-	events   int // in the batch that is being delivered
+	given    event.Batch // what is being delivered or processed; zero outside of that, as it is the caller's
 	failure  failure
 }
 

@@ -26,6 +26,8 @@ func (p *processor) Process(ctx context.Context, b event.Batch) (event.Batch, er
 	if err != nil {
 		return event.Batch{}, err
 	}
+	p.given = b
+	defer func() { p.given = event.Batch{} }()
 	p.queue, p.queued = p.queue[:0], 0
 	code, err := p.run(ctx, abi.ExportProcess, p.guest.process, n)
 	if err != nil {
@@ -41,4 +43,31 @@ func (p *processor) Process(ctx context.Context, b event.Batch) (event.Batch, er
 	out := p.queue[0].Batch
 	p.queue[0] = plugin.Emission{}
 	return out, nil
+}
+
+// derive copies and checks what a processor made of the batch that it was given. Events keep the numbers
+// of those they were made from, so these need not be 0, 1, 2…, but they lie where the given ones do.
+func (in *instance) derive(view []byte) (event.Batch, error) {
+	buf := in.buffers.Get(len(view))
+	copy(buf.Bytes(), view)
+	b, err := event.Parse(buf.Bytes())
+	if err == nil && b.Base() != 0 {
+		err = fmt.Errorf("%w: a processor leaves base 0", event.ErrInvalid)
+	}
+	if err == nil && b.Len() > 0 && last(b) > last(in.given)-in.given.Base() {
+		err = fmt.Errorf("%w: an event is numbered after the last one that was given", event.ErrInvalid)
+	}
+	if err != nil {
+		buf.Release()
+		return event.Batch{}, err
+	}
+	return event.Trusted(buf.Bytes(), in.given.Base(), buf), nil
+}
+
+// last is the number of the last event, or the base where there is none.
+func last(b event.Batch) event.Offset {
+	n := b.Base()
+	for n = range b.All() {
+	}
+	return n
 }

@@ -136,7 +136,7 @@ func (r *Runtime) compileModule(ctx context.Context, code []byte) (wazero.Compil
 	m, err := r.engine.CompileModule(ctx, code)
 	if err != nil && r.cacheDir != "" && spoiled(err) {
 		r.log.Warn("compiled code in the cache is damaged, compiling anew", "dir", r.cacheDir, "error", err)
-		if err := trimCache(r.cacheDir, 0); err != nil {
+		if err := trimCache(r.cacheDir, -1); err != nil { // an empty file too
 			return nil, err
 		}
 		m, err = r.engine.CompileModule(ctx, code)

@@ -30,7 +30,9 @@ func (s *sink) Write(ctx context.Context, r event.Range, b event.Batch) (plugin.
 	if err != nil {
 		return plugin.Outcome{}, err
 	}
-	s.rejected, s.events = s.rejected[:0], b.Len()
+	s.given = b
+	defer func() { s.given = event.Batch{} }()
+	s.rejected = s.rejected[:0]
 	code, err := s.run(ctx, abi.ExportDeliver, s.guest.deliver, uint64(r.First), uint64(r.Next), n)
 	switch {
 	case err != nil:

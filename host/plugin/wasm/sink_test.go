@@ -141,6 +141,27 @@ func TestOnlyASinkThatExportsPruneIsAPruner(t *testing.T) {
 	wantError(t, p.Prune(t.Context(), 42), abi.Retry, "EAGAIN")
 }
 
+func TestWhatAProcessorMakesKeepsTheNumbersOfWhatItWasMadeFrom(t *testing.T) {
+	const second = event.HeaderSize + event.RecordSize + 1 + 20 // where the second event's delta lies
+	for delta, ok := range map[int32]bool{0: true, 1: true, 2: false} {
+		m := NewModule()
+		emit := m.Import(abi.ImportEmit, two, []byte{I64})
+		m.Plugin(0)
+		m.Export(abi.ExportProcess, one, one,
+			Const(Arena+24), Const64(0), Store64(), Const(Arena+second), Const(delta), Code{0x36, 0, 0}, // i32.store
+			Const(Arena), Get(0), Call(emit), Wrap())
+		s := start(t, m, abi.Processor, nil)
+		out, err := s.Processor.Process(t.Context(), someBatch(t, "a", "b").WithBase(7))
+		if !ok {
+			wantError(t, err, abi.Config, "EINVAL")
+			continue
+		}
+		if err != nil || last(out) != 7+event.Offset(delta) {
+			t.Errorf("the second event is number %d, %v", last(out), err)
+		}
+	}
+}
+
 func TestAProcessorEmitsOnce(t *testing.T) {
 	for name, c := range map[string]struct {
 		times int

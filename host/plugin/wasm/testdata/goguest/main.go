@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command dirguest is a guest that does with files what its config lists, and logs what came of it.
-// It speaks the ABI by hand, so that the host's tests depend on nothing but the contract.
+// Command goguest is a guest that does with files what its config lists, and logs what came of it. As a
+// processor it forwards events one by one. It speaks the ABI by hand, so that the host's tests depend on nothing but the contract.
 package main
 
 import (
@@ -18,7 +18,12 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"github.com/penstock-io/penstock/spec/event"
 )
+
+//go:wasmimport penstock emit
+func hostEmit(ptr unsafe.Pointer, n uint32) int64
 
 //go:wasmimport penstock log
 func hostLog(level int32, ptr unsafe.Pointer, n uint32) int32
@@ -30,8 +35,29 @@ func marker() {}
 
 //go:wasmexport penstock_alloc
 func alloc(n int32) unsafe.Pointer {
-	arena = make([]byte, n)
+	if cap(arena) < int(n) {
+		arena = make([]byte, n)
+	}
+	arena = arena[:n]
 	return unsafe.Pointer(unsafe.SliceData(arena))
+}
+
+var (
+	decoder event.Decoder
+	builder event.Builder
+)
+
+//go:wasmexport penstock_process
+func process(n int32) int32 {
+	b := event.Trusted(arena[:n], 0, nil) // the host has checked it
+	builder.Reset()
+	for _, e := range decoder.All(b) {
+		if err := builder.Append(e); err != nil {
+			return -8
+		}
+	}
+	out := builder.Bytes()
+	return int32(min(0, hostEmit(unsafe.Pointer(unsafe.SliceData(out)), uint32(len(out)))))
 }
 
 //go:wasmexport penstock_poll

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wasm
+
+import (
+	"context"
+	"errors"
+	"math"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/penstock-io/penstock/host/plugin"
+	. "github.com/penstock-io/penstock/host/plugin/wasm/internal/wasmtest"
+	"github.com/penstock-io/penstock/spec/abi"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// loopOf runs body as often as the first parameter says.
+func loopOf(body ...Code) Code {
+	return Loop(append(body, Get(0), Const(1), Sub(), Set(0), Get(0), Again())...)
+}
+
+// looper is a source whose poll runs body as often as it is asked for events.
+func looper(m *Module, body ...Code) *Module {
+	m.Plugin(0)
+	m.Export(abi.ExportPoll, three, one, loopOf(body...), Const(0))
+	return m
+}
+
+func bare(r *plugin.Request) { r.Metrics = nil }
+
+// BenchmarkCall is one call into a guest that does nothing.
+func BenchmarkCall(b *testing.B) {
+	in := start(b, looper(NewModule()), abi.Source, bare).Source.(*source)
+	ctx := b.Context()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := in.run(ctx, abi.ExportAlloc, in.guest.alloc, 1); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkImport is one call from a guest into the host that does next to nothing.
+func BenchmarkImport(b *testing.B) {
+	m := NewModule()
+	position := m.Import(abi.ImportPosition, []byte{I64, I64, I64}, one)
+	in := start(b, looper(m, Const64(0), Const64(0), Const64(0), Call(position), Drop()), abi.Source, bare).Source.(*source)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for n := b.N; n > 0; n -= math.MaxInt32 {
+		if _, err := in.run(b.Context(), abi.ExportPoll, in.guest.poll, uint64(min(n, math.MaxInt32)), 0, 0); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// pool is [event.Buffers] that keeps one buffer.
+type pool struct{ free *event.Buffer }
+
+func (p *pool) Get(n int) *event.Buffer {
+	if b := p.free; b != nil && b.Cap() >= n {
+		p.free = nil
+		b.Reset(n)
+		return b
+	}
+	return event.NewBuffer(make([]byte, event.Headroom+n+4096), n, func(b *event.Buffer) { p.free = b })
+}
+
+// benchBatch is 64 events of 256 bytes.
+func benchBatch() string {
+	return batch(slices.Repeat([]string{strings.Repeat("x", 256)}, 64)...)
+}
+
+// BenchmarkForward is the host's part of the way of a batch of 64 events from a source to a sink: out of
+// one guest with copy, sum and check, and into another.
+func BenchmarkForward(b *testing.B) {
+	m := NewModule()
+	emit, _, _, _ := importer(m)
+	bytes := benchBatch()
+	at := m.Data(bytes)
+	m.Plugin(0)
+	m.Export(abi.ExportPoll, three, one, Const(at), Const(int32(len(bytes))), Call(emit), Wrap())
+	src := start(b, m, abi.Source, func(r *plugin.Request) { r.Metrics, r.Buffers = nil, &pool{} }).Source
+	m = NewModule().Plugin(0)
+	m.Export(abi.ExportDeliver, deliverType, one, Const(0))
+	dst := start(b, m, abi.Sink, bare).Sink
+	ctx := b.Context()
+	b.ReportAllocs()
+	for b.Loop() {
+		e, err := src.Read(ctx)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := dst.Write(ctx, event.Range{First: 0, Next: 64}, e.Batch); err != nil {
+			b.Fatal(err)
+		}
+		e.Batch.Release()
+	}
+	b.ReportMetric(64*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkForwardInGo is a batch of 64 events through a processor written in Go: into the guest, decoded
+// and encoded event by event there, and out again.
+func BenchmarkForwardInGo(b *testing.B) {
+	code, err := goGuest()
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := &setup{}
+	r := s.request(abi.Processor)
+	r.Metrics, r.Buffers = nil, &pool{}
+	in, err := load(b, code).Open(b.Context(), abi.Processor, r)
+	if err != nil {
+		b.Fatal(err)
+	}
+	batch := someBatch(b, slices.Repeat([]string{strings.Repeat("x", 256)}, 64)...)
+	b.ReportAllocs()
+	for b.Loop() {
+		out, err := in.Processor.Process(b.Context(), batch)
+		if err != nil {
+			b.Fatal(err)
+		}
+		out.Release()
+	}
+	b.ReportMetric(64*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+	if err := in.Processor.Close(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkInstantiateGo is Open and Close of a Go guest.
+func BenchmarkInstantiateGo(b *testing.B) {
+	code, err := goGuest()
+	if err != nil {
+		b.Fatal(err)
+	}
+	p, s := load(b, code), &setup{}
+	for b.Loop() {
+		in, err := p.Open(b.Context(), abi.Source, s.request(abi.Source))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := in.Source.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkLoadGo is loading a Go guest whose code is in the cache, in a runtime that has not seen it.
+func BenchmarkLoadGo(b *testing.B) {
+	code, err := goGuest()
+	if err != nil {
+		b.Fatal(err)
+	}
+	dir := b.TempDir()
+	for first := true; first || b.Loop(); first = false {
+		r, err := New(Options{CacheDir: dir})
+		if err != nil {
+			b.Fatal(err)
+		}
+		p, err := r.Load(b.Context(), plugin.Ref{Name: "go", Code: code})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := errors.Join(p.Close(), r.Close()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkInstantiate is Open and Close of a small guest with 4 MiB of memory.
+func BenchmarkInstantiate(b *testing.B) {
+	p := load(b, pack(b, looper(NewModule()), abi.Source))
+	s := &setup{}
+	b.ReportAllocs()
+	for b.Loop() {
+		in, err := p.Open(b.Context(), abi.Source, s.request(abi.Source))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := in.Source.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkGCWhileAGuestLoops is how long the world stops for a garbage collection while a guest runs
+// a loop that calls nothing: as long as the loop runs, since nothing ends it. Counting fuel will.
+func BenchmarkGCWhileAGuestLoops(b *testing.B) {
+	const turns = 100_000_000 // some 50 ms
+	src := start(b, looper(NewModule()), abi.Source, func(r *plugin.Request) { r.Limits.BatchEvents = turns }).Source
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	looping := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range looping {
+			if in := src.(*source); in.enter(ctx) == nil {
+				_, _ = in.run(ctx, abi.ExportPoll, in.guest.poll, turns, 0, 0)
+				in.leave()
+			}
+		}
+	}()
+	var worst time.Duration
+	for b.Loop() {
+		looping <- struct{}{}
+		time.Sleep(time.Millisecond)
+		began := time.Now()
+		runtime.GC()
+		worst = max(worst, time.Since(began))
+	}
+	close(looping)
+	<-done
+	b.ReportMetric(float64(worst.Milliseconds()), "worst-ms")
+}
