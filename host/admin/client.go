@@ -73,3 +73,14 @@ func get(ctx context.Context, socket, url string) ([]byte, error) {
 	}
 	return body, nil
 }
+
+// AskMetrics asks the same agent for its metrics, in Prometheus' text form.
+func AskMetrics(ctx context.Context, dataDir string) ([]byte, error) {
+	path, err := SocketPath(dataDir)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return get(ctx, path, "/metrics")
+}
