@@ -58,11 +58,11 @@ func ParseOpenRequest(b []byte) (OpenRequest, error) {
 	if len(b) < 4 || uint64(len(b)-4) < uint64(binary.LittleEndian.Uint32(b)) {
 		return r, errors.New("parse open request: cut short")
 	}
-	n := binary.LittleEndian.Uint32(b)
-	if err := json.Unmarshal(b[4:4+n], &r); err != nil {
+	n := 4 + int(binary.LittleEndian.Uint32(b))
+	if err := json.Unmarshal(b[4:n], &r); err != nil {
 		return r, fmt.Errorf("parse open request: %w", err)
 	}
-	cursor, rest, err := ParseCursor(b[4+n:])
+	cursor, rest, err := ParseCursor(b[n:])
 	if err != nil {
 		return r, err
 	}
@@ -87,7 +87,8 @@ func AppendCursor(dst []byte, cursor map[string][]byte) []byte {
 	return dst
 }
 
-// ParseCursor decodes a cursor map and returns what follows it. The map does not alias b.
+// ParseCursor decodes a cursor map and returns what follows it. The map does not alias b. Only what
+// [AppendCursor] can have written is taken, so that a map has one encoding.
 func ParseCursor(b []byte) (cursor map[string][]byte, rest []byte, err error) {
 	const entry = 6 // the least an entry takes
 	if len(b) < 4 {
@@ -99,7 +100,8 @@ func ParseCursor(b []byte) (cursor map[string][]byte, rest []byte, err error) {
 		return nil, nil, fmt.Errorf("parse cursor: %d entries do not fit %d bytes", n, len(b))
 	}
 	cursor = make(map[string][]byte, n)
-	for range n {
+	last := ""
+	for i := range n {
 		if len(b) < entry {
 			return nil, nil, errors.New("parse cursor: cut short")
 		}
@@ -108,7 +110,12 @@ func ParseCursor(b []byte) (cursor map[string][]byte, rest []byte, err error) {
 		if klen > MaxKey || vlen > MaxValue || uint64(len(b)) < uint64(klen)+vlen {
 			return nil, nil, errors.New("parse cursor: entry out of bounds")
 		}
-		cursor[string(b[:klen])] = slices.Clone(b[klen : klen+int(vlen)])
+		key := string(b[:klen])
+		if i > 0 && key <= last {
+			return nil, nil, errors.New("parse cursor: keys are not in order")
+		}
+		last = key
+		cursor[key] = slices.Clone(b[klen : klen+int(vlen)])
 		b = b[klen+int(vlen):]
 	}
 	return cursor, b, nil
