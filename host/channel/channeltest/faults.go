@@ -149,9 +149,13 @@ var faultCases = map[string][]scenario{
 			fail := e.failing(StepSync)
 			e.open()
 			fail(true)
-			var waits []*pending
+			var queued []func() error // before anybody waits: the first who does may flush at once
 			for i := range 8 {
-				waits = append(waits, e.later(e.change(source(i%3), "x")))
+				queued = append(queued, e.change(source(i%3), "x"))
+			}
+			var waits []*pending
+			for _, wait := range queued {
+				waits = append(waits, e.later(wait))
 			}
 			for _, w := range waits {
 				err := w.ends("a wait after a failed flush")

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// Info is what a channel's directory holds.
+type Info struct {
+	UUID         string
+	Version      int // of the format
+	Created      time.Time
+	UsedBy       string // pid of the process that has the channel open, or ""
+	Segments     int
+	Bytes        int64 // of all segments
+	First, Next  event.Offset
+	Events       uint64 // in the log, committed ones in segments that are still there included
+	Readers      []ReaderInfo
+	Sources      []SourceInfo
+	Incarnations []channel.Incarnation
+	Quarantine   int64   // bytes that repair put aside
+	Torn         *Damage // what the next opening will repair, or nil
+}
+
+// ReaderInfo is where a registered reader stands.
+type ReaderInfo struct {
+	Name string
+	channel.ReaderInfo
+	Damaged bool // its position cannot be read: the next opening delivers again
+}
+
+// SourceInfo is where a source stands.
+type SourceInfo struct {
+	Name string
+	channel.Position
+}
+
+// Inspect says what a channel holds. It changes nothing, and may run while the channel is in use; then
+// the figures are those of some moment.
+func Inspect(dir string) (Info, error) {
+	info, err := inspect(dir)
+	if errors.Is(err, channel.ErrCorrupt) {
+		err = fmt.Errorf("%w: run `penstock channel verify %s`", err, dir)
+	}
+	if err != nil {
+		return info, fmt.Errorf("inspect channel %s: %w", dir, err)
+	}
+	return info, nil
+}
+
+func inspect(dir string) (Info, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return Info{}, err
+	}
+	c := &Channel{dir: dir, sys: system{files: osFiles{dir}}, pool: event.Heap{}}
+	info := Info{Version: formatVersion}
+	var found bool
+	if c.meta, found, err = loadMeta(c.sys); err != nil || !found {
+		return info, errors.Join(err, missing(found))
+	}
+	info.UUID, info.Created = fmt.Sprintf("%x", c.meta.uuid), c.meta.created
+	if info.UsedBy, err = inUse(dir); err != nil {
+		return info, err
+	}
+	kept, err := c.sys.List(quarantineDir)
+	for _, f := range kept {
+		info.Quarantine += f.size
+	}
+	if err != nil {
+		return info, err
+	}
+	names, err := listSegments(c.sys)
+	if err != nil || len(names) == 0 {
+		return info, err
+	}
+	for _, f := range names {
+		info.Segments++
+		info.Bytes += f.size
+	}
+	return info, c.describe(&info, names)
+}
+
+func missing(found bool) error {
+	if found {
+		return nil
+	}
+	return errors.New("there is no channel: META is missing")
+}
+
+// describe fills in what the log says.
+func (c *Channel) describe(info *Info, names []fileInfo) error {
+	rec, err := recoverTail(c.sys, names, c.pool)
+	if err != nil || rec.state == nil {
+		return err
+	}
+	info.Torn = rec.torn
+	c.state = rec.state
+	earlier, _, err := heads(c.sys, rec.before(), rec.tail, 0, c.pool)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // the channel is in use, and unlinked it
+		return err
+	}
+	c.segments = append(earlier, rec.tail)
+	info.First, info.Next = c.oldest(), c.state.end
+	info.Events = c.state.events - c.segments[0].events
+	for _, i := range c.state.incarnations {
+		info.Incarnations = append(info.Incarnations, channel.Incarnation{ID: i.id, First: i.first})
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.state.sources)) {
+		info.Sources = append(info.Sources, SourceInfo{Name: name, Position: c.state.sources[name].Position})
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.state.readers)) {
+		entry := c.state.readers[name]
+		p, err := loadPosition(c.sys, entry)
+		if err != nil {
+			return err
+		}
+		r := c.newReader(entry, channel.NewLedger(max(p.low, info.First), p.finished...))
+		r.coverGaps()
+		info.Readers = append(info.Readers, ReaderInfo{Name: name, ReaderInfo: r.info(), Damaged: p.damaged})
+	}
+	return nil
+}
