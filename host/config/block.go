@@ -20,7 +20,6 @@ type values struct {
 	args   map[string]setting
 	inner  map[string][]*values
 	body   hcl.Body // of a block whose content is the plugin's
-	order  int      // among all blocks of the configuration
 	broken bool     // something in it is wrong: what depends on it is not worth reporting
 }
 

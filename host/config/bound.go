@@ -36,6 +36,9 @@ func boundSource(src []byte, filename string) error {
 		case operates:
 			operators++
 		}
+		if t.Type == hclsyntax.TokenTemplateControl {
+			operators++ // %{ if } nests until its %{ endif }
+		}
 		switch {
 		case depth > maxNesting:
 			return &tooDeep{t.Range, fmt.Sprintf("has brackets nested more than %d deep", maxNesting)}

@@ -249,12 +249,12 @@ func (t typ) amount(f float64) string {
 	return strconv.FormatFloat(f, 'f', -1, 64)
 }
 
-// describe says what a value is, in words, and shows it when it is short.
+// describe says what a value is, in words, and shows it when anyone may see it.
 func (c *checker) describe(v cty.Value) string {
 	ty := v.Type()
 	switch {
-	case v.IsNull():
-		return "null"
+	case c.rules.Sensitive:
+		return "a " + ty.FriendlyName()
 	case ty == cty.String:
 		return "the string " + quote(v.AsString())
 	case ty == cty.Number:

@@ -302,7 +302,9 @@ The value may speak of the plugin's own arguments alone. A path stands for the d
 is in, a glob for the directory before its first wildcard, and a path that ends in a slash for
 that directory itself.`},
 	"W1001": {"Nothing to run", `
-The configuration has neither a source nor a sink. The agent would start, and do nothing.`},
+The configuration has neither a source nor a sink. The agent would start, and do nothing. Perhaps
+the files that declare them lie in another directory: all *.hcl of one directory are read, and
+none of those below it.`},
 	"W2001": {"Nobody feeds the channel", `
 No source puts events into this channel. That is right while an old channel is being drained, and
 a mistake otherwise.`},

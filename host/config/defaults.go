@@ -56,6 +56,8 @@ const (
 	MaxFileBytes = 1 << 20
 	// MaxFiles is how many files make up one configuration at most.
 	MaxFiles = 1000
+	// MaxDiagnostics is how many mistakes are shown at once: what has more is not a pipeline.
+	MaxDiagnostics = 1000
 	// maxNesting bounds brackets within brackets: the parser below is recursive, and a stack that
 	// overflows cannot be caught.
 	maxNesting = 100

@@ -78,9 +78,14 @@ func (f *faults) sorted() hcl.Diagnostics {
 			cmp.Compare(a.Detail, b.Detail),
 		)
 	})
-	return slices.CompactFunc(f.diags, func(a, b *hcl.Diagnostic) bool {
+	f.diags = slices.CompactFunc(f.diags, func(a, b *hcl.Diagnostic) bool {
 		return *a.Subject == *b.Subject && CodeOf(a) == CodeOf(b) && a.Detail == b.Detail
 	})
+	if more := f.diags[min(len(f.diags), MaxDiagnostics):]; len(more) > 0 {
+		f.diags = f.diags[:MaxDiagnostics]
+		f.add("E1003", *more[0].Subject, "There are %d more mistakes from here on, which are not shown.", len(more))
+	}
+	return f.diags
 }
 
 // didYouMean ends a sentence with the candidate nearest to what was written, or with nothing.

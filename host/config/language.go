@@ -49,10 +49,10 @@ var pipelineLanguage = block{blocks: []block{
 	},
 	{
 		name: "agent", labels: []string{"name"}, once: true,
-		doc: "The process. The whole block may be absent.",
+		doc: "The process. The whole block may be absent: then its name is `" + defaultAgentName + "`.",
 		args: arguments(
 			arg{name: "id", typ: "string", shown: "the name", pattern: namePattern, doc: "What tells this agent from others of the same name."},
-			arg{name: "data_dir", typ: "string", shown: "`/var/lib/penstock` as root, else `$XDG_STATE_HOME/penstock/NAME`",
+			arg{name: "data_dir", typ: "string", shown: "`" + rootDataDir + "` as root, else `$XDG_STATE_HOME/penstock/NAME`",
 				doc: "Where channels, cursors and the control socket are. One agent at a time."},
 			arg{name: "drain_timeout", typ: "duration", def: defaultDrainTimeout, doc: "How long a stop waits for what is in flight. What was not delivered stays in the channels."},
 		),
@@ -121,7 +121,7 @@ const hour = 3600e9 // nanoseconds, as min and max have them
 
 var (
 	configBlock    = block{name: "config", once: true, free: true, doc: "The plugin's own arguments: see `penstock schema`."}
-	memoryArgument = arg{name: "memory", typ: "size", shown: "what the plugin asks for, else 64MiB", min: 1 << 20, max: 4 << 30, doc: "The most memory that the guest may have."}
+	memoryArgument = arg{name: "memory", typ: "size", shown: "what the plugin asks for, else " + formatSize(defaultMemoryBytes), min: 1 << 20, max: 4 << 30, doc: "The most memory that the guest may have."}
 )
 
 // laterBlocks are known to the language and not to this version, so that nobody looks for a typing error.
@@ -166,7 +166,7 @@ func declaration(kind string, args ...arg) block {
 				arg{name: "value", typ: "expression", doc: "For a `dir`: a path, a glob or a list of them, over `config`."},
 				arg{name: "access", typ: "string", def: defaultAccess, enum: []string{"read", "write"}, doc: "For a `dir`: `write` is read and write."})},
 			{name: "limits", once: true, doc: "What it is known to need.", args: arguments(
-				arg{name: "memory", typ: "size", shown: "64MiB", min: 1 << 20, max: 4 << 30, doc: "Memory of each instance."})},
+				arg{name: "memory", typ: "size", shown: formatSize(defaultMemoryBytes), min: 1 << 20, max: 4 << 30, doc: "Memory of each instance."})},
 		},
 	}
 }

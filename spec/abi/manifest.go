@@ -43,7 +43,8 @@ type Plugin struct {
 type Argument struct {
 	Name string `json:"name"`
 	// Type in HCL type syntax: string, number, bool, list(string), map(string), object({a = string, b = optional(number)}),
-	// and besides those "duration" ("200ms") and "size" ("4MiB"), which arrive at the plugin as nanoseconds and bytes.
+	// and besides those "integer" (a number that is whole), and "duration" ("200ms") and "size" ("4MiB"), which arrive at
+	// the plugin as nanoseconds and bytes.
 	Type       string          `json:"type"`
 	Required   bool            `json:"required,omitempty"`
 	Default    json.RawMessage `json:"default,omitempty"`
