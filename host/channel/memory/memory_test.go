@@ -23,3 +23,5 @@ func TestMemoryKeepsTheLaws(t *testing.T) { channeltest.Run(t, open) }
 func TestMemoryKeepsTheLawsWhenACommitFails(t *testing.T) {
 	channeltest.RunFaults(t, open, channeltest.StepPut)
 }
+
+func TestMemoryDoesWhatTheModelDoes(t *testing.T) { channeltest.RunModel(t, open, false) }
