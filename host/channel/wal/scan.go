@@ -67,17 +67,17 @@ func (s *scanner) follow(prev uint32) { s.prev, s.chained = prev, true }
 func (s *scanner) next() (record, error) {
 	r, err := s.head(scanStep)
 	if err != nil {
-		return r, err
+		return record{}, err
 	}
 	skip := r.size - r.length()
 	if r.data, err = s.view(s.at+skip, int(r.length()), scanStep, s.end); err != nil {
-		return r, s.damage(err)
+		return record{}, s.damage(err)
 	}
 	switch {
 	case checksum(r.bodyBytes()) != r.bodyCRC:
-		return r, s.damage(errBody)
+		return record{}, s.damage(errBody)
 	case checksum(r.tlvBytes()) != r.tlvCRC:
-		return r, s.damage(errTLV)
+		return record{}, s.damage(errTLV)
 	}
 	s.step(&r)
 	return r, nil
@@ -118,17 +118,17 @@ func (s *scanner) head(step int) (record, error) {
 	}
 	r := record{at: s.at, size: int64(skip) + int64(n)}
 	if r.header, err = parseHeader(b[skip:]); err != nil {
-		return r, s.damage(err)
+		return record{}, s.damage(err)
 	}
 	switch {
 	case r.length() != int64(n):
-		return r, s.damage(errLength)
+		return record{}, s.damage(errLength)
 	case r.size > s.end-s.at:
-		return r, s.damage(errShort)
+		return record{}, s.damage(errShort)
 	case r.index != s.index:
-		return r, s.damage(fmt.Errorf("%w: %d instead of %d", errIndex, r.index, s.index))
+		return record{}, s.damage(fmt.Errorf("%w: %d instead of %d", errIndex, r.index, s.index))
 	case s.chained && r.prev != s.prev:
-		return r, s.damage(errChain)
+		return record{}, s.damage(errChain)
 	}
 	return r, nil
 }
@@ -149,30 +149,43 @@ func (s *scanner) resync(wanted func(*header) bool) bool {
 			return false
 		}
 		i := bytes.Index(b, []byte("PSW1"))
-		if i < 0 {
-			at += max(1, int64(len(b)-3)) // the magic may lie across the end of what was read
-			continue
+		for i >= 0 && len(b)-i >= headerSize {
+			if s.resume(at+int64(i), b[i:], wanted) {
+				return true
+			}
+			next := bytes.Index(b[i+1:], []byte("PSW1"))
+			if i += next + 1; next < 0 {
+				i = -1
+			}
 		}
-		if s.resume(at+int64(i), wanted) {
-			return true
-		}
-		at += int64(i) + 1
+		at = nextPlace(at, i, len(b), s.end)
 	}
 	return false
 }
 
-// resume moves to the record whose header begins at that byte, if there is one.
-func (s *scanner) resume(at int64, wanted func(*header) bool) bool {
-	b, err := s.view(at, int(min(headerSize, s.end-at)), scanStep, s.end)
-	if err != nil {
-		return false
+// nextPlace is where to go on looking after n bytes at that place: with the magic at i, whose header
+// is cut short, or with what may be the beginning of one.
+func nextPlace(at int64, i, n int, end int64) int64 {
+	switch {
+	case at+int64(n) >= end:
+		return end
+	case i >= 0:
+		return at + int64(i)
 	}
+	return at + int64(n) - 3
+}
+
+// resume moves to the record whose header b is, at that byte, if it is one.
+func (s *scanner) resume(at int64, b []byte, wanted func(*header) bool) bool {
 	h, err := parseHeader(b)
 	if err != nil || h.index < s.index || !wanted(&h) {
 		return false
 	}
-	length := binary.AppendUvarint(nil, uint64(h.length()))
-	s.at, s.index, s.chained = at-int64(len(length)), h.index, false
+	start := at - (entrySize(h.length()) - h.length())
+	if start <= s.at { // what is damaged is the length before this very header
+		return false
+	}
+	s.at, s.index, s.chained = start, h.index, false
 	return true
 }
 

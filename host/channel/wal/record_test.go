@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wal
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"io"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+func TestARecordIsWrittenAsTheSpecificationSays(t *testing.T) {
+	w := event.Builder{}
+	if err := w.Append(event.Event{Time: 42, Body: []byte("body"), Attributes: []event.Attribute{{Key: "k", Value: []byte("v")}}}); err != nil {
+		t.Fatal(err)
+	}
+	b, err := event.Copy(event.Heap{}, w.Bytes(), event.MaxBatch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Channel{pool: event.Heap{}}
+	x := &tx{c: c, puts: []channel.Put{{Source: "source.a", Batch: b, Changed: event.Cursor{"at": []byte("9")}, Version: 2, Move: 3}}}
+	if err := x.build(); err != nil {
+		t.Fatal(err)
+	}
+	x.header.index, x.header.prev, x.header.first, x.header.flags = 7, 0x0badc0de, 1<<32+3, flagDurable
+	x.header.time = 1700000000 * 1e9
+	x.header.put(x.entry)
+
+	want := "50535731" + "01" + "01" + "0100" + "00" + "000000" + "00000000" + // magic kind version flags codec reserved key
+		"0700000000000000" + "dec0ad0b" + "01000000" + "0300000001000000" + // index prev events first
+		"00002a36fe9c9717" + // time
+		"44000000" + "44000000" + "28000000" + // body raw tlv
+		"5d53c873" + "c20a6bc2" + "bd4c5690" + // CRCs
+		"50534231" + "0100" + "0000" + "01000000" + "44000000" + "00000000" + "00000000" + "0000000000000000" + // PSB1
+		"24000000" + "0100" + "0000" + "2a00000000000000" + "04000000" + "00000000" + "0100" + "01000000" + "6b" + "76" + "626f6479" +
+		"0100" + "0000" + "20000000" + // TLV SOURCE
+		"0800" + hex.EncodeToString([]byte("source.a")) + "02000000" + "03000000" + "00" + // name version move removed
+		"01000000" + "0200" + "01000000" + hex.EncodeToString([]byte("at")) + "39" // cursor
+	if got := hex.EncodeToString(x.entry); got != want {
+		t.Errorf("record is\n%s, want\n%s", got, want)
+	}
+	h, err := parseHeader(x.entry)
+	if err != nil || h != x.header {
+		t.Errorf("read back as %+v, %v", h, err)
+	}
+}
+
+func TestEveryFlippedBitOfAHeaderIsSeen(t *testing.T) {
+	h := header{kind: kindPut, index: 1, events: 3, body: 100, raw: 100, tlv: 7}
+	b := make([]byte, headerSize)
+	h.put(b)
+	for bit := range len(b) * 8 {
+		b[bit/8] ^= 1 << (bit % 8)
+		if _, err := parseHeader(b); err == nil {
+			t.Errorf("bit %d", bit)
+		}
+		b[bit/8] ^= 1 << (bit % 8)
+	}
+}
+
+func TestARecordOfANewerVersionIsNotTakenForDamage(t *testing.T) {
+	h := header{kind: kindPut, index: 1}
+	b := make([]byte, headerSize)
+	for at, want := range map[int]error{5: errVersion, 8: errSealed, 12: errSealed} {
+		h.put(b)
+		b[at]++
+		binary.LittleEndian.PutUint32(b[68:], checksum(b[:68]))
+		if _, err := parseHeader(b); !errors.Is(err, want) {
+			t.Errorf("byte %d: %v", at, err)
+		}
+	}
+}
+
+func TestStateAndTrailerAreReadBack(t *testing.T) {
+	s := newState([16]byte{1, 2, 3})
+	s.events, s.bytes, s.before = 5, 6, seal{7, 8, 9}
+	s.change(&sourceChange{source: "source.a", version: 1, move: 2, changed: event.Cursor{"k": []byte("v"), "l": []byte("w")}})
+	s.change(&sourceChange{source: "source.b"})
+	s.readers["sink.a"] = readerEntry{id: 1, generation: 2, first: 3, name: "sink.a"}
+	s.fence(11, 1<<32)
+	s.end += 4
+	s.fence(12, 2<<32)
+	body := s.append(nil)
+	if len(body) > s.size() {
+		t.Errorf("STATE has %d bytes, size says %d", len(body), s.size())
+	}
+	got, err := parseState(&header{first: s.end}, body)
+	if err != nil || !reflect.DeepEqual(got, s) {
+		t.Errorf("STATE came back as %+v, %v", got, err)
+	}
+	c := changes{
+		sources: []sourceChange{{source: "source.a", version: 1, move: 2, removed: true, changed: event.Cursor{"k": []byte("v")}},
+			{source: "source.b", changed: event.Cursor{}}},
+		readers: []readerEntry{{id: 1, generation: 2, first: 3, name: "sink.a"}},
+		forget:  []string{"sink.b"},
+		only:    "sink.c",
+	}
+	tlv := c.append(nil)
+	if len(tlv) > c.size() {
+		t.Errorf("trailer has %d bytes, size says %d", len(tlv), c.size())
+	}
+	unknown := append([]byte{99, 0, 0, 0, 2, 0, 0, 0, 1, 2}, tlv...) // of a later version
+	back, err := parseChanges(unknown)
+	if err != nil || !reflect.DeepEqual(back, c) || onlyOf(unknown) != "sink.c" {
+		t.Errorf("trailer came back as %+v, %v", back, err)
+	}
+	for n := range len(tlv) {
+		parseChanges(tlv[:n]) //nolint:errcheck // must not panic
+		if _, err := parseState(&header{}, body[:n]); err == nil {
+			t.Errorf("STATE of %d bytes was read", n)
+		}
+	}
+}
+
+// segmentOf lays records one after the other, as the library does.
+func segmentOf(records ...[]byte) (b []byte) {
+	for _, r := range records {
+		b = append(binary.AppendUvarint(b, uint64(len(r))), r...)
+	}
+	return b
+}
+
+func FuzzScan(f *testing.F) {
+	s := newState([16]byte{})
+	body := s.append(nil)
+	state := make([]byte, headerSize, 200)
+	h := header{kind: kindState, index: 1, body: uint32(len(body)), raw: uint32(len(body)), bodyCRC: checksum(body)}
+	h.put(state)
+	state = append(state, body...)
+	put := make([]byte, headerSize)
+	p := header{kind: kindPut, index: 2, prev: h.crc}
+	p.put(put)
+	f.Add(segmentOf(state, put))
+	f.Add(segmentOf(state))
+	f.Add([]byte{0})
+	f.Add([]byte(strings.Repeat("PSW1", 50)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		sc := newScanner(bytes.NewReader(b), 1, int64(len(b)), event.Heap{})
+		defer sc.release()
+		r := recovered{}
+		err := r.walk(sc)
+		if err != nil && !errors.Is(err, channel.ErrCorrupt) {
+			t.Fatalf("not damage: %v", err)
+		}
+		for sc.resync(func(*header) bool { return true }) {
+			if _, err := sc.next(); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, channel.ErrCorrupt) {
+				t.Fatalf("not damage: %v", err)
+			}
+		}
+	})
+}
+
+func FuzzPosition(f *testing.F) {
+	p := position{sequence: 1, id: 2, generation: 3, low: 4, finished: []event.Range{{First: 6, Next: 7}}}
+	f.Add(p.append(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if p, ok := parsePosition(b); ok && !bytes.HasPrefix(b, p.append(nil)[:posFixed-16]) {
+			t.Errorf("%+v is not what was read", p)
+		}
+	})
+}
