@@ -53,8 +53,8 @@ type draft struct {
 
 func (m *model) draft(t *rapid.T, source string) draft {
 	d := draft{source: source, change: event.Cursor{}}
-	size := rapid.SampledFrom([]int{1, 10, 300, 3000}).Draw(t, "size of bodies")
 	for range rapid.IntRange(0, 6).Draw(t, "events") {
+		size := rapid.SampledFrom([]int{1, 10, 300, 3000}).Draw(t, "size of the body")
 		m.names++
 		d.bodies = append(d.bodies, fmt.Sprintf("%d%s", m.names, strings.Repeat("b", size)))
 	}

@@ -23,8 +23,9 @@ import (
 
 // RunModel does random things to a channel and to a plain model of it, and compares the two after
 // each. A lasting channel is also closed and opened, and killed: it goes on from a copy of its
-// directory, as after kill -9. The checks of package rapid print what to run again, and shrink it.
-func RunModel(t *testing.T, open Open, lasting bool) {
+// directory, as after kill -9. The checks of package rapid print what to run again, and shrink it;
+// for that, open answers its error.
+func RunModel(t *testing.T, open func(Options) (channel.Channel, error), lasting bool) {
 	root := t.TempDir()
 	n := 0
 	synctest.Test(t, func(t *testing.T) {
@@ -32,7 +33,9 @@ func RunModel(t *testing.T, open Open, lasting bool) {
 			m := &model{T: rt, cursors: map[string]event.Cursor{}, readers: map[string]*track{}}
 			m.fresh = func() string { n++; return filepath.Join(root, fmt.Sprint(n)) }
 			m.opener = func(dir string) channel.Channel {
-				return open(t, Options{Dir: dir, Buffers: &m.memory})
+				ch, err := open(Options{Dir: dir, Buffers: &m.memory})
+				m.must(err)
+				return ch
 			}
 			m.start()
 			rt.Repeat(m.actions(lasting))

@@ -83,6 +83,17 @@ var takeCases = []scenario{
 		}
 		e.same(got, want)
 	}},
+	{"a want of bytes is kept to when the sizes in a batch differ", func(e *env) {
+		e.open()
+		r := e.reader("sink.a")
+		var want []string
+		for i, size := range []int{50, 50, 50, 50, 1000, 1000, 1000, 1000, 1000, 50, 50} {
+			want = append(want, strings.Repeat(string(rune('a'+i)), size))
+		}
+		e.put(want...)
+		// Attributes repeat the body: two of the large ones and some small are within it, three are not.
+		e.same(e.drainWant(r, channel.Want{Bytes: 5100}, len(want)), want)
+	}},
 	{"small batches are joined, with their offsets", func(e *env) {
 		e.open()
 		r := e.reader("sink.a")

@@ -24,4 +24,8 @@ func TestMemoryKeepsTheLawsWhenACommitFails(t *testing.T) {
 	channeltest.RunFaults(t, open, channeltest.StepPut)
 }
 
-func TestMemoryDoesWhatTheModelDoes(t *testing.T) { channeltest.RunModel(t, open, false) }
+func TestMemoryDoesWhatTheModelDoes(t *testing.T) {
+	channeltest.RunModel(t, func(o channeltest.Options) (channel.Channel, error) {
+		return memory.New(memory.Options{Pool: o.Buffers}), nil
+	}, false)
+}
