@@ -13,15 +13,10 @@ import (
 // Segments are small, so that the log rolls and is reclaimed within a few steps. Nothing is flushed:
 // what a process leaves behind that is killed does not depend on it.
 func TestItDoesWhatTheModelDoes(t *testing.T) {
-	channeltest.RunModel(t, func(t *testing.T, o channeltest.Options) channel.Channel {
-		t.Helper()
+	channeltest.RunModel(t, func(o channeltest.Options) (channel.Channel, error) {
 		sys := realSystem(o.Dir)
 		sys.files = unflushed{sys.files}
-		c, err := open(Options{Dir: o.Dir, Pool: o.Buffers, SegmentSize: 8 << 10, Log: slog.New(slog.DiscardHandler)}, sys)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c
+		return open(Options{Dir: o.Dir, Pool: o.Buffers, SegmentSize: 8 << 10, Log: slog.New(slog.DiscardHandler)}, sys)
 	}, true)
 }
 

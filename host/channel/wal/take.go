@@ -36,14 +36,14 @@ func (c *cut) add(span event.Range, b event.Batch) bool {
 		return false
 	}
 	n := in.Len()
-	size := int(uint64(b.Size()-event.HeaderSize) * n / span.Len())
+	size := b.Size() - event.HeaderSize // of the whole record, where a part is left of it: what that is larger than, split finds out
 	if c.tooMuch(c.events+n, c.size+size) {
 		c.full = true
 		if len(c.parts) > 0 { // a record that does not fit is split only when it comes first
 			return false
 		}
 		in.Next = c.split(b, in)
-		n = in.Len()
+		n, size = in.Len(), c.want.Bytes
 	}
 	b.Retain()
 	c.parts = append(c.parts, b)
@@ -72,6 +72,16 @@ func (c *cut) split(b event.Batch, in event.Range) event.Offset {
 		end = o + 1
 	}
 	return end
+}
+
+// measure is the encoded size of the events of b that lie in a range.
+func measure(b event.Batch, in event.Range) (n int) {
+	for o, e := range b.All() {
+		if in.First <= o && o < in.Next {
+			n += encoded(e)
+		}
+	}
+	return n
 }
 
 func encoded(e event.Event) int {
