@@ -74,16 +74,6 @@ func (c *cut) split(b event.Batch, in event.Range) event.Offset {
 	return end
 }
 
-// measure is the encoded size of the events of b that lie in a range.
-func measure(b event.Batch, in event.Range) (n int) {
-	for o, e := range b.All() {
-		if in.First <= o && o < in.Next {
-			n += encoded(e)
-		}
-	}
-	return n
-}
-
 func encoded(e event.Event) int {
 	n := event.RecordSize + len(e.Body)
 	for _, a := range e.Attributes {
