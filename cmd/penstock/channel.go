@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/penstock/host/agent"
+)
+
+const channelArgHelp = `A CHANNEL is a name ("main"), a channel's directory, or a data directory, which means all channels in it. Without one,
+all channels of the agent in this directory's pipeline files are meant.`
+
+func newChannelCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "channel",
+		Short: "Look into durable channels, and verify them",
+		Long:  "Look into durable channels, and verify them. The directories are read as they are; no agent needs to run.",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newChannelVerifyCommand(a), newChannelInspectCommand(a))
+	return cmd
+}
+
+// channelDir is a channel on the disk.
+type channelDir struct {
+	Name string `json:"channel"`
+	Path string `json:"path"`
+}
+
+// findChannels finds the directories that args mean.
+func (a *app) findChannels(args []string, dataDir string) ([]channelDir, error) {
+	if len(args) == 0 {
+		dir, err := a.findDataDir(".", dataDir)
+		if err != nil {
+			return nil, err
+		}
+		return channelsIn(dir)
+	}
+	var all []channelDir
+	for _, arg := range args {
+		found, err := a.findChannel(arg, dataDir)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+func (a *app) findChannel(arg, dataDir string) ([]channelDir, error) {
+	switch {
+	case isChannel(arg):
+		return []channelDir{{channelName(arg), arg}}, nil
+	case isDir(arg):
+		return channelsIn(arg)
+	case strings.ContainsRune(arg, filepath.Separator):
+		return nil, wrongUse("Name a channel, the directory of one, or a data directory.", "there is no directory %s", arg)
+	}
+	dir, err := a.findDataDir(".", dataDir)
+	if err != nil {
+		return nil, err
+	}
+	path := agent.ChannelDir(dir, strings.TrimPrefix(arg, "channel."))
+	if isChannel(path) {
+		return []channelDir{{channelName(path), path}}, nil
+	}
+	hint := "There is none in " + dir
+	if there, err := channelsIn(dir); err == nil {
+		names := make([]string, 0, len(there))
+		for _, c := range there {
+			names = append(names, c.Name)
+		}
+		hint = "There are: " + strings.Join(names, ", ")
+	}
+	return nil, wrongUse(hint, "there is no channel %q", arg)
+}
+
+// channelsIn lists the channels of a data directory.
+func channelsIn(dataDir string) ([]channelDir, error) {
+	parent := filepath.Dir(agent.ChannelDir(dataDir, "x"))
+	entries, err := os.ReadDir(parent)
+	if err != nil && !os.IsNotExist(err) {
+		return nil, fmt.Errorf("list channels: %w", err)
+	}
+	var all []channelDir
+	for _, e := range entries {
+		if path := filepath.Join(parent, e.Name()); isChannel(path) {
+			all = append(all, channelDir{channelName(path), path})
+		}
+	}
+	if len(all) == 0 {
+		return nil, wrongUse("It is the data_dir of the agent block, or --data-dir.", "%s is neither a channel nor a data directory with channels", dataDir)
+	}
+	return all, nil
+}
+
+func channelName(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	return "channel." + filepath.Base(path)
+}
+
+// isChannel says whether path looks like the directory of a durable channel, damaged as it may be.
+func isChannel(path string) bool {
+	_, err := os.Stat(filepath.Join(path, "META"))
+	return err == nil || isDir(filepath.Join(path, "log"))
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/penstock/host/channel/wal"
+	"github.com/penstock-io/penstock/host/config"
+)
+
+// verified is what verify answers for one channel.
+type verified struct {
+	channelDir
+	Sound    bool     `json:"sound"`
+	UsedBy   string   `json:"used_by,omitempty"` // pid of the agent that has it open
+	Segments int      `json:"segments"`
+	Records  uint64   `json:"records"`
+	Events   uint64   `json:"events"`
+	Bytes    int64    `json:"bytes"`
+	Damage   []damage `json:"damage"`
+	Seconds  float64  `json:"seconds"`
+}
+
+// damage is one place that is not as it was written.
+type damage struct {
+	File   string `json:"file"`
+	Offset int64  `json:"offset"`
+	Length int64  `json:"length"` // 0 = not known
+	Torn   bool   `json:"torn"`   // a tail that was never acknowledged: opening the channel repairs it
+	Cause  string `json:"cause"`
+}
+
+func newChannelVerifyCommand(a *app) *cobra.Command {
+	var dataDir string
+	cmd := &cobra.Command{
+		Use:   "verify [CHANNEL…]",
+		Short: "Read whole channels, and say what is not as it was written",
+		Long: `Read whole channels, compare every checksum, and say what is not as it was written: the file, the byte, and why.
+Nothing is changed. A torn tail, what a crash cut off before it was acknowledged, is reported and is no damage.
+
+` + channelArgHelp + `
+
+Exit code 5 when something that was acknowledged is damaged.`,
+		Example: "  penstock channel verify\n  penstock channel verify main --json\n  penstock channel verify /var/lib/penstock",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dirs, err := a.findChannels(args, dataDir)
+			if err != nil {
+				return err
+			}
+			return a.verify(cmd, dirs)
+		},
+	}
+	dataDirFlag(cmd, &dataDir)
+	return withJSON(cmd)
+}
+
+func (a *app) verify(cmd *cobra.Command, dirs []channelDir) error {
+	list := make([]verified, 0, len(dirs))
+	var damaged []string
+	for _, dir := range dirs {
+		v, err := a.verifyOne(dir, wantsJSON(cmd))
+		if err != nil {
+			return err
+		}
+		if list = append(list, v); !v.Sound {
+			damaged = append(damaged, v.Name)
+		}
+	}
+	show := func(t *terminal) {
+		for _, v := range list {
+			v.print(t)
+		}
+	}
+	if len(damaged) == 0 {
+		return a.answer(cmd, plural(len(list), "channel")+" sound", list, show)
+	}
+	return &fault{
+		err: fmt.Errorf("damaged: %s", strings.Join(damaged, ", ")), exit: exitIntegrity, code: "integrity", result: list,
+		hint: "Copy the directory before anything else. What is undamaged can still be read; an agent refuses to start on it rather than skip what is missing.",
+		at:   firstDamage(list), show: func() { show(a.out) },
+	}
+}
+
+// firstDamage is the place of the first damage, in the form of all errors.
+func firstDamage(list []verified) *config.JSONRange {
+	for _, v := range list {
+		for _, d := range v.Damage {
+			if !d.Torn {
+				at := config.JSONPosition{Byte: int(d.Offset)}
+				return &config.JSONRange{Filename: filepath.Join(v.Path, d.File), Start: at, End: at}
+			}
+		}
+	}
+	return nil
+}
+
+func (a *app) verifyOne(dir channelDir, quiet bool) (verified, error) {
+	start := time.Now()
+	bar := progressBar{to: a.err, what: "reading " + dir.Name, quiet: quiet}
+	report, err := wal.Verify(dir.Path, bar.draw)
+	bar.clear()
+	if err != nil {
+		return verified{}, err
+	}
+	v := verified{
+		channelDir: dir, Sound: report.Sound(), UsedBy: report.UsedBy, Segments: report.Segments,
+		Records: report.Records, Events: report.Events, Bytes: report.Bytes, Damage: []damage{}, Seconds: time.Since(start).Seconds(),
+	}
+	for _, d := range report.Damage {
+		v.Damage = append(v.Damage, damage{d.File, d.Offset, d.Length, d.Torn, d.Cause.Error()})
+	}
+	return v, nil
+}
+
+func (v verified) print(t *terminal) {
+	state := t.paint(green, "sound")
+	if !v.Sound {
+		state = t.paint(red, "damaged")
+	}
+	t.printf("%s  %s   %s, %s, %s, %s in %s\n", t.paint(bold, v.Name), state, plural(v.Segments, "segment"), size(uint64(v.Bytes)),
+		plural(v.Records, "record"), plural(v.Events, "event"), span(time.Duration(v.Seconds*float64(time.Second))))
+	if v.UsedBy != "" {
+		t.printf("  in use by the agent with pid %s: what it is just writing may look torn\n", v.UsedBy)
+	}
+	for _, d := range v.Damage {
+		t.printf("  %s\n", d.text(t, v.Path))
+	}
+}
+
+func (d damage) text(t *terminal, dir string) string {
+	at := fmt.Sprintf("%s at byte %s", filepath.Join(dir, d.File), fmt.Sprint(d.Offset))
+	if d.Length > 0 {
+		at += ", " + plural(d.Length, "byte")
+	}
+	if d.Torn {
+		return at + ": torn tail, never acknowledged; the next start of the agent repairs it and keeps the cut bytes"
+	}
+	return t.paint(red, at) + ": " + d.Cause
+}

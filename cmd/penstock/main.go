@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command penstock moves events from where they arise to where they are kept, and loses none.
+//
+// Each subcommand has a file of its own, and is a func that returns a [cobra.Command]. What they share is in
+// app.go (errors and exit codes), output.go (terminals and JSON), load.go (configurations) and signals.go.
+//
+// Manners that hold for all: what was asked for goes to stdout, everything else to stderr; what prints data has
+// --json, with one envelope, also when it fails; colour and progress on a terminal only; an error says what,
+// where, and what to do; the exit codes are those of spec/errors.md.
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is main with everything handed in. It returns the exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := newApp(stdin, stdout, stderr)
+	root := newRootCommand(a)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	return a.finish(cmd, err)
+}

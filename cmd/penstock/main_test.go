@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
+
+	"github.com/penstock-io/penstock/plugins/bundle"
+)
+
+// leakChecked runs the tests of this process, then looks for goroutines that nobody waits for.
+type leakChecked struct{ m *testing.M }
+
+func (l leakChecked) Run() int {
+	code := l.m.Run()
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+func TestMain(m *testing.M) {
+	testscript.Main(leakChecked{m}, map[string]func(){"penstock": main})
+}
+
+func TestTheBuiltinPluginsAreThere(t *testing.T) {
+	for _, name := range bundle.Names() {
+		if _, err := bundle.Module(name); err != nil {
+			t.Errorf("run `make plugins` first: %v", err)
+		}
+	}
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, scripts(testscript.Params{Dir: "testdata/script"}))
+}
+
+func TestExamples(t *testing.T) {
+	files, err := filepath.Glob("../../examples/*/test.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no examples (%v)", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(filepath.Dir(file)), func(t *testing.T) {
+			dir, err := filepath.Abs(filepath.Dir(file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := scripts(testscript.Params{Files: []string{file}})
+			setup := p.Setup
+			p.Setup = func(env *testscript.Env) error {
+				env.Setenv("EXAMPLE", dir)
+				return setup(env)
+			}
+			testscript.Run(t, p)
+		})
+	}
+}
+
+// compiledOnce compiles the plugins once for all scripts, which takes seconds, and says where the code is.
+var compiledOnce = sync.OnceValues(func() (string, error) {
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("penstock-test-cache-%d", os.Geteuid()))
+	_, err := compileAll(context.Background(), dir, []string{"builtin:std"})
+	return dir, err
+})
+
+// scripts adds what our scripts need to p:
+//
+//	await GLOB REGEXP [N]   until the file has (N) matches; fails after awaitLimit
+//	term DATADIR            SIGTERM to the agent that holds the data directory
+//	flip GLOB OFFSET        changes one bit of that byte of the first such file
+//	lines FILE N [PREFIX]   FILE gets N numbered lines at its end
+//	json VAR PATH           sets VAR to what is at PATH ("result.channels.0.events") of the last stdout
+//	sharecache DATADIR      the data directory gets the plugins compiled already
+func scripts(p testscript.Params) testscript.Params {
+	p.RequireUniqueNames = true
+	p.RequireExplicitExec = true
+	p.Setup = func(env *testscript.Env) error {
+		env.Setenv("HOME", env.WorkDir)
+		env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
+		env.Setenv("XDG_RUNTIME_DIR", filepath.Join(env.WorkDir, "runtime"))
+		std, err := filepath.Abs("../../plugins/bundle/modules/std.wasm")
+		env.Setenv("STD", std)
+		return err
+	}
+	p.Condition = func(cond string) (bool, error) {
+		if cond == "root" {
+			return os.Geteuid() == 0, nil
+		}
+		return false, fmt.Errorf("no condition %q", cond)
+	}
+	p.Cmds = map[string]func(ts *testscript.TestScript, neg bool, args []string){
+		"await": await, "term": sendTerm, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache,
+	}
+	return p
+}
+
+const (
+	// awaitLimit is for the slowest machine, with a cold cache of plugins.
+	awaitLimit = 40 * time.Second
+	awaitLook  = 10 * time.Millisecond
+)
+
+func need(ts *testscript.TestScript, neg bool, args []string, least, most int, usage string) {
+	if neg || len(args) < least || len(args) > most {
+		ts.Fatalf("usage: %s", usage)
+	}
+}
+
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, 3, "await GLOB REGEXP [N]")
+	want := 1
+	if len(args) == 3 {
+		want = atoi(ts, args[2])
+	}
+	re, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	var content []byte
+	for deadline := time.Now().Add(awaitLimit); time.Now().Before(deadline); time.Sleep(awaitLook) {
+		if found, _ := filepath.Glob(ts.MkAbs(args[0])); len(found) > 0 {
+			content, _ = os.ReadFile(found[0]) // it may not be there yet
+		}
+		if len(re.FindAllIndex(content, want)) >= want {
+			return
+		}
+	}
+	ts.Fatalf("%s has not %d of %q:\n%s", args[0], want, args[1], content)
+}
+
+func sendTerm(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1, 1, "term DATADIR")
+	ts.Check(syscall.Kill(atoi(ts, strings.TrimSpace(ts.ReadFile(filepath.Join(args[0], "LOCK")))), syscall.SIGTERM))
+}
+
+func flip(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, 2, "flip GLOB OFFSET")
+	found, err := filepath.Glob(ts.MkAbs(args[0]))
+	if err != nil || len(found) == 0 {
+		ts.Fatalf("no file %s", args[0])
+	}
+	path, at := found[0], atoi(ts, args[1])
+	b, err := os.ReadFile(path)
+	ts.Check(err)
+	if at < 0 {
+		at += len(b)
+	}
+	b[at] ^= 1
+	ts.Check(os.WriteFile(path, b, 0o600))
+}
+
+func appendLines(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, 3, "lines FILE N [PREFIX]")
+	prefix := strings.Join(append(args[2:], "line"), " ")
+	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	ts.Check(err)
+	for i := range atoi(ts, args[1]) {
+		_, err := fmt.Fprintf(f, "%s %d\n", prefix, i+1)
+		ts.Check(err)
+	}
+	ts.Check(f.Close())
+}
+
+func fromJSON(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, 2, "json VAR PATH")
+	var v any
+	ts.Check(json.NewDecoder(bytes.NewReader([]byte(ts.ReadFile("stdout")))).Decode(&v))
+	for step := range strings.SplitSeq(args[1], ".") {
+		switch at := v.(type) {
+		case map[string]any:
+			v = at[step]
+		case []any:
+			v = at[atoi(ts, step)]
+		default:
+			ts.Fatalf("%s: nothing at %q", args[1], step)
+		}
+	}
+	ts.Setenv(args[0], fmt.Sprint(v))
+}
+
+func shareCache(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1, 1, "sharecache DATADIR")
+	shared, err := compiledOnce()
+	ts.Check(err)
+	dir := filepath.Join(ts.MkAbs(args[0]), "cache")
+	ts.Check(os.MkdirAll(dir, 0o700))
+	ts.Check(os.CopyFS(dir, os.DirFS(shared)))
+}
+
+func atoi(ts *testscript.TestScript, s string) int {
+	n, err := strconv.Atoi(s)
+	ts.Check(err)
+	return n
+}

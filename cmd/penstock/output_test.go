@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"testing"
+	"time"
+)
+
+func TestFiguresAreWrittenForPeople(t *testing.T) {
+	for got, want := range map[string]string{
+		number(0):                               "0",
+		number(999):                             "999",
+		number(1000):                            "1 000",
+		number(uint64(1234567)):                 "1 234 567",
+		number(-1234):                           "-1 234",
+		number(-123):                            "-123",
+		size(0):                                 "0 B",
+		size(1023):                              "1023 B",
+		size(1024):                              "1.0 KiB",
+		size(1 << 30):                           "1.0 GiB",
+		size(1000 << 20):                        "1.0 GiB",
+		size(15 << 20):                          "15 MiB",
+		size(1<<64 - 1):                         "16 EiB",
+		span(340 * time.Millisecond):            "340 ms",
+		span(26 * time.Second):                  "26 s",
+		span(60 * time.Second):                  "1 min",
+		span(2*time.Hour + 5*time.Minute):       "2 h 5 min",
+		span(76 * time.Hour):                    "3 d 4 h",
+		plural(1, "file"):                       "1 file",
+		plural(0, "file"):                       "0 files",
+		plural(2000, "file"):                    "2 000 files",
+		wrap("one two three four", 9, " "):      " one two\n three\n four",
+		wrap("averyverylongword", 5, ""):        "averyverylongword",
+		firstSentence("Reads lines. And more."): "Reads lines.",
+		firstSentence("Reads lines"):            "Reads lines",
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestPipesAreNotPainted(t *testing.T) {
+	term := newTerminal(t.Output())
+	if got := term.paint(red, "Error:"); got != "Error:" || term.tty {
+		t.Errorf("painted %q on a terminal (%v)", got, term.tty)
+	}
+	term.color = true
+	if got := term.paint(red, "Error:"); got != red+"Error:"+plain {
+		t.Errorf("painted %q", got)
+	}
+}

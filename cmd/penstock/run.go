@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/penstock/host/admin"
+	"github.com/penstock-io/penstock/host/agent"
+	"github.com/penstock-io/penstock/host/config"
+)
+
+// runFlags are what the command line says in place of the pipeline files.
+type runFlags struct {
+	dataDir, http, logFormat, logLevel string
+	stepFile                           string
+}
+
+func newRunCommand(a *app) *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run [PATH]",
+		Short: "Run pipeline files",
+		Long: `Run pipeline files until SIGINT or SIGTERM, then drain: sources are not read any more, deliveries that have begun may
+finish, positions are written. A second signal leaves at once; nothing that was acknowledged is lost by it, nor by kill -9.
+
+PATH is a file, or a directory of which all *.hcl files are one configuration; "." by default. Mistakes in it are
+shown all at once, and nothing is started (exit code 2). A data directory or an address that another agent
+has is refused (exit code 3).
+
+The agent logs to standard error. What stdout sinks write is all that goes to standard output.`,
+		Example: "  penstock run\n  penstock run /etc/penstock --log-format json\n  penstock run pipeline.hcl --data-dir ./data --http off",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, stop := a.untilSignal(cmd.Context())
+			defer stop()
+			return a.run(ctx, pathArg(args), f)
+		},
+	}
+	dataDirFlag(cmd, &f.dataDir)
+	cmd.Flags().StringVar(&f.http, "http", "", `address of metrics and health on this machine, such as 127.0.0.1:7420; "off" for none`)
+	cmd.Flags().StringVar(&f.logFormat, "log-format", "", `"text" or "json" (default: text on a terminal)`)
+	cmd.Flags().StringVar(&f.logLevel, "log-level", "", `"debug", "info", "warn" or "error"`)
+	cmd.Flags().StringVar(&f.stepFile, "step-file", "", "for tests: keep the present step of delivery in this file")
+	_ = cmd.Flags().MarkHidden("step-file")
+	return cmd
+}
+
+func (a *app) run(ctx context.Context, path string, f runFlags) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	l, err := a.load(path)
+	if err != nil {
+		return err
+	}
+	if err := f.apply(l.config); err != nil {
+		return err
+	}
+	a.showDiagnostics(l)
+	opts := agent.Options{
+		Config: l.config, Modules: l.modules, Build: a.build, Stdout: a.out, Listen: f.http,
+		Log: a.newLogger(l.config.Agent.LogFormat, l.config.Agent.LogLevel),
+	}
+	if f.stepFile != "" {
+		if opts.Step, err = agent.StepFile(f.stepFile); err != nil {
+			return err
+		}
+	}
+	ag, err := agent.New(ctx, opts)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // told to end while it started: nothing had begun
+		}
+		return fmt.Errorf("start: %w", err)
+	}
+	return ag.Run(ctx)
+}
+
+// check refuses what a pipeline file could not say either.
+func (f *runFlags) check() error {
+	var level slog.Level
+	if f.logLevel != "" && level.UnmarshalText([]byte(f.logLevel)) != nil {
+		return wrongUse("", `--log-level %q: it is "debug", "info", "warn" or "error"`, f.logLevel)
+	}
+	if f.logFormat != "" && f.logFormat != "text" && f.logFormat != "json" {
+		return wrongUse("", `--log-format %q: it is "text" or "json"`, f.logFormat)
+	}
+	if err := admin.CheckListen(f.http); err != nil {
+		return &fault{err: fmt.Errorf("--http: %w", err), exit: exitUsage, code: "usage"}
+	}
+	return nil
+}
+
+// apply lets the command line go before the files.
+func (f *runFlags) apply(c *config.Config) error {
+	if f.dataDir != "" {
+		dir, err := filepath.Abs(f.dataDir)
+		if err != nil {
+			return fmt.Errorf("--data-dir: %w", err)
+		}
+		c.Agent.DataDir = dir
+	}
+	if f.logLevel != "" {
+		c.Agent.LogLevel = f.logLevel
+	}
+	if f.logFormat != "" {
+		c.Agent.LogFormat = f.logFormat
+	}
+	return nil
+}
+
+// newLogger makes the agent's log, on standard error. format "auto" is text for people, JSON for programs.
+func (a *app) newLogger(format, level string) *slog.Logger {
+	var least slog.Level
+	if err := least.UnmarshalText([]byte(level)); err != nil {
+		least = slog.LevelInfo // both the files and the flags were checked; "" is the usual
+	}
+	opts := &slog.HandlerOptions{Level: least}
+	if format == "text" || format != "json" && a.err.tty {
+		return slog.New(slog.NewTextHandler(a.err, opts))
+	}
+	return slog.New(slog.NewJSONHandler(a.err, opts))
+}

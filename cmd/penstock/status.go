@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/penstock/host/admin"
+)
+
+func newStatusCommand(a *app) *cobra.Command {
+	var dataDir string
+	cmd := &cobra.Command{
+		Use:   "status [PATH]",
+		Short: "Show what the running agent does",
+		Long: `Show what the running agent does: its sources, channels and sinks, how much waits where, and why something stands still.
+
+The agent is found by its data directory: the one in the pipeline files at PATH, or --data-dir. It answers on a
+socket there, which only its own user and root can open. If no agent answers, the exit code is 3.`,
+		Example: "  penstock status\n  penstock status --data-dir /var/lib/penstock --json",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir, err := a.findDataDir(pathArg(args), dataDir)
+			if err != nil {
+				return err
+			}
+			status, err := admin.Ask(cmd.Context(), dir)
+			if errors.Is(err, admin.ErrNoAgent) {
+				return &fault{err: err, hint: fmt.Sprintf("Nobody answers at %s. Start one with: penstock run", dir)}
+			}
+			if err != nil {
+				return err
+			}
+			return a.answer(cmd, summarize(status), status, func(t *terminal) { printStatus(t, status, time.Now()) })
+		},
+	}
+	dataDirFlag(cmd, &dataDir)
+	return withJSON(cmd)
+}
+
+func dataDirFlag(cmd *cobra.Command, to *string) {
+	cmd.Flags().StringVar(to, "data-dir", "", "the agent's data directory, in place of the one in the pipeline files")
+	_ = cmd.MarkFlagDirname("data-dir") // it fails only for a flag that is not there
+}
+
+// findDataDir returns the flag's value if there is one, else what the pipeline files say.
+func (a *app) findDataDir(path, flag string) (string, error) {
+	if flag != "" {
+		return filepath.Abs(flag)
+	}
+	l, err := a.load(path)
+	if err != nil {
+		return "", err
+	}
+	return l.config.Agent.DataDir, nil
+}
+
+// summarize says in a sentence how things stand.
+func summarize(s admin.Status) string {
+	var troubled []string
+	for _, c := range s.Components {
+		if c.State == admin.Held || c.State == admin.Retrying {
+			troubled = append(troubled, c.Address+" is "+string(c.State))
+		}
+	}
+	for _, c := range s.Channels {
+		if c.Stopped != "" {
+			troubled = append(troubled, c.Address+" has stopped")
+		}
+	}
+	if len(troubled) > 0 {
+		return strings.Join(troubled, ", ")
+	}
+	return "everything runs"
+}
+
+func printStatus(t *terminal, s admin.Status, now time.Time) {
+	summary := t.paint(green, summarize(s))
+	if summarize(s) != "everything runs" {
+		summary = t.paint(yellow, summarize(s))
+	}
+	t.printf("%s  %s\n", t.paint(bold, s.Agent), summary)
+	rows := [][]string{
+		{"process", fmt.Sprintf("%d, up %s, penstock %s, configuration %.12s", s.PID, span(now.Sub(s.Started)), s.Version, s.Revision)},
+		{"data", s.DataDir},
+	}
+	if s.HTTP != "" {
+		rows = append(rows, []string{"metrics", "http://" + s.HTTP + "/metrics"})
+	}
+	t.table(rows)
+	printComponents(t, "source", s.Components)
+	printChannels(t, s.Channels)
+	printComponents(t, "sink", s.Components)
+	printReasons(t, s)
+}
+
+func printComponents(t *terminal, kind string, components []admin.Component) {
+	waiting, joined := "IN FLIGHT", "INTO"
+	if kind == "sink" {
+		waiting, joined = "WAITING", "FROM"
+	}
+	rows := [][]string{{strings.ToUpper(kind), "PLUGIN", "STATE", "EVENTS", waiting, "RETRIES", joined}}
+	for _, c := range components {
+		if c.Kind == kind {
+			rows = append(rows, []string{
+				c.Address, c.Plugin, string(c.State), number(c.Events), number(c.Waiting), number(c.Retries), c.Channel,
+			})
+		}
+	}
+	if len(rows) > 1 {
+		t.printf("\n")
+		t.table(rows)
+	}
+}
+
+func printChannels(t *terminal, channels []admin.Channel) {
+	rows := [][]string{{"CHANNEL", "KIND", "WAITING", "SIZE", "OLDEST", "SEGMENTS"}}
+	for _, c := range channels {
+		oldest := "-"
+		if c.Events > 0 {
+			oldest = span(time.Duration(c.OldestSeconds * float64(time.Second)))
+		}
+		rows = append(rows, []string{
+			c.Address, c.Kind, number(c.Events), fill(c.Bytes, c.CapacityBytes), oldest, number(c.Segments),
+		})
+	}
+	t.printf("\n")
+	t.table(rows)
+}
+
+// fill says how much of a capacity is used. 0 is no bound.
+func fill(used, capacity uint64) string {
+	const whole = 100
+	if capacity == 0 {
+		return size(used)
+	}
+	return fmt.Sprintf("%s of %s (%d %%)", size(used), size(capacity), int(float64(used)/float64(capacity)*whole))
+}
+
+func printReasons(t *terminal, s admin.Status) {
+	for _, c := range s.Components {
+		if c.Reason != "" {
+			t.printf("\n%s %s: %s\n", t.paint(bold, c.Address), c.State, c.Reason)
+		}
+	}
+	for _, c := range s.Channels {
+		if c.Stopped != "" {
+			t.printf("\n%s stopped: %s\n", t.paint(bold, c.Address), c.Stopped)
+		}
+	}
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/penstock/host/config"
+)
+
+// validated is what validate answers about a configuration without errors.
+type validated struct {
+	diagnostics
+	Revision string         `json:"revision"`
+	Paths    []deliveryPath `json:"paths"`
+}
+
+// deliveryPath is one way through the configuration, and what it promises.
+type deliveryPath struct {
+	Source   string `json:"source"`
+	Channel  string `json:"channel"`
+	Sink     string `json:"sink"`
+	Delivery string `json:"delivery"`
+	Why      string `json:"why"`
+}
+
+func newValidateCommand(a *app) *cobra.Command {
+	return withJSON(&cobra.Command{
+		Use:   "validate [PATH]",
+		Short: "Check pipeline files, and say what they promise",
+		Long: `Check pipeline files: their language, each plugin's arguments, what plugins may touch, and that every channel is
+drained. Every mistake is shown at once, with its line. Nothing is run: no plugin's code, no channel, no network.
+
+PATH is a file, or a directory of which all *.hcl files are one configuration; "." by default.
+Exit code 2 when there is an error.`,
+		Example: "  penstock validate\n  penstock validate /etc/penstock --json",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l, err := a.load(pathArg(args))
+			if err != nil {
+				return err
+			}
+			v := validated{diagnosticsOf(l), l.config.Revision, pathsOf(l.config)}
+			if !wantsJSON(cmd) {
+				a.showDiagnostics(l)
+			}
+			summary := fmt.Sprintf("%s valid: %s, %s, %s", areValid(len(v.Files)), plural(len(l.config.Sources), "source"),
+				plural(len(l.config.Channels), "channel"), plural(len(l.config.Sinks), "sink"))
+			return a.answer(cmd, summary, v, func(t *terminal) {
+				t.printf("%s (%s, nothing was run)\n", t.paint(green, summary), span(l.took))
+				printPaths(t, v.Paths)
+			})
+		},
+	})
+}
+
+func areValid(files int) string {
+	if files == 1 {
+		return "1 file is"
+	}
+	return plural(files, "file") + " are"
+}
+
+func printPaths(t *terminal, paths []deliveryPath) {
+	rows := make([][]string, 0, len(paths))
+	for _, p := range paths {
+		rows = append(rows, []string{p.Source + " → " + p.Channel + " → " + p.Sink, p.Delivery, "(" + p.Why + ")"})
+	}
+	t.printf("\n")
+	t.table(rows)
+}
+
+func pathsOf(c *config.Config) []deliveryPath {
+	paths := []deliveryPath{}
+	kinds := map[string]string{}
+	for _, ch := range c.Channels {
+		kinds[ch.Name] = ch.Kind
+	}
+	for _, source := range c.Sources {
+		for _, sink := range c.Sinks {
+			if source.Into != sink.From {
+				continue
+			}
+			p := deliveryPath{Source: source.Address(), Channel: "channel." + source.Into, Sink: sink.Address()}
+			p.Delivery, p.Why = delivery(source.Plugin.Replay, kinds[source.Into], sink.Plugin.Effects)
+			paths = append(paths, p)
+		}
+	}
+	return paths
+}
+
+// delivery says what a path promises when anything on it crashes, and why. The weakest part decides.
+func delivery(replay, channel, effects string) (promise, why string) {
+	in := "what the source had not handed over at a crash is lost"
+	switch replay {
+	case "cursor":
+		in = "cursor in the record"
+	case "ack":
+		in = "a sender may send again after a lost answer"
+	}
+	switch {
+	case channel == "memory" && replay != "cursor":
+		return "at most once", "a memory channel forgets at a crash"
+	case channel == "memory":
+		return "at most once", "a memory channel forgets at a crash what the source's cursor has passed"
+	case replay == "none" || replay == "":
+		return "at most once", in
+	case effects == "transactional" && replay == "cursor":
+		return "exactly once", in + "; transactional sink"
+	case effects == "idempotent" && replay == "cursor":
+		return "exactly once, by key", in + "; the destination recognises a repeat"
+	case effects == "none" || effects == "":
+		return "at least once", in + "; the destination may see a batch again after a crash"
+	}
+	return "at least once", in
+}
