@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command std is the module of the plugins that come with an agent: small ones, in one file, so that
+// they share one runtime. plugin.hcl beside it is its manifest, README.md says what each does.
+package main
+
+import (
+	"github.com/penstock-io/penstock/plugins/std/filesink"
+	"github.com/penstock-io/penstock/plugins/std/tail"
+	"github.com/penstock-io/penstock/sdk"
+)
+
+func main() {
+	sdk.Main(map[string]sdk.Plugin{
+		"file":     {Source: tail.New, Sink: filesink.New},
+		"generate": {Source: newGenerate},
+		"stdout":   {Sink: newStdout},
+		"discard":  {Sink: newDiscard},
+	})
+}

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tail
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/penstock-io/penstock/sdk"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// chunk is how much is read of a file in one turn: enough that the calls do not count, little enough to be fair.
+const chunk = 256 << 10
+
+// otherAttributes is the most room that the attributes beside the path take in an event.
+const otherAttributes = 2*event.AttributeSize + len(attrPosition) + len("9223372036854775807") + len(attrTruncated) + len("true")
+
+// window is the one piece of a file that is in memory.
+type window struct {
+	of    *file
+	at    int64 // offset of data[0] in the file
+	data  []byte
+	whole bool // it was filled to the brim: there is probably more behind it
+}
+
+// holds says whether the window has bytes of f from its offset on.
+func (w *window) holds(f *file) bool {
+	return w.of == f && w.at <= f.offset && f.offset < w.at+int64(len(w.data))
+}
+
+// rest are the bytes from the offset of the file on.
+func (w *window) rest() []byte { return w.data[w.of.offset-w.at:] }
+
+// turn reads one chunk of f and appends its lines. more says that there is more to read at once.
+// ErrFull: the batch is full, and the turn is to go on with the next batch.
+func (s *Source) turn(p *sdk.Poll, f *file, now time.Time) (more bool, err error) {
+	if !s.win.holds(f) {
+		if ok, err := s.load(f); !ok || err != nil {
+			return !ok && err == nil, err
+		}
+	}
+	for {
+		if err := s.take(p, f, now); err != nil {
+			return true, err
+		}
+		if !s.win.whole || f.offset > s.win.at {
+			break
+		}
+		if err := s.widen(f); err != nil { // one line fills it all
+			return false, err
+		}
+		if s.win.of == nil { // the file began anew
+			return true, nil
+		}
+	}
+	whole := s.win.whole
+	s.win = window{} // only a full batch leaves lines in it
+	if whole {
+		return true, nil
+	}
+	f.drained, f.failed = true, false
+	if f.finishes {
+		f.finishes, f.settled = false, true
+	}
+	return false, nil
+}
+
+// load reads a chunk from the file's offset on into the window. not ok: the content turned out to be
+// another, and the file begins anew.
+func (s *Source) load(f *file) (ok bool, err error) {
+	if err := s.open(f); err != nil {
+		return false, err
+	}
+	if s.buf == nil {
+		s.buf = make([]byte, chunk)
+	}
+	n, err := readAt(f.handle, s.buf[:chunk], f.offset)
+	if err != nil {
+		return false, err
+	}
+	size := f.offset + int64(n)
+	if n == 0 {
+		info, err := f.handle.Stat()
+		if err != nil {
+			return false, fmt.Errorf("look at open file: %w", err)
+		}
+		size = info.Size()
+	}
+	s.win = window{} // whatever comes of it, the old one is overwritten
+	ok, err = s.verify(f, size)
+	if !ok && err == nil {
+		err = s.restart(f)
+	}
+	if !ok || err != nil {
+		return false, err
+	}
+	s.win = window{of: f, at: f.offset, data: s.buf[:n], whole: n == chunk}
+	return true, nil
+}
+
+// widen reads on behind a window that holds no whole line, up to one byte more than the longest line
+// with its \r\n: take finds an event in that.
+func (s *Source) widen(f *file) error {
+	have := len(s.win.data)
+	want := min(have+chunk, s.limit+len("\r\n"))
+	if want <= have {
+		panic("BUG: no event in a window as long as the longest line")
+	}
+	if cap(s.buf) < want {
+		s.buf = append(make([]byte, 0, max(want, min(2*have, s.limit+len("\r\n")))), s.win.data...)
+	}
+	n, err := readAt(f.handle, s.buf[have:want], s.win.at+int64(have))
+	if err != nil {
+		return err
+	}
+	w := window{of: f, at: s.win.at, data: s.buf[:have+n], whole: have+n == want}
+	s.win = window{}
+	ok, err := s.verify(f, w.at+int64(have+n))
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		return s.restart(f)
+	}
+	s.win = w
+	return nil
+}
+
+// take appends all events that the window holds wholly, and moves the file past them.
+func (s *Source) take(p *sdk.Poll, f *file, now time.Time) error {
+	if s.win.of != f || len(s.win.data) == 0 {
+		return nil
+	}
+	s.attrs[0].Value = append(s.attrs[0].Value[:0], f.path...)
+	s.limit = max(1, min(s.cfg.maxLine, p.MaxBody(s.attrs[0])-otherAttributes))
+	from := f.offset
+	var err error
+	if s.cfg.start == nil && !f.finishes {
+		err = s.lines(p, f, now.UnixNano())
+	}
+	for err == nil && s.win.holds(f) {
+		cut := s.next(f, s.win.rest())
+		if cut.size == 0 {
+			break
+		}
+		err = s.append(p, f, cut, now.UnixNano())
+	}
+	if f.offset != from {
+		s.touch(f)
+	}
+	return err
+}
+
+// lines is the fast path of take: whole lines that are not too long.
+func (s *Source) lines(p *sdk.Poll, f *file, now int64) error {
+	data, at := s.win.rest(), f.offset
+	if f.skipping != skipNothing {
+		return nil
+	}
+	e := event.Event{Time: now, Attributes: s.attrs[:2]}
+	for {
+		n := bytes.IndexByte(data, '\n')
+		if n < 0 {
+			break
+		}
+		body := data[:n]
+		if n > 0 && body[n-1] == '\r' {
+			body = body[:n-1]
+		}
+		if len(body) > s.limit {
+			break
+		}
+		e.Attributes[1].Value = strconv.AppendInt(e.Attributes[1].Value[:0], at, 10)
+		e.Body = body
+		if err := p.Append(e); err != nil {
+			f.offset = at
+			return s.appendError(f, err)
+		}
+		data, at = data[n+1:], at+int64(n+1)
+	}
+	f.offset = at
+	return nil
+}
+
+// append appends one event, or passes over what is skipped.
+func (s *Source) append(p *sdk.Poll, f *file, c cut, now int64) error {
+	if c.emit {
+		attrs := s.attrs[:2]
+		if c.mark != "" {
+			s.longLines.Add(1)
+			attrs = append(attrs, event.Attribute{Key: c.mark, Value: yes})
+		}
+		attrs[1].Value = strconv.AppendInt(attrs[1].Value[:0], f.offset, 10)
+		if err := p.Append(event.Event{Time: now, Attributes: attrs, Body: c.body}); err != nil {
+			return s.appendError(f, err)
+		}
+	}
+	f.offset += int64(c.size)
+	f.skipping = c.skip
+	return nil
+}
+
+func (s *Source) appendError(f *file, err error) error {
+	if errors.Is(err, sdk.ErrFull) {
+		return err
+	}
+	return fmt.Errorf("append event at %d of %s: %w", f.offset, f.path, err)
+}

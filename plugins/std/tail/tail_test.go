@@ -1,0 +1,504 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tail
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/penstock-io/penstock/sdk/sdktest"
+)
+
+// bed is a directory of logs and a source that tails them.
+type bed struct {
+	*sdktest.Source
+	t   *testing.T
+	dir string
+	cfg config
+}
+
+// tailing runs f in a bubble where waiting takes no time, with a source that is opened by start.
+func tailing(t *testing.T, cfg config, f func(*bed)) {
+	t.Helper()
+	dir := t.TempDir()
+	if len(cfg.Paths) == 0 {
+		cfg.Paths = []string{"app.log"}
+	}
+	for i, p := range cfg.Paths {
+		cfg.Paths[i] = filepath.Join(dir, p)
+	}
+	synctest.Test(t, func(t *testing.T) { f(&bed{t: t, dir: dir, cfg: cfg}) })
+}
+
+func (b *bed) start() { b.Source = sdktest.OpenSource(b.t, New, b.cfg) }
+
+// restart kills the source and starts it anew.
+func (b *bed) restart() {
+	b.t.Helper()
+	if err := b.Restart(); err != nil {
+		b.t.Fatalf("restart: %v", err)
+	}
+}
+
+func (b *bed) path(name string) string { return filepath.Join(b.dir, name) }
+
+// add appends text to a file, which is created.
+func (b *bed) add(name, text string) {
+	b.t.Helper()
+	f, err := os.OpenFile(b.path(name), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	_, err = f.WriteString(text)
+	b.must(errors.Join(err, f.Close()))
+}
+
+func (b *bed) must(err error) {
+	b.t.Helper()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bed) move(from, to string) {
+	b.t.Helper()
+	b.must(os.Rename(b.path(from), b.path(to)))
+}
+
+// read lets a scan pass, takes what comes, and compares the bodies.
+func (b *bed) read(want ...string) []sdktest.Event {
+	b.t.Helper()
+	time.Sleep(2 * defaultScan)
+	got := slices.Clone(b.Drain())
+	if bodies := sdktest.Bodies(got); !slices.Equal(bodies, want) {
+		b.t.Fatalf("read %q, want %q\nlog: %s", bodies, want, strings.Join(b.Logs, "\n     "))
+	}
+	return got
+}
+
+// logged says whether a line of the plugin's log has all the words.
+func (b *bed) logged(words ...string) bool {
+	return slices.ContainsFunc(b.Logs, func(line string) bool {
+		return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) })
+	})
+}
+
+func TestLinesAreReadOnceAsTheyCome(t *testing.T) {
+	tailing(t, config{}, func(b *bed) {
+		b.start()
+		b.read()
+		b.add("app.log", "one\ntwo\n")
+		got := b.read("one", "two")
+		for i, at := range []string{"0", "4"} {
+			a := got[i].Attributes
+			if a["file.path"] != b.path("app.log") || a["file.position"] != at || len(a) != 2 {
+				t.Errorf("attributes of line %d are %v", i, a)
+			}
+		}
+		b.read()
+		b.add("app.log", "three\n")
+		b.read("three")
+	})
+}
+
+func TestLastLineWaitsForItsNewline(t *testing.T) {
+	tailing(t, config{}, func(b *bed) {
+		b.add("app.log", "whole\nhal")
+		b.start()
+		b.read("whole")
+		time.Sleep(time.Hour)
+		b.read()
+		b.restart()
+		b.read()
+		b.add("app.log", "f\n")
+		b.read("half")
+	})
+}
+
+func TestCarriageReturnsGo(t *testing.T) {
+	tailing(t, config{}, func(b *bed) {
+		b.add("app.log", "a\r\n\r\n\nb\rc\r\r\nd\r")
+		b.start()
+		b.read("a", "", "", "b\rc\r")
+		b.add("app.log", "\n")
+		b.read("d")
+	})
+}
+
+func TestRestartGoesOnWhereItWas(t *testing.T) {
+	tailing(t, config{}, func(b *bed) {
+		b.add("app.log", "1\n2\n3\n")
+		b.start()
+		b.MaxEvents = 2
+		if _, err := b.Poll(); err != nil {
+			t.Fatal(err)
+		}
+		b.Commit()
+		if _, err := b.Poll(); err != nil { // in flight when the agent dies
+			t.Fatal(err)
+		}
+		b.restart()
+		b.read("3")
+		b.add("app.log", "4\n")
+		b.restart()
+		b.read("4")
+	})
+}
+
+func TestStartAtEndLeavesOutOnlyWhatWasThereAtFirst(t *testing.T) {
+	tailing(t, config{Paths: []string{"*.log"}, Start: "end"}, func(b *bed) {
+		b.add("app.log", "old\n")
+		b.start()
+		b.read()
+		b.add("app.log", "new\n")
+		b.add("late.log", "late\n")
+		b.read("new", "late")
+		b.add("down.log", "came while down\n")
+		b.restart()
+		b.read("came while down")
+	})
+}
+
+func TestStartAtEndOfNothingReadsWhatComesWhileDown(t *testing.T) {
+	tailing(t, config{Start: "end"}, func(b *bed) {
+		b.start()
+		b.read()
+		b.add("app.log", "first\n")
+		b.restart()
+		b.read("first")
+	})
+}
+
+func TestRenamedAwayIsReadToItsEndFirst(t *testing.T) {
+	for _, paths := range []string{"app.log", "app.log*"} {
+		for _, down := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, down %v", paths, down), func(t *testing.T) {
+				tailing(t, config{Paths: []string{paths}}, func(b *bed) {
+					b.add("app.log", "1\n2\n")
+					b.start()
+					b.read("1", "2")
+					b.add("app.log", "3\n4\n")
+					b.move("app.log", "app.log.1")
+					b.add("app.log", "5\n")
+					if down {
+						b.restart()
+					}
+					got := b.read("3", "4", "5")
+					if p := got[0].Attributes["file.path"]; p != b.path("app.log") {
+						t.Errorf("file.path of a line in the rotated file is %s, want the path it was found under", p)
+					}
+					b.add("app.log", "6\n")
+					b.restart()
+					b.read("6")
+				})
+			})
+		}
+	}
+}
+
+func TestSeveralRotationsWhileDownAreReadInOrder(t *testing.T) {
+	for _, name := range []func(n int) string{
+		func(n int) string { return fmt.Sprintf("app.log.%d", n) },
+		func(n int) string { return fmt.Sprintf("app-2026112%d.log", 9-n) },
+	} {
+		tailing(t, config{}, func(b *bed) {
+			b.add(name(4), "before the first start\n")
+			b.age(name(4), 5*time.Hour)
+			b.add("app.log", "1\n")
+			b.age("app.log", 4*time.Hour)
+			b.start()
+			b.read("1")
+			b.add("app.log", "2\n")
+			b.move("app.log", name(3))
+			b.age(name(3), 3*time.Hour)
+			b.add(name(2), "3\n")
+			b.age(name(2), 2*time.Hour)
+			b.add(name(1), "4\n")
+			b.age(name(1), time.Hour)
+			b.add("app.log.pos", "of another tool\n")
+			b.add("app.log.gz", "compressed\n")
+			b.add("app.log", "5\n")
+			b.restart()
+			b.read("2", "3", "4", "5")
+			b.restart()
+			b.read()
+		})
+	}
+}
+
+// age sets when a file was written last.
+func (b *bed) age(name string, d time.Duration) {
+	b.t.Helper()
+	at := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC).Add(-d)
+	b.must(os.Chtimes(b.path(name), at, at))
+}
+
+func TestRotatedFileMayStillGrow(t *testing.T) {
+	tailing(t, config{}, func(b *bed) {
+		b.add("app.log", "1\n")
+		b.start()
+		b.read("1")
+		b.move("app.log", "app.log.1")
+		b.add("app.log", "2\n")
+		b.read("2")
+		b.add("app.log.1", "late\n") // its writer had not noticed
+		b.read("late")
+	})
+}
+
+func TestLastLineOfARotatedFileNeedsNoNewline(t *testing.T) {
+	tailing(t, config{}, func(b *bed) {
+		b.add("app.log", "1\nlast wor")
+		b.start()
+		b.read("1")
+		b.move("app.log", "app.log.1")
+		b.read()
+		b.add("app.log.1", "ds")
+		b.read()
+		time.Sleep(grace)
+		b.read("last words")
+		time.Sleep(time.Hour)
+		b.read()
+		b.restart()
+		b.read()
+	})
+}
+
+func TestDeletedFileIsReadToItsEnd(t *testing.T) {
+	tailing(t, config{}, func(b *bed) {
+		b.add("app.log", "1\n")
+		b.start()
+		b.read("1")
+		b.add("app.log", "2\n3")
+		b.must(os.Remove(b.path("app.log")))
+		b.read("2")
+		time.Sleep(grace)
+		b.read("3")
+		b.add("app.log", "4\n")
+		b.read("4")
+		if b.Metrics["file_lost_bytes"] != 0 {
+			t.Errorf("%v bytes lost", b.Metrics["file_lost_bytes"])
+		}
+	})
+}
+
+func TestDeletedAndCreatedAnewWhileDown(t *testing.T) {
+	tailing(t, config{}, func(b *bed) {
+		b.add("app.log", "1\n2\n")
+		b.start()
+		b.read("1", "2")
+		b.must(os.Remove(b.path("app.log")))
+		b.add("app.log", "3\n4\n5\n") // the inode is often the same
+		b.restart()
+		b.read("3", "4", "5")
+	})
+}
+
+func TestCopyTruncateStartsAnew(t *testing.T) {
+	tailing(t, config{}, func(b *bed) {
+		b.add("app.log", "first line\nsecond line\n")
+		b.start()
+		b.read("first line", "second line")
+		b.must(os.Truncate(b.path("app.log"), 0))
+		b.add("app.log", "third\n")
+		b.read("third")
+		b.must(os.Truncate(b.path("app.log"), 0))
+		b.add("app.log", "this time it is longer than before\n")
+		b.read("this time it is longer than before")
+		if b.Metrics["file_lost_bytes"] != 0 {
+			t.Errorf("%v bytes lost", b.Metrics["file_lost_bytes"])
+		}
+	})
+}
+
+func TestWhatIsCutUnreadIsSaidInBytes(t *testing.T) {
+	tailing(t, config{}, func(b *bed) {
+		b.add("app.log", strings.Repeat("0123456789abcde\n", 3))
+		b.start()
+		b.MaxEvents = 1
+		if _, err := b.Poll(); err != nil {
+			t.Fatal(err)
+		}
+		b.Commit()
+		b.must(os.Truncate(b.path("app.log"), 0))
+		b.restart()
+		b.read()
+		if !b.logged("WARN", "gone", "bytes=32") || b.Metrics["file_lost_bytes"] != 32 {
+			t.Errorf("metrics %v, log %q: want 32 bytes lost", b.Metrics, b.Logs)
+		}
+	})
+}
+
+func TestWhatIsDeletedUnreadIsSaidInBytes(t *testing.T) {
+	tailing(t, config{}, func(b *bed) {
+		b.add("app.log", strings.Repeat("0123456789abcde\n", 3))
+		b.start()
+		b.MaxEvents = 1
+		if _, err := b.Poll(); err != nil {
+			t.Fatal(err)
+		}
+		b.Commit()
+		b.must(os.Remove(b.path("app.log")))
+		b.restart()
+		b.read()
+		b.restart()
+		b.read()
+		if b.Metrics["file_lost_bytes"] != 32 {
+			t.Errorf("metrics %v, log %q: want 32 bytes lost, said once", b.Metrics, b.Logs)
+		}
+	})
+}
+
+func TestFilesWithEqualFirstLinesAreTwo(t *testing.T) {
+	tailing(t, config{Paths: []string{"*.log"}}, func(b *bed) {
+		b.add("a.log", "same\nsame\n")
+		b.add("b.log", "same\nsame\n")
+		b.start()
+		b.read("same", "same", "same", "same")
+		b.add("a.log", "a\n")
+		b.add("b.log", "b\n")
+		b.restart()
+		b.read("a", "b")
+	})
+}
+
+func TestHardLinksAndOtherThingsAreOneFile(t *testing.T) {
+	tailing(t, config{Paths: []string{"*.log", "a*"}, Exclude: []string{"*.no.log"}}, func(b *bed) {
+		b.add("a.log", "a\n")
+		b.add("b.no.log", "unwanted\n")
+		b.must(os.Link(b.path("a.log"), b.path("c.log")))
+		b.must(os.Mkdir(b.path("dir.log"), 0o755))
+		b.start()
+		b.read("a")
+	})
+}
+
+func TestReusedInodeOfAnotherToolIsNotRead(t *testing.T) {
+	tailing(t, config{}, func(b *bed) {
+		b.add("app.log", "1\n2\n")
+		b.start()
+		b.read("1", "2")
+		// What another tool writes gets the inode: the same file with another content and name.
+		b.must(os.WriteFile(b.path("app.log"), []byte("something else that is longer\n"), 0o644))
+		b.move("app.log", "dump")
+		b.restart()
+		b.read()
+		b.add("app.log", "3\n")
+		b.read("3")
+	})
+}
+
+func TestNamesThatAreSwappedDoNotWaitForEachOther(t *testing.T) {
+	tailing(t, config{Paths: []string{"*.log"}}, func(b *bed) {
+		b.add("a.log", "a\n")
+		b.add("b.log", "b\n")
+		b.start()
+		b.read("a", "b")
+		b.move("a.log", "c")
+		b.move("b.log", "a.log")
+		b.move("c", "b.log")
+		b.add("a.log", "2\n")
+		b.add("b.log", "1\n")
+		time.Sleep(2 * defaultScan)
+		got := sdktest.Bodies(b.Drain())
+		slices.Sort(got)
+		if !slices.Equal(got, []string{"1", "2"}) {
+			t.Fatalf("read %q", got)
+		}
+	})
+}
+
+func TestFilesTakeTurns(t *testing.T) {
+	tailing(t, config{Paths: []string{"*.log"}}, func(b *bed) {
+		line := strings.Repeat("x", 1023) + "\n"
+		b.add("big.log", strings.Repeat(line, 8*chunk/len(line)))
+		b.add("small.log", "small\n")
+		b.start()
+		b.MaxBytes = 16 << 20
+		for n := 0; ; n++ {
+			events, err := b.Poll()
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.Commit()
+			if i := slices.IndexFunc(events, func(e sdktest.Event) bool { return e.Body == "small" }); i >= 0 {
+				if before := n*b.MaxEvents + i; before > 2*chunk/len(line) {
+					t.Errorf("the small file waited for %d lines of the big one", before)
+				}
+				return
+			}
+		}
+	})
+}
+
+func TestTenThousandFiles(t *testing.T) {
+	const files = 10_000
+	tailing(t, config{Paths: []string{"*.log"}}, func(b *bed) {
+		for i := range files {
+			b.add(fmt.Sprintf("%05d.log", i), fmt.Sprintf("%d\n", i))
+		}
+		b.start()
+		check := func(add int) {
+			t.Helper()
+			time.Sleep(time.Minute)
+			seen := map[int]bool{}
+			for _, e := range b.Drain() {
+				n, err := strconv.Atoi(e.Body)
+				if err != nil || seen[n] {
+					t.Fatalf("line %q comes twice", e.Body)
+				}
+				seen[n-add] = true
+			}
+			if len(seen) != files {
+				t.Fatalf("read %d lines, want %d", len(seen), files)
+			}
+		}
+		check(0)
+		size := 0
+		for k, v := range b.Cursor {
+			size += len(k) + len(v)
+		}
+		if len(b.Cursor) != files || size > 2<<20 {
+			t.Errorf("cursor has %d entries, %d bytes", len(b.Cursor), size)
+		}
+		for i := range files {
+			b.add(fmt.Sprintf("%05d.log", i), fmt.Sprintf("%d\n", i+files))
+		}
+		b.restart()
+		check(files)
+	})
+}
+
+func TestEntriesAreForgottenLongAfterTheFile(t *testing.T) {
+	tailing(t, config{ForgetAfter: 24 * time.Hour}, func(b *bed) {
+		b.add("app.log", "1\n")
+		b.start()
+		b.read("1")
+		b.must(os.Remove(b.path("app.log")))
+		time.Sleep(time.Minute)
+		b.read()
+		for range 20 {
+			time.Sleep(time.Hour)
+			b.read()
+		}
+		if len(b.Cursor) != 1 {
+			t.Fatalf("cursor has %d entries before its time", len(b.Cursor))
+		}
+		b.restart()
+		for range 5 {
+			time.Sleep(time.Hour)
+			b.read()
+		}
+		if len(b.Cursor) != 0 {
+			t.Fatalf("cursor has %d entries, want none", len(b.Cursor))
+		}
+	})
+}
