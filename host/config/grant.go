@@ -186,13 +186,11 @@ func (g *granter) absolute(name string) {
 	case string:
 		g.config[name] = g.directory(v)
 	case []any:
-		v = slices.Clone(v) // it may be the default, which is everyone's
 		for i := range v {
 			if s, ok := v[i].(string); ok {
 				v[i] = g.directory(s)
 			}
 		}
-		g.config[name] = v
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/penstock-io/penstock/spec/abi"
 )
 
-// Load reads the configuration at path, a directory or a file. The Config is nil if there is an error
+// Load reads the configuration at path, a directory or a file; "" is the working directory. The Config is nil if there is an error
 // among the diagnostics, which are in the order of the files; the Sources are never nil.
 func Load(path string, o Options) (*Config, *Sources, hcl.Diagnostics) {
 	l := &loader{
@@ -30,7 +30,7 @@ func Load(path string, o Options) (*Config, *Sources, hcl.Diagnostics) {
 		l.unreadable(o.Dir, err)
 	}
 	l.opts.Dir = dir
-	files := l.read(path)
+	files := l.read(filepath.Clean(path)) // "" is "."
 	if l.failed() {
 		return nil, files, l.sorted() // half of a file would only make mistakes of what is right
 	}

@@ -86,6 +86,7 @@ func TestWhatIsSecretIsNeverShown(t *testing.T) {
     list    = join("", ["hun", "ter2"])
     wait    = join("", ["hun", "ter2"])
     pin     = length("hunter") * 1000 + 42
+    object  = { wait = join("", ["hun", "ter2"]) }
   }
 }
 source "discard"`)})
@@ -95,10 +96,11 @@ source "discard"`)})
 		{Name: "list", Type: "list(string)", Sensitive: true},
 		{Name: "wait", Type: "duration", Sensitive: true},
 		{Name: "pin", Type: "number", Max: new(1.0), Sensitive: true},
+		{Name: "object", Type: "object({ wait = duration })", Sensitive: true},
 	}}
 	o.Manifest = func(PluginRef) (abi.Manifest, error) { return abi.Manifest{Plugins: []abi.Plugin{secret}}, nil }
 	_, _, diags := Load(dir, o)
-	if len(diags) < 5 {
+	if len(diags) < 6 {
 		t.Fatalf("got %v", codesOf(diags))
 	}
 	for _, d := range diags {
@@ -110,6 +112,9 @@ source "discard"`)})
 
 func TestALoadWithoutAnyOptionsSaysWhatItCannotDo(t *testing.T) {
 	dir, _ := write(t, map[string]string{"a.hcl": small + "plugin \"x\" {\n  source = \"builtin:x\"\n}\n"})
+	if _, _, diags := Load("", Options{}); !slices.Equal(codesOf(diags), []string{"E1002"}) || diags[0].Subject.Filename != "." {
+		t.Errorf("got %v", diags)
+	}
 	c, _, diags := Load(dir, Options{})
 	if c != nil || !slices.Contains(codesOf(diags), "E4001") || !slices.Contains(codesOf(diags), "E4002") {
 		t.Errorf("got %v, %v", c, codesOf(diags))
@@ -259,29 +264,30 @@ func TestAPluginInItsManifestOnlyNeedsWhatItIsAskedFor(t *testing.T) {
 	}
 }
 
-func TestADefaultThatIsAPathDoesNotStickToAnotherDirectory(t *testing.T) {
-	o := Options{Builtin: func(abi.Kind, string) (string, bool) { return "m", true }}
-	o.Manifest = func(PluginRef) (abi.Manifest, error) {
-		m := abi.Manifest{Name: "m"}
-		for _, kind := range []abi.Kind{abi.Source, abi.Sink} {
-			m.Plugins = append(m.Plugins, abi.Plugin{
-				Kind: kind, Name: "m",
-				Arguments: []abi.Argument{{Name: "paths", Type: "list(string)", Default: json.RawMessage(`["x/*.log"]`)}},
-				Needs:     []abi.Need{{Handle: "h", Kind: "dir", Value: "config.paths"}},
-			})
-		}
-		return m, nil
+func TestGrantsAreNotComputedFromHalfAConfig(t *testing.T) {
+	dir, o := write(t, map[string]string{
+		"a.hcl": strings.Replace(small, `"generate" "load" {`, "\"mine\" \"load\" {\n  config { path = [] }", 1) + "plugin \"mine\" {\n  source = \"./x.wasm\"\n}\n",
+		"x.wasm": `{"name": "x", "version": "1", "plugins": [{"kind": "source", "name": "x", "arguments": [{"name": "path", "type": "string", "default": "/x/y"}],
+			"needs": [{"kind": "stdout", "handle": "out"}]}]}`,
+	})
+	if _, _, diags := Load(dir, o); !slices.Equal(codesOf(diags), []string{"E1301"}) {
+		t.Errorf("got %v", diags)
 	}
-	for range 2 {
-		dir, _ := write(t, map[string]string{"a.hcl": small})
-		o.Dir = dir
-		c, _, diags := Load(dir, o)
-		if c == nil {
-			t.Fatal(diags)
-		}
-		if want := []Dir{{filepath.Join(dir, "x"), false}}; !slices.Equal(c.Sources[0].Dirs, want) {
-			t.Errorf("granted %v, want %v", c.Sources[0].Dirs, want)
-		}
+}
+
+func TestWholeNumbersKeepEveryDigit(t *testing.T) {
+	const big = "9007199254740993" // 2^53 + 1, which a float64 has not
+	dir, o := write(t, map[string]string{
+		"a.hcl": strings.Replace(small, `"generate" "load" {`, "\"mine\" \"load\" {\n  config { set = "+big+" }", 1) + "plugin \"mine\" {\n  source = \"./x.wasm\"\n}\n",
+		"x.wasm": `{"name": "x", "version": "1", "plugins": [{"kind": "source", "name": "x", "arguments": [{"name": "set", "type": "integer"},
+			{"name": "default", "type": "number", "default": ` + big + `}]}]}`,
+	})
+	c, _, diags := Load(dir, o)
+	if c == nil {
+		t.Fatal(diags)
+	}
+	if want := `{"default":` + big + `,"set":` + big + `}`; string(c.Sources[0].Config) != want {
+		t.Errorf("got %s, want %s", c.Sources[0].Config, want)
 	}
 }
 
@@ -330,5 +336,19 @@ func TestAManifestSurvivesItsJSON(t *testing.T) {
 	}
 	if len(file.Arguments) != 8 || file.Needs[0].Value != "config.paths" || file.Replay != "cursor" || file.Reads[0] != 1 {
 		t.Errorf("got %+v", file)
+	}
+}
+
+func BenchmarkLoad(b *testing.B) {
+	var text strings.Builder
+	text.WriteString(small)
+	for i := range 100 {
+		fmt.Fprintf(&text, "source \"file\" \"s%d\" {\n  into = channel.main\n  config { paths = [\"/var/log/app%d/*.log\"] }\n}\n", i, i)
+	}
+	dir, o := write(b, map[string]string{"a.hcl": text.String()})
+	for b.Loop() {
+		if c, _, diags := Load(dir, o); c == nil {
+			b.Fatal(diags)
+		}
 	}
 }

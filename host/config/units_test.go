@@ -75,6 +75,7 @@ func TestVersionsMeetConstraints(t *testing.T) {
 		{"1.2.3", "!= 1.2.3", false},
 		{"1.2.3", ">= 1.2, < 2", true},
 		{"2.0.0", ">= 1.2, < 2", false},
+		{"1.1.9", ">= 1.2, < 2", false},
 		{"1.10.0", "> 1.9", true}, // numbers, not text
 		{"1.2.3", "<= 1.2.3", true},
 		{"1.2.3", "> 1.2.3", false},
