@@ -7,7 +7,7 @@ import (
 	"io"
 	"os"
 
-	"github.com/penstock-io/penstock/plugins/std/line"
+	"github.com/penstock-io/penstock/plugins/std/filesink/line"
 	"github.com/penstock-io/penstock/sdk"
 	"github.com/penstock-io/penstock/spec/event"
 )

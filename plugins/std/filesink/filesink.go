@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/penstock-io/penstock/plugins/std/line"
+	"github.com/penstock-io/penstock/plugins/std/filesink/line"
 	"github.com/penstock-io/penstock/sdk"
 	"github.com/penstock-io/penstock/spec/event"
 )
