@@ -52,6 +52,13 @@ const (
 	Stopped  State = "stopped"
 )
 
+// Lifecycle is told how a component fares. Calls must be short.
+type Lifecycle interface {
+	State(s State, reason string)
+	// Failed: something did not succeed, and of what class that was.
+	Failed(class abi.Class)
+}
+
 // HeldError ends Run of a component that cannot go on until someone acts. Nothing is lost: events stay in the channel.
 type HeldError struct {
 	Component string
@@ -108,7 +115,7 @@ type supervisor struct {
 	address string
 	backoff Backoff
 	log     *slog.Logger
-	state   func(State, string)
+	fate    Lifecycle
 	crashes []time.Time
 	tries   int // failed sessions in a row that did nothing
 }
@@ -117,18 +124,19 @@ type supervisor struct {
 // session says whether it moved anything.
 func (s *supervisor) run(ctx context.Context, session func(context.Context) (moved bool, err error)) error {
 	for {
-		s.state(Starting, "")
+		s.fate.State(Starting, "")
 		moved, err := session(ctx)
 		if ctx.Err() != nil {
-			s.state(Stopped, "")
+			s.fate.State(Stopped, "")
 			return nil
 		}
 		if err == nil {
-			s.state(Finished, "")
+			s.fate.State(Finished, "")
 			return nil
 		}
+		s.fate.Failed(plugin.ClassOf(err))
 		if err := s.held(err); err != nil {
-			s.state(Held, err.Error())
+			s.fate.State(Held, err.Error())
 			return &HeldError{s.address, err}
 		}
 		s.tries++
@@ -136,7 +144,7 @@ func (s *supervisor) run(ctx context.Context, session func(context.Context) (mov
 			s.tries = 1
 		}
 		delay := max(s.backoff.Delay(s.tries), delayOf(err))
-		s.state(Retrying, err.Error())
+		s.fate.State(Retrying, err.Error())
 		s.log.Warn("will open it again", "error", err, "in", delay.Round(time.Millisecond))
 		sleep(ctx, delay)
 	}

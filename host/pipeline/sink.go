@@ -17,11 +17,9 @@ import (
 
 // SinkObserver is told what a sink does. Calls must be short.
 type SinkObserver interface {
+	Lifecycle
 	// Committed: a lease ended well; took is the destination's time.
 	Committed(b event.Batch, took time.Duration)
-	// Failed: a delivery did not succeed, and of what class that was.
-	Failed(class abi.Class)
-	State(s State, reason string)
 	// Step names what comes next ("take", "write", "commit"): for tests that kill the process there.
 	Step(name string)
 }
@@ -41,7 +39,7 @@ type Sink struct {
 // Run delivers until ctx ends (nil), or the sink must be held (*HeldError). What was taken is
 // committed, or rolled back and stays in the channel.
 func (s *Sink) Run(ctx context.Context) error {
-	sup := supervisor{address: s.Address, backoff: s.Backoff, log: s.Log, state: s.Observer.State}
+	sup := supervisor{address: s.Address, backoff: s.Backoff, log: s.Log, fate: s.Observer}
 	return sup.run(ctx, s.session)
 }
 
@@ -98,7 +96,6 @@ func (s *Sink) deliver(ctx, late context.Context, to plugin.Sink) error {
 	if err == nil || errors.Is(err, plugin.ErrRejected) {
 		err = rejected(d, out)
 	}
-	s.Observer.Failed(plugin.ClassOf(err))
 	switch {
 	case plugin.ClassOf(err) == abi.Fatal && d.Attempt >= poisonAttempts:
 		return fmt.Errorf("the batch of offsets %v broke the plugin %d times: %w: %w", d.Range, d.Attempt, err, errHold)
@@ -106,6 +103,7 @@ func (s *Sink) deliver(ctx, late context.Context, to plugin.Sink) error {
 		return err
 	}
 	lease.Rollback()
+	s.Observer.Failed(abi.Retry)
 	delay := max(s.Backoff.Delay(d.Attempt), delayOf(err))
 	s.Observer.State(Retrying, err.Error())
 	s.Log.Warn("cannot deliver, will try again", "error", err, "attempt", d.Attempt, "in", delay.Round(time.Millisecond))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/penstock-io/penstock/host/channel"
@@ -21,17 +22,18 @@ const readAhead = 2
 
 // SourceObserver is told what a source does. Calls must be short.
 type SourceObserver interface {
+	Lifecycle
 	Read(events, bytes int)
-	Acked()
+	Acked(events int)
 	Blocked(d time.Duration) // waited so long for room in the channel
-	State(s State, reason string)
 }
 
 // Source reads from a plugin into a channel.
 type Source struct {
 	Address  string // "source.shop"
 	Channel  channel.Channel
-	Version  uint32 // of the cursor that the plugin writes
+	Version  uint32   // of the cursor that the plugin writes
+	Reads    []uint32 // older versions that it resumes from
 	Open     func(ctx context.Context, cursor event.Cursor) (plugin.Source, error)
 	Backoff  Backoff
 	Drain    time.Duration // how long what has been read may take to commit after ctx ended
@@ -42,14 +44,15 @@ type Source struct {
 // Run reads until ctx ends or the source has no more (nil), or it must be held (*HeldError). What
 // was read before is committed and acknowledged, or neither.
 func (s *Source) Run(ctx context.Context) error {
-	sup := supervisor{address: s.Address, backoff: s.Backoff, log: s.Log, state: s.Observer.State}
+	sup := supervisor{address: s.Address, backoff: s.Backoff, log: s.Log, fate: s.Observer}
 	return sup.run(ctx, s.session)
 }
 
 // inFlight is a batch on its way to disk.
 type inFlight struct {
-	seq  uint64
-	wait func() error
+	seq    uint64
+	events int
+	wait   func() error
 }
 
 // flight is what lies between the two loops: a slot is taken before a batch is read, and given back when it is durable.
@@ -63,6 +66,10 @@ func (s *Source) session(ctx context.Context) (moved bool, err error) {
 	pos, err := s.Channel.Cursor(ctx, s.Address)
 	if err != nil {
 		return false, fmt.Errorf("read cursor: %w", err)
+	}
+	if len(pos.Cursor) > 0 && pos.Version != s.Version && !slices.Contains(s.Reads, pos.Version) {
+		return false, fmt.Errorf("the cursor was written in form %d, and this plugin reads form %d: "+
+			"run the version of the plugin that wrote it, or give the source another name to start anew: %w", pos.Version, s.Version, errHold)
 	}
 	inst, err := s.Open(ctx, pos.Cursor)
 	if err != nil {
@@ -123,7 +130,7 @@ func (s *Source) read(ctx context.Context, inst plugin.Source, ahead flight) (mo
 			tx.Rollback()
 			return moved, fmt.Errorf("put: %w: %w", err, errHold)
 		}
-		ahead.pending <- inFlight{em.Seq, tx.Submit()}
+		ahead.pending <- inFlight{em.Seq, events, tx.Submit()}
 		s.Observer.Read(events, bytes)
 		moved = true
 	}
@@ -165,7 +172,7 @@ func (s *Source) ack(ctx context.Context, inst plugin.Source, ahead flight, stop
 		if ackErr := inst.Ack(ctx, p.seq, err); ackErr != nil && err == nil {
 			err = fmt.Errorf("acknowledge: %w", ackErr)
 		} else if err == nil {
-			s.Observer.Acked()
+			s.Observer.Acked(p.events)
 			continue
 		} else {
 			err = fmt.Errorf("commit: %w", err)

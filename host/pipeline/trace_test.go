@@ -37,6 +37,7 @@ type trace struct {
 	attempts int
 	held     []event.Range
 	commits  int
+	position channel.Position
 }
 
 func (t *trace) add(step string) {
@@ -59,7 +60,7 @@ func (t *trace) Begin(ctx context.Context) (channel.Tx, error) {
 func (t *trace) Reader(channel.ReaderSpec) (channel.Reader, error) { return t, nil }
 func (t *trace) Cursor(context.Context, string) (channel.Position, error) {
 	t.add("cursor")
-	return channel.Position{}, nil
+	return t.position, nil
 }
 func (t *trace) Close() error { return nil }
 
@@ -151,7 +152,7 @@ func (i instance) Close() error {
 type quiet struct{ state State }
 
 func (*quiet) Read(int, int)                        {}
-func (*quiet) Acked()                               {}
+func (*quiet) Acked(int)                            {}
 func (*quiet) Blocked(time.Duration)                {}
 func (*quiet) Committed(event.Batch, time.Duration) {}
 func (*quiet) Failed(abi.Class)                     {}
@@ -341,6 +342,20 @@ func TestWhatTheDestinationHoldsIsJoinedAndWhatItCannotHoldIsRefused(t *testing.
 		if _, err := known(info, []plugin.Held{bad}); !errors.Is(err, errHold) {
 			t.Errorf("%+v: error %v", bad, err)
 		}
+	}
+}
+
+func TestACursorThatThePluginDoesNotReadHoldsTheSource(t *testing.T) {
+	tr := &trace{position: channel.Position{Cursor: event.Cursor{"k": {1}}, Version: 3}}
+	tr.read = func(int) (plugin.Emission, error) { return plugin.Emission{}, io.EOF }
+	s := newSource(tr)
+	s.Version, s.Reads = 5, []uint32{4}
+	if err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "form 3") {
+		t.Errorf("error %v", err)
+	}
+	s.Reads = []uint32{4, 3}
+	if err := s.Run(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

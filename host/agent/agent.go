@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package agent builds pipelines from a configuration and runs them.
+//
+// It is the only package that knows every kind of channel and of runtime, in plain maps: see build.go.
+//
+// [New] takes everything that can be refused: the data directory, addresses, channels, plugins; so that a
+// process that cannot work says so at once and leaves no trace. [Agent.Run] runs what New has built until its
+// context ends, drains, and frees it all. What fails later holds its component and nobody else.
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/penstock-io/penstock/host/admin"
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/host/config"
+	"github.com/penstock-io/penstock/host/pipeline"
+	"github.com/penstock-io/penstock/host/plugin"
+)
+
+// ErrEnvironment is wrapped when the machine, not the configuration, is in the way: a data directory
+// or an address that someone else has.
+var ErrEnvironment = errors.New("cannot start here")
+
+// Options say what to run.
+type Options struct {
+	Config  *config.Config
+	Modules *Modules // the ones that Config was validated with; nil: read anew
+	Build   admin.Build
+	Log     *slog.Logger
+	Stdout  io.Writer // for plugins that are granted it
+	Listen  string    // instead of the configuration's; "" = as configured
+	// Step is called with the name of each step of delivery just before it is made; nil = nobody looks. See [StepFile].
+	Step func(name string)
+}
+
+// Agent is a set of pipelines with what they share. Status, Live and Ready may be called at any time.
+type Agent struct {
+	opts     Options
+	dir      string
+	started  time.Time
+	registry *prometheus.Registry
+	metrics  *admin.Metrics
+	server   *admin.Server
+
+	plugins    map[string]plugin.Plugin // by source
+	channels   []*openChannel
+	components []*component
+	closers    []func() error // in the order of opening
+
+	mu      sync.Mutex
+	running bool
+	final   *admin.Status // after everything was freed
+}
+
+// openChannel is a channel with its name and kind.
+type openChannel struct {
+	channel.Channel
+	channel.Operator
+	address, kind string
+	pool          *channel.Pool
+}
+
+// Close closes the channel, then frees the memory of its batches.
+func (c *openChannel) Close() error { return errors.Join(c.Channel.Close(), c.pool.Close()) }
+
+// New builds what the configuration says: nothing flows yet. Run, or else Close, must follow.
+func New(ctx context.Context, o Options) (*Agent, error) {
+	if o.Modules == nil {
+		o.Modules = &Modules{}
+	}
+	if o.Step == nil {
+		o.Step = func(string) {}
+	}
+	a := &Agent{
+		opts: o, dir: o.Config.Agent.DataDir, started: time.Now(),
+		registry: prometheus.NewRegistry(), plugins: make(map[string]plugin.Plugin),
+	}
+	a.metrics = admin.NewMetrics(a.registry, o.Build)
+	a.metrics.ConfigRevision(o.Config.Revision)
+	if err := a.build(ctx); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
+// build opens everything, the cheap and the likely to be refused first.
+func (a *Agent) build(ctx context.Context) error {
+	if err := os.MkdirAll(a.dir, 0o700); err != nil {
+		return fmt.Errorf("%w: make the data directory: %w; name another with data_dir in the agent block, or --data-dir", ErrEnvironment, err)
+	}
+	held, err := lock(a.dir)
+	if err != nil {
+		return err
+	}
+	a.closers = append(a.closers, held.Close)
+	if err := a.listen(); err != nil {
+		return err
+	}
+	if err := a.openChannels(); err != nil {
+		return err
+	}
+	if err := a.loadPlugins(ctx); err != nil {
+		return err
+	}
+	return a.buildComponents()
+}
+
+func (a *Agent) listen() error {
+	listen := a.opts.Listen
+	if listen == "" {
+		listen = cmp.Or(a.opts.Config.Agent.Listen, admin.Off)
+	}
+	server, err := admin.Listen(admin.Options{Agent: a, Metrics: a.registry, Listen: listen, DataDir: a.dir, Log: a.opts.Log})
+	if errors.Is(err, admin.ErrExposed) {
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrEnvironment, err)
+	}
+	a.server = server
+	a.closers = append(a.closers, server.Close)
+	return nil
+}
+
+// Run moves events until ctx ends, then drains and frees everything. It returns nil when that went
+// well; a component that is held does not end it.
+func (a *Agent) Run(ctx context.Context) error {
+	a.setRunning(true)
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	var server, work errgroup.Group
+	server.Go(func() error {
+		defer cancel() // an agent that cannot be asked is not run
+		return a.server.Run(serving)
+	})
+	for _, c := range a.components {
+		work.Go(func() error { return c.runLogged(ctx) })
+	}
+	a.opts.Log.Info("agent runs", "sources", len(a.opts.Config.Sources), "sinks", len(a.opts.Config.Sinks),
+		"data_dir", a.dir, "http", a.server.Addr())
+	<-ctx.Done()
+	a.opts.Log.Info("draining: sources are not read any more, deliveries that have begun may finish", "within", a.opts.Config.Agent.DrainTimeout)
+	a.setRunning(false)
+	err := work.Wait()
+	stop()
+	return errors.Join(err, server.Wait(), a.Close())
+}
+
+func (a *Agent) setRunning(running bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.running = running
+}
+
+// Close frees everything, the last opened first. After Run it has been called.
+func (a *Agent) Close() error {
+	final := a.Status()
+	a.mu.Lock()
+	if a.final == nil {
+		a.final = &final
+	}
+	closers := a.closers
+	a.closers = nil
+	a.mu.Unlock()
+	var errs []error
+	for i := len(closers) - 1; i >= 0; i-- {
+		errs = append(errs, closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// runLogged runs the component and logs why it is held, if it is: the others go on.
+func (c *component) runLogged(ctx context.Context) error {
+	err := c.run(ctx)
+	if held, ok := errors.AsType[*pipeline.HeldError](err); ok {
+		c.log.Error("held: it stays stopped until someone acts, and its events stay where they are", "reason", held.Err)
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/host/channel/memory"
+	"github.com/penstock-io/penstock/host/channel/wal"
+	"github.com/penstock-io/penstock/host/config"
+	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/host/plugin/wasm"
+)
+
+// poolIdle is how much memory for batches a channel keeps when nobody uses it: some batches of the
+// largest usual size for each side.
+const poolIdle = 16 << 20
+
+// channelOptions is what every kind of channel is opened with.
+type channelOptions struct {
+	dir      string
+	capacity channel.Capacity
+	onFull   channel.FullPolicy
+	pool     *channel.Pool
+	observer channel.Observer
+	log      *slog.Logger
+}
+
+// store is what every kind of channel is.
+type store interface {
+	channel.Channel
+	channel.Operator
+}
+
+// channels opens a channel by kind.
+var channels = map[string]func(o channelOptions) (store, error){
+	"memory": func(o channelOptions) (store, error) {
+		return memory.New(memory.Options{Capacity: o.capacity, OnFull: o.onFull, Pool: o.pool, Observer: o.observer}), nil
+	},
+	"wal": func(o channelOptions) (store, error) {
+		return wal.Open(wal.Options{Dir: o.dir, Capacity: o.capacity, OnFull: o.onFull, Pool: o.pool, Observer: o.observer, Log: o.log})
+	},
+}
+
+// runtimes makes a runtime by name. A runtime lives as long as the agent.
+var runtimes = map[string]func(cacheDir string, log *slog.Logger) (plugin.Runtime, error){
+	"wasm": func(cacheDir string, log *slog.Logger) (plugin.Runtime, error) {
+		return wasm.New(wasm.Options{CacheDir: cacheDir, Log: log})
+	},
+}
+
+// ChannelDir is where the channel of that name lies below a data directory.
+func ChannelDir(dataDir, name string) string { return filepath.Join(dataDir, "channels", name) }
+
+// CacheDir is where compiled modules lie below a data directory.
+func CacheDir(dataDir string) string { return filepath.Join(dataDir, "cache") }
+
+func (a *Agent) openChannels() error {
+	for _, c := range a.opts.Config.Channels {
+		open, ok := channels[c.Kind]
+		if !ok {
+			return fmt.Errorf("%s: there is no kind of channel %q", c.Address(), c.Kind)
+		}
+		metrics := a.metrics.Channel(c.Address())
+		o := channelOptions{
+			dir:      ChannelDir(a.dir, c.Name),
+			capacity: channel.Capacity{Bytes: c.CapacityBytes, Events: c.MaxEvents},
+			pool:     channel.NewPool(poolIdle),
+			observer: metrics.Observer(),
+			log:      a.opts.Log.With("component", c.Address()),
+		}
+		o.observer.Step = a.opts.Step
+		if c.OnFull == "refuse" {
+			o.onFull = channel.Refuse
+		}
+		opened, err := open(o)
+		if err != nil {
+			if errors.Is(err, channel.ErrLocked) {
+				err = fmt.Errorf("%w: %w", ErrEnvironment, err)
+			}
+			return errors.Join(fmt.Errorf("open %s: %w", c.Address(), err), o.pool.Close())
+		}
+		oc := &openChannel{opened, opened, c.Address(), c.Kind, o.pool}
+		metrics.Watch(opened)
+		a.channels = append(a.channels, oc)
+		a.closers = append(a.closers, oc.Close)
+	}
+	return nil
+}
+
+func (a *Agent) channel(name string) *openChannel {
+	for _, c := range a.channels {
+		if c.address == "channel."+name {
+			return c
+		}
+	}
+	panic("BUG: " + name + " passed validation and is not open")
+}
+
+// loadPlugins compiles each module once, all at the same time.
+func (a *Agent) loadPlugins(ctx context.Context) error {
+	runtime, err := runtimes["wasm"](CacheDir(a.dir), a.opts.Log)
+	if err != nil {
+		return fmt.Errorf("start the runtime of plugins: %w", err)
+	}
+	a.closers = append(a.closers, runtime.Close)
+	refs := map[string]config.PluginRef{}
+	for _, s := range a.opts.Config.Sources {
+		refs[s.Ref.Source] = s.Ref
+	}
+	for _, s := range a.opts.Config.Sinks {
+		refs[s.Ref.Source] = s.Ref
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for source, ref := range refs {
+		g.Go(func() error {
+			code, err := a.opts.Modules.Code(ref)
+			if err != nil {
+				return fmt.Errorf("plugin %s: %w", ref.Name, err)
+			}
+			p, err := runtime.Load(ctx, plugin.Ref{Name: ref.Name, Source: source, Code: code, Digest: ref.SHA256})
+			if err != nil {
+				return fmt.Errorf("load plugin %s from %s: %w", ref.Name, source, err)
+			}
+			m := p.Manifest()
+			a.metrics.Plugin().Loaded(m.Name, m.Version, p.Digest(), "wasm")
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.plugins[source] = p
+			a.closers = append(a.closers, p.Close)
+			return nil
+		})
+	}
+	return g.Wait()
+}

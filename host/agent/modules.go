@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/penstock-io/penstock/host/config"
+	"github.com/penstock-io/penstock/host/plugin/wasm"
+	"github.com/penstock-io/penstock/plugins/bundle"
+	"github.com/penstock-io/penstock/spec/abi"
+)
+
+// builtinScheme begins the source of a plugin that comes with the binary.
+const builtinScheme = "builtin:"
+
+// maxModule bounds a module that is read from a file: a Go guest has 2–4 MiB.
+const maxModule = 64 << 20
+
+// Modules finds the code of plugins, and reads each once: what was validated is what will run.
+// Its methods may be called by many goroutines.
+type Modules struct {
+	mu   sync.Mutex
+	code map[string][]byte // by source
+}
+
+// ConfigOptions returns what package config needs to know of plugins. dir is the working directory.
+func (m *Modules) ConfigOptions(dir string) config.Options {
+	return config.Options{Manifest: m.Manifest, Builtin: m.Builtin, Builtins: m.Builtins, Dir: dir, DiskFree: diskFree}
+}
+
+// Builtin names the module, among those that come with the binary, that holds the plugin.
+func (m *Modules) Builtin(kind abi.Kind, name string) (module string, ok bool) {
+	for _, module := range bundle.Names() {
+		manifest, err := m.Manifest(config.PluginRef{Name: name, Source: builtinScheme + module})
+		if err != nil {
+			return module, true // it is not built; who asks for it is told so, rather than that there is no such plugin
+		}
+		if _, ok := manifest.Find(kind, name); ok {
+			return module, true
+		}
+	}
+	return "", false
+}
+
+// Builtins lists the names of the plugins of a kind that come with the binary.
+func (m *Modules) Builtins(kind abi.Kind) []string {
+	var names []string
+	for _, module := range bundle.Names() {
+		manifest, err := m.Manifest(config.PluginRef{Source: builtinScheme + module})
+		if err != nil {
+			continue // not built: Builtin says so where one is asked for
+		}
+		for _, p := range manifest.Plugins {
+			if p.Kind == kind {
+				names = append(names, p.Name)
+			}
+		}
+	}
+	return names
+}
+
+// Manifest reads the manifest of a plugin, without running any of it.
+func (m *Modules) Manifest(ref config.PluginRef) (abi.Manifest, error) {
+	code, err := m.Code(ref)
+	if err != nil {
+		return abi.Manifest{}, err
+	}
+	return wasm.ManifestOf(code)
+}
+
+// Code returns the module, whose digest is the one that ref asks for, if it does.
+func (m *Modules) Code(ref config.PluginRef) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	code, ok := m.code[ref.Source]
+	if !ok {
+		var err error
+		if code, err = readModule(ref.Source); err != nil {
+			return nil, err
+		}
+		if m.code == nil {
+			m.code = make(map[string][]byte)
+		}
+		m.code[ref.Source] = code
+	}
+	if got := digest(code); ref.SHA256 != "" && !strings.EqualFold(ref.SHA256, got) {
+		return nil, fmt.Errorf("%s has sha256 %s, the pipeline asks for %s; if the new one is meant, write its digest", ref.Source, got, ref.SHA256)
+	}
+	return code, nil
+}
+
+func digest(code []byte) string {
+	sum := sha256.Sum256(code)
+	return hex.EncodeToString(sum[:])
+}
+
+func readModule(source string) ([]byte, error) {
+	if name, ok := strings.CutPrefix(source, builtinScheme); ok {
+		return bundle.Module(name)
+	}
+	info, err := os.Stat(source)
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() || info.Size() > maxModule {
+		return nil, fmt.Errorf("%s is not a module: it must be a file of at most %d MiB", source, maxModule>>20)
+	}
+	return os.ReadFile(source)
+}

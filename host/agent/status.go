@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/penstock-io/penstock/host/admin"
+	"github.com/penstock-io/penstock/host/pipeline"
+)
+
+// Status returns the state of everything at this moment, or of the moment before everything was freed.
+func (a *Agent) Status() admin.Status {
+	a.mu.Lock()
+	final := a.final
+	a.mu.Unlock()
+	if final != nil {
+		return *final
+	}
+	s := admin.Status{
+		Agent: a.opts.Config.Agent.Name, Version: a.opts.Build.Version, Revision: a.opts.Config.Revision,
+		PID: os.Getpid(), Started: a.started, DataDir: a.dir,
+		Components: []admin.Component{}, Channels: []admin.Channel{},
+	}
+	if a.server != nil {
+		s.HTTP = a.server.Addr()
+	}
+	for _, c := range a.components {
+		s.Components = append(s.Components, c.status())
+	}
+	for _, c := range a.channels {
+		s.Channels = append(s.Channels, admin.ChannelStatus(c.address, c.kind, c.Stats(), time.Now()))
+	}
+	return s
+}
+
+func (c *component) status() admin.Component {
+	state, reason, since := c.fate()
+	s := admin.Component{
+		Address: c.Address(), Kind: string(c.Kind), Plugin: c.Ref.Source + ":" + c.Plugin.Name, Channel: c.channel.address,
+		State: admin.State(state), Since: since, Reason: reason,
+	}
+	if c.source != nil {
+		n := c.source.Counts()
+		s.Events, s.Bytes, s.Waiting = n.Acked, n.Bytes, n.Read-min(n.Read, n.Acked)
+		return s
+	}
+	n := c.sink.Counts()
+	s.Events, s.Bytes, s.Retries, s.Rejected = n.Committed, n.Bytes, n.Retries, n.Rejected
+	s.Waiting = c.reader.Info().Waiting
+	return s
+}
+
+// Live says why the process should be started again, or nil: a channel stopped after an error of its disk.
+// A destination that is down is no reason.
+func (a *Agent) Live() error {
+	for _, c := range a.channels {
+		if err := c.Stats().Stopped; err != nil {
+			return fmt.Errorf("%s has stopped: %w", c.address, err)
+		}
+	}
+	return nil
+}
+
+// Ready says, a sentence each, why the agent does not do all of its work; none when it does.
+func (a *Agent) Ready() []string {
+	reasons := []string{}
+	a.mu.Lock()
+	running := a.running
+	a.mu.Unlock()
+	if !running {
+		return append(reasons, "the agent does not run: it starts or drains")
+	}
+	if err := a.Live(); err != nil {
+		reasons = append(reasons, err.Error())
+	}
+	for _, c := range a.components {
+		switch state, reason, _ := c.fate(); state {
+		case pipeline.Held:
+			reasons = append(reasons, fmt.Sprintf("%s is held: %s", c.Address(), reason))
+		case pipeline.Starting:
+			reasons = append(reasons, c.Address()+" is starting")
+		}
+	}
+	return reasons
+}
