@@ -205,6 +205,11 @@ func (c *Channel) unlinkDead(dead []fileInfo) error {
 
 // seat puts one reader where its position says.
 func (c *Channel) seat(entry readerEntry, p position, rec *recovered) error {
+	for gap := range c.state.gaps { // what lies before an opening that nobody needs may be gone from the log
+		if gap.First <= p.low && p.low < gap.Next {
+			p.low = gap.Next
+		}
+	}
 	if oldest := c.oldest(); p.low < oldest {
 		if p.found && !p.damaged {
 			return fmt.Errorf("%w: %s stands at offset %d, the log begins with %d: restore the older segments, or remove %s to go on without what they held",

@@ -170,7 +170,7 @@ func (r *reader) coverGaps() {
 
 // pass leaves out a record that is for another reader only.
 func (r *reader) pass(span event.Range, only string) {
-	if only != "" && only != r.entry.name && !span.Empty() && span.First >= r.ledger.Low() {
+	if only != "" && only != r.entry.name && span.Next > r.ledger.Low() {
 		r.ledger.Cover(span)
 		r.c.touched(r)
 	}

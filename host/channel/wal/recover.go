@@ -96,6 +96,7 @@ func recoverTail(f files, names []fileInfo, pool event.Buffers) (*recovered, err
 		return r, nil
 	}
 	torn := r.torn
+	r.torn = nil
 	if err := r.replay(f, names[len(names)-2], pool); err != nil {
 		return nil, err
 	}

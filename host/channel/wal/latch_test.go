@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/penstock-io/penstock/host/channel"
+)
+
+// openSim opens a channel on a simulated disk.
+func openSim(t *testing.T, d *simDisk) *bench {
+	t.Helper()
+	c, err := open(Options{Dir: "sim"}, d.system())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &bench{T: t, c: c}
+}
+
+// TestAShortWriteIsCutOffAndTheLogGoesOn lets the library write half a record, as on a full disk.
+func TestAShortWriteIsCutOffAndTheLogGoesOn(t *testing.T) {
+	dir := t.TempDir()
+	full := false
+	sys := faulty(realSystem(dir), func(step string) error {
+		if step != "put" || !full {
+			return nil
+		}
+		path := dir + "/" + segmentName(1)
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write([]byte{200, 1, 'P', 'S', 'W', '1', 1, 1}); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return syscall.ENOSPC
+	})
+	c, err := open(Options{Dir: dir}, sys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{T: t, o: Options{Dir: dir}, c: c}
+	b.reader("sink.a")
+	b.put("source.a", "1", "before")
+	full = true
+	for range 3 {
+		err := submit(c, "source.a", "2", "lost")()
+		if !errors.Is(err, syscall.ENOSPC) || errors.Is(err, channel.ErrIndeterminate) {
+			t.Fatalf("a write on a full disk answered: %v", err)
+		}
+		b.cursor("source.a", "1")
+	}
+	full = false
+	b.put("source.a", "2", "after")
+	b.close()
+	report, err := Verify(dir, nil)
+	b.must(err)
+	if len(report.Damage) > 0 {
+		t.Fatalf("verify found %+v", report.Damage)
+	}
+	b.open()
+	b.cursor("source.a", "2")
+	b.drained(b.reader("sink.a"), "before", "after")
+	b.close()
+}
+
+func TestEveryFailingWriteIsRefusedAndLeavesNothing(t *testing.T) {
+	for nth := 1; nth < 40; nth++ {
+		for _, half := range []bool{false, true} {
+			d := newSimDisk()
+			b := openSim(t, d)
+			b.c.tail.limit = 300 // so that rolls are among what fails
+			b.must(b.c.reopen(300))
+			b.reader("sink.a")
+			n := 0
+			d.half = half
+			d.fail = func(what, name string) error {
+				if n++; n == nth && (what == "write" || what == "create") && strings.HasPrefix(name, logDir) {
+					return syscall.ENOSPC
+				}
+				return nil
+			}
+			var want []string
+			for i := range 10 {
+				body := fmt.Sprint("event ", i)
+				if err := submit(b.c, "source.a", fmt.Sprint(i), body)(); err == nil {
+					want = append(want, body)
+				} else if _, err := b.c.Cursor(t.Context(), "source.a"); err != nil {
+					t.Fatalf("write %d: %v", nth, err)
+				}
+			}
+			if len(want) < 9 {
+				t.Fatalf("write %d: only %q were committed", nth, want)
+			}
+			d.fail = nil
+			b.must(b.c.Close())
+			b = openSim(t, d)
+			b.drained(b.reader("sink.a"), want...)
+			b.close()
+		}
+	}
+}
+
+// TestAfterAFailedFlushNothingIsTrusted: the kernel keeps what it could not write, marked as written. A
+// process that opened the log again and believed it would lose it in the next power cut, after having acknowledged more.
+func TestAfterAFailedFlushNothingIsTrusted(t *testing.T) {
+	d := newSimDisk()
+	b := openSim(t, d)
+	b.reader("sink.a")
+	b.put("source.a", "1", "event 1")
+	flushes := 0
+	d.fail = func(what, name string) error {
+		if what == "fsync" && strings.HasPrefix(name, logDir) {
+			flushes++
+			return syscall.EIO
+		}
+		return nil
+	}
+	queued := submit(b.c, "source.a", "2", "event 2")
+	if err := queued(); !errors.Is(err, channel.ErrIndeterminate) {
+		t.Fatalf("the transaction answered %v", err)
+	}
+	if err := submit(b.c, "source.b", "1", "never")(); !errors.Is(err, channel.ErrStopped) {
+		t.Fatalf("the next one answered %v", err)
+	}
+	_ = b.c.Close()
+	if flushes != 1 {
+		t.Errorf("it was flushed %d times", flushes)
+	}
+	d.fail = nil
+	b = openSim(t, d) // another process on the same machine
+	p, err := b.c.Cursor(t.Context(), "source.a")
+	b.must(err)
+	at := string(p.Cursor["at"])
+	b.put("source.a", "3", "event 3")
+	b = openSim(t, d.crash("power cut, nothing unflushed is there"))
+	b.cursor("source.a", "3")
+	got, err := drain(b.reader("sink.a"))
+	b.must(err)
+	if want := "event 1 event 3"; at == "1" && strings.Join(got, " ") != want {
+		t.Errorf("after the power cut: %q", got)
+	}
+	if want := "event 1 event 2 event 3"; at == "2" && strings.Join(got, " ") != want {
+		t.Errorf("the cursor said that event 2 is there; after the power cut: %q", got)
+	}
+	b.must(b.c.Close())
+}
+
+func TestAFailedFlushWithinTheLibraryStopsTheChannelToo(t *testing.T) {
+	d := newSimDisk()
+	b := openSim(t, d)
+	b.must(b.c.reopen(200))
+	d.fail = func(what, name string) error {
+		if what == "fsync" {
+			return syscall.EIO
+		}
+		return nil
+	}
+	if err := submit(b.c, "source.a", "1", strings.Repeat("x", 500))(); !errors.Is(err, channel.ErrIndeterminate) {
+		t.Errorf("a roll whose flush failed answered %v", err)
+	}
+	if b.c.Stats().Stopped == nil {
+		t.Error("the channel goes on")
+	}
+	_ = b.c.Close()
+}
