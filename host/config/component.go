@@ -49,7 +49,7 @@ func (l *loader) component(kind abi.Kind, v *values) (Component, bool) {
 		Name: v.name(), Kind: kind, Ref: from.ref, Plugin: plugin,
 		MemoryBytes: from.memory(plugin), DeclRange: v.at,
 	}
-	args, ok := l.schemaOf(plugin, v.label[0])
+	args, ok := l.schemaOf(schemaKey{from.ref, kind, plugin.Name}, plugin, v.label[0])
 	if !ok {
 		return c, false
 	}
@@ -68,8 +68,18 @@ func (l *loader) component(kind abi.Kind, v *values) (Component, bool) {
 	return c, !l.diags[before:].HasErrors()
 }
 
-// schemaOf makes the plugin's arguments ready. A manifest comes from outside and may be wrong.
-func (l *loader) schemaOf(p abi.Plugin, at hcl.Range) ([]argument, bool) {
+// schemaKey tells one plugin of one module from all others.
+type schemaKey struct {
+	ref  PluginRef
+	kind abi.Kind
+	name string
+}
+
+// schemaOf makes the plugin's arguments ready, once. A manifest comes from outside and may be wrong.
+func (l *loader) schemaOf(key schemaKey, p abi.Plugin, at hcl.Range) ([]argument, bool) {
+	if args, ok := l.schemas[key]; ok {
+		return args, true
+	}
 	args := make([]argument, 0, len(p.Arguments))
 	for _, decl := range p.Arguments {
 		a, err := compileArgument(decl)
@@ -79,6 +89,7 @@ func (l *loader) schemaOf(p abi.Plugin, at hcl.Range) ([]argument, bool) {
 		}
 		args = append(args, a)
 	}
+	l.schemas[key] = args
 	return args, true
 }
 

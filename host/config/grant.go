@@ -186,11 +186,13 @@ func (g *granter) absolute(name string) {
 	case string:
 		g.config[name] = g.directory(v)
 	case []any:
+		v = slices.Clone(v) // it may be the default, which all components of the plugin have
 		for i := range v {
 			if s, ok := v[i].(string); ok {
 				v[i] = g.directory(s)
 			}
 		}
+		g.config[name] = v
 	}
 }
 

@@ -22,6 +22,7 @@ func Load(path string, o Options) (*Config, *Sources, hcl.Diagnostics) {
 		plugins:   make(map[string]*pluginBlock),
 		channels:  make(map[string]*values),
 		manifests: make(map[PluginRef]manifestResult),
+		schemas:   make(map[schemaKey][]argument),
 		fed:       make(map[string]bool),
 		drained:   make(map[string]bool),
 	}
@@ -56,6 +57,7 @@ type loader struct {
 	plugins   map[string]*pluginBlock
 	channels  map[string]*values
 	manifests map[PluginRef]manifestResult
+	schemas   map[schemaKey][]argument
 	fed       map[string]bool // channels that a source fills
 	drained   map[string]bool // channels that a sink drains
 	adrift    bool            // some reference leads nowhere, or some block could not be read
