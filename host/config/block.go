@@ -71,7 +71,7 @@ func (f *faults) decode(spec block, b *hcl.Block) *values {
 	}
 	owner := spec.owner()
 	content := f.content(spec, owner, b.Body)
-	v.args = f.settings(spec.args, owner, content.Attributes, b.DefRange)
+	v.args = f.settings(spec.args, owner, content, b.DefRange)
 	for _, inner := range spec.blocks {
 		for _, found := range content.Blocks {
 			if found.Type == inner.name {
@@ -121,15 +121,22 @@ func defaultsOf(spec block, at hcl.Range) *values {
 	return v
 }
 
+// content is a body in its parts.
+type content struct {
+	*hcl.BodyContent
+	meant []string // what mistyped names were probably meant to be: it is not reported as missing as well
+}
+
 // content splits a body into arguments and blocks, and reports what does not belong.
-func (f *faults) content(spec block, owner string, body hcl.Body) *hcl.BodyContent {
-	content, diags := body.Content(spec.schema())
+func (f *faults) content(spec block, owner string, body hcl.Body) content {
+	parts, diags := body.Content(spec.schema())
+	c := content{BodyContent: parts}
 	for _, d := range diags {
 		switch {
 		case d.Summary == "Unsupported argument", d.Summary == "Extraneous JSON object property":
-			f.unknownArgument(spec, owner, *d.Subject, nameIn(d.Detail))
+			c.meant = append(c.meant, f.unknownArgument(spec, owner, *d.Subject, nameIn(d.Detail)))
 		case d.Summary == "Unsupported block type":
-			f.unknownBlock(spec, owner, *d.Subject, nameIn(d.Detail))
+			c.meant = append(c.meant, f.unknownBlock(spec, owner, *d.Subject, nameIn(d.Detail)))
 		case strings.HasPrefix(d.Summary, "Duplicate"):
 			f.add("E1102", *d.Subject, "%s", d.Detail)
 		case d.Summary == "Incorrect JSON value type":
@@ -138,7 +145,7 @@ func (f *faults) content(spec block, owner string, body hcl.Body) *hcl.BodyConte
 			f.add("E1202", *d.Subject, "%s", spec.labelling(d))
 		}
 	}
-	return content
+	return c
 }
 
 // nameIn returns the first quoted word of a message.
@@ -168,35 +175,41 @@ func (b block) labelling(d *hcl.Diagnostic) string {
 	return fmt.Sprintf("%s has %d labels: write %s { … }.", inner.owner(), len(inner.labels), example)
 }
 
-func (f *faults) unknownArgument(spec block, owner string, at hcl.Range, name string) {
-	var blocks []string
-	for _, b := range spec.blocks {
-		blocks = append(blocks, b.name)
-	}
+// unknownArgument returns what was probably meant, or "".
+func (f *faults) unknownArgument(spec block, owner string, at hcl.Range, name string) (meant string) {
+	blocks := spec.blockNames()
+	names := append(blocks, argumentNames(spec.args)...)
 	switch {
 	case slices.Contains(blocks, name):
 		f.add("E1203", at, "In %s, %s is a block, not an argument: write %s { … }, without an equals sign.", lowerFirst(owner), name, name)
 	case spec.name == "" && slices.Contains(laterBlocks, name):
 		f.add("E1203", at, "This version of penstock has no %s yet.", name)
 	default:
-		f.add("E1203", at, "%s has no argument %q.%s", owner, name, didYouMean(name, append(blocks, argumentNames(spec.args)...)))
+		f.add("E1203", at, "%s has no argument %q.%s", owner, name, didYouMean(name, names))
 	}
+	return nearest(name, names)
 }
 
-func (f *faults) unknownBlock(spec block, owner string, at hcl.Range, name string) {
+// unknownBlock returns what was probably meant, or "".
+func (f *faults) unknownBlock(spec block, owner string, at hcl.Range, name string) (meant string) {
 	args := argumentNames(spec.args)
-	var blocks []string
-	for _, b := range spec.blocks {
-		blocks = append(blocks, b.name)
-	}
+	names := append(args, spec.blockNames()...)
 	switch {
 	case slices.Contains(args, name):
 		f.add("E1201", at, "In %s, %s is an argument, not a block: write %s = …, with an equals sign.", lowerFirst(owner), name, name)
 	case spec.name == "" && slices.Contains(laterBlocks, name):
 		f.add("E1201", at, "This version of penstock has no %s blocks yet.", name)
 	default:
-		f.add("E1201", at, "%s has no %s block.%s", owner, name, didYouMean(name, append(blocks, args...)))
+		f.add("E1201", at, "%s has no %s block.%s", owner, name, didYouMean(name, names))
 	}
+	return nearest(name, names)
+}
+
+func (b block) blockNames() (names []string) {
+	for _, inner := range b.blocks {
+		names = append(names, inner.name)
+	}
+	return names
 }
 
 // lowerFirst puts "A sink block" into the middle of a sentence.
@@ -215,12 +228,13 @@ func argumentNames(args []argument) (names []string) {
 }
 
 // settings checks the arguments that were written, and adds the defaults of those that were not.
-func (f *faults) settings(decls []argument, owner string, attrs hcl.Attributes, at hcl.Range) map[string]setting {
+func (f *faults) settings(decls []argument, owner string, c content, at hcl.Range) map[string]setting {
 	out := make(map[string]setting, len(decls))
 	for _, a := range decls {
-		attr, written := attrs[a.Name]
+		attr, written := c.Attributes[a.Name]
 		if !written {
 			switch {
+			case slices.Contains(c.meant, a.Name):
 			case a.Required && a.typ.form == formReference:
 				f.add("E1204", at, "%s needs the argument %q: write %s = %s.NAME.", owner, a.Name, a.Name, a.Type)
 			case a.Required:

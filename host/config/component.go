@@ -96,10 +96,8 @@ func (l *loader) schemaOf(key schemaKey, p abi.Plugin, at hcl.Range) ([]argument
 // config checks the config block against the plugin's schema, and fills in defaults.
 func (l *loader) config(p abi.Plugin, args []argument, v *values) map[string]setting {
 	owner := fmt.Sprintf("The plugin %s", p.Name)
-	attrs, at := hcl.Attributes{}, v.at
 	if c := v.child("config"); c.body != nil {
-		at = c.at
-		attrs = l.content(block{name: "config", args: args}, owner, c.body).Attributes
+		return l.settings(args, owner, l.content(block{name: "config", args: args}, owner, c.body), c.at)
 	}
-	return l.settings(args, owner, attrs, at)
+	return l.settings(args, owner, content{BodyContent: &hcl.BodyContent{}}, v.at)
 }

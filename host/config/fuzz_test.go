@@ -129,8 +129,12 @@ func FuzzParseManifest(f *testing.F) {
 		sound(t, diags, files, len(m.Plugins) > 0)
 		for _, p := range m.Plugins { // what is packed must load
 			for _, a := range p.Arguments {
-				if _, err := compileArgument(a); err != nil {
+				compiled, err := compileArgument(a)
+				if err != nil {
 					t.Errorf("argument %q was accepted: %v", a.Name, err)
+				}
+				if compiled.typ.String() != a.Type {
+					t.Errorf("the type %s of argument %q is written %s", a.Type, a.Name, compiled.typ)
 				}
 			}
 		}

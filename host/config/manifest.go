@@ -40,7 +40,7 @@ func (d *declarer) module(body hcl.Body, filename string) abi.Manifest {
 	const owner = "A plugin.hcl"
 	content := d.content(pluginLanguage, owner, body)
 	at := fileRange(filename)
-	head := values{at: at, args: d.settings(pluginLanguage.args, owner, content.Attributes, at)}
+	head := values{at: at, args: d.settings(pluginLanguage.args, owner, content, at)}
 	m := abi.Manifest{Name: head.text("name"), Version: head.text("version")}
 	for _, found := range content.Blocks {
 		i := slices.IndexFunc(pluginLanguage.blocks, func(b block) bool { return b.name == found.Type })
@@ -98,12 +98,12 @@ func (d *declarer) argument(v *values, before []abi.Argument) abi.Argument {
 	if v.broken {
 		return a
 	}
-	a.Type = d.source(v.args["type"].expr)
 	t, err := parseType(v.args["type"].expr, maxTypeDepth)
 	if err != nil {
 		d.add("E4101", v.where("type"), "The type of argument %q: %s", a.Name, stop(err.Error()))
 		return a
 	}
+	a.Type = t.String()
 	a.Min, a.Max = d.limit(v, "min", t.leaf()), d.limit(v, "max", t.leaf())
 	a.Default = d.defaultOf(v)
 	d.compiles(a, v)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
 )
 
@@ -47,6 +48,39 @@ type field struct {
 var plainTypes = map[string]form{
 	"string": formString, "number": formNumber, "integer": formInteger, "bool": formBool,
 	"duration": formDuration, "size": formSize,
+}
+
+// String writes the type as a manifest has it, on one line.
+func (t typ) String() string {
+	switch t.form {
+	case formList:
+		return "list(" + t.elem.String() + ")"
+	case formMap:
+		return "map(" + t.elem.String() + ")"
+	case formObject:
+		fields := make([]string, len(t.fields))
+		for i, f := range t.fields {
+			fields[i] = f.String()
+		}
+		return "object({ " + strings.Join(fields, ", ") + " })"
+	}
+	for word, f := range plainTypes {
+		if f == t.form {
+			return word
+		}
+	}
+	return nouns[t.form].one
+}
+
+// String writes the field of an object: name = optional(string, "x").
+func (f field) String() string {
+	switch {
+	case f.def != cty.NilVal:
+		return f.name + " = optional(" + f.typ.String() + ", " + string(hclwrite.TokensForValue(f.def).Bytes()) + ")"
+	case f.optional:
+		return f.name + " = optional(" + f.typ.String() + ")"
+	}
+	return f.name + " = " + f.typ.String()
 }
 
 // noun says in words what a value of the type is.

@@ -21,8 +21,12 @@ func TestTypesAreThoseOfHCLWithDurationAndSize(t *testing.T) {
 		"list(string)": "a list of strings", "map(list(size))": "a map of lists of sizes",
 		"object({})": "an object", "list(object({ a = string, b = optional(number), c = optional(size, \"1KiB\") }))": "a list of objects",
 	} {
-		if got, err := parseTypeText(text); err != nil || got.noun() != want {
+		got, err := parseTypeText(text)
+		if err != nil || got.noun() != want {
 			t.Errorf("%s is %s, %v; want %s", text, got.noun(), err, want)
+		}
+		if written := strings.Replace(got.String(), "{  }", "{}", 1); written != text {
+			t.Errorf("%s is written %s", text, written)
 		}
 	}
 	for _, text := range []string{
