@@ -11,7 +11,6 @@ import (
 // sourceFamilies are the families of sources, labelled by component.
 type sourceFamilies struct {
 	events, bytes, acks, blocked *prometheus.CounterVec
-	lag                          *prometheus.GaugeVec
 }
 
 func newSourceFamilies(r registrar) sourceFamilies {
@@ -20,14 +19,12 @@ func newSourceFamilies(r registrar) sourceFamilies {
 		bytes:   r.counter("source_bytes_total", "Bytes of encoded events that the source read.", "component"),
 		acks:    r.counter("source_acks_total", "Events that are durable in the channel and were acknowledged to the source.", "component"),
 		blocked: r.counter("source_blocked_seconds_total", "Time that the source waited for room in its channel.", "component"),
-		lag:     r.gauge("source_lag_seconds", "Age of the first event of the last batch, by the event's own time, when it was read.", "component"),
 	}
 }
 
 // SourceMetrics is one source's part. Its methods may be called by many goroutines.
 type SourceMetrics struct {
 	events, bytes, acks, blocked prometheus.Counter
-	lag                          prometheus.Gauge
 	state                        stateGauges
 }
 
@@ -39,7 +36,6 @@ func (m *Metrics) Source(component string) *SourceMetrics {
 		bytes:   m.source.bytes.WithLabelValues(component),
 		acks:    m.source.acks.WithLabelValues(component),
 		blocked: m.source.blocked.WithLabelValues(component),
-		lag:     m.source.lag.WithLabelValues(component),
 		state:   m.states(component),
 	}
 	s.State(Starting)
@@ -58,9 +54,6 @@ func (s *SourceMetrics) Acked(events int) { s.acks.Add(float64(events)) }
 // Blocked counts time that was waited for room.
 func (s *SourceMetrics) Blocked(d time.Duration) { s.blocked.Add(d.Seconds()) }
 
-// Lag sets how far the source is behind the outside world.
-func (s *SourceMetrics) Lag(d time.Duration) { s.lag.Set(max(0, d.Seconds())) }
-
 // State sets the state that the source is in.
 func (s *SourceMetrics) State(state State) { s.state.set(state) }
 
@@ -78,7 +71,6 @@ func (s *SourceMetrics) Counts() SourceCounts {
 type sinkFamilies struct {
 	events, bytes, retries, errors     *prometheus.CounterVec
 	batchSeconds, batchEvents, latency *prometheus.HistogramVec
-	connections                        *prometheus.GaugeVec
 }
 
 func newSinkFamilies(r registrar) sinkFamilies {
@@ -90,7 +82,6 @@ func newSinkFamilies(r registrar) sinkFamilies {
 		batchSeconds: r.histogram("sink_batch_seconds", "Time that the plugin took to write one batch that it committed.", secondsBuckets, "component"),
 		batchEvents:  r.histogram("sink_batch_events", "Events of one committed batch.", countBuckets, "component"),
 		latency:      r.histogram("event_latency_seconds", "From the commit to the channel to the commit of the sink, of the first event of a batch.", latencyBuckets, "component"),
-		connections:  r.gauge("sink_connections", "Instances of the sink that are open.", "component"),
 	}
 }
 
@@ -105,7 +96,6 @@ type SinkMetrics struct {
 	otherErrors                         prometheus.Counter
 	taken, returned                     prometheus.Counter // the channel's transactions, op "take"
 	batchSeconds, batchEvents, latency  prometheus.Observer
-	connections                         prometheus.Gauge
 	state                               stateGauges
 }
 
@@ -124,7 +114,6 @@ func (m *Metrics) Sink(component, channel string) *SinkMetrics {
 		batchSeconds:   f.batchSeconds.WithLabelValues(component),
 		batchEvents:    f.batchEvents.WithLabelValues(component),
 		latency:        f.latency.WithLabelValues(component),
-		connections:    f.connections.WithLabelValues(component),
 		state:          m.states(component),
 	}
 	for i, class := range classNames {
@@ -167,9 +156,6 @@ func (s *SinkMetrics) Failed(class string) {
 
 // Rejected counts events that the destination will never take.
 func (s *SinkMetrics) Rejected(events int) { s.rejected.Add(float64(events)) }
-
-// Connections sets how many instances are open.
-func (s *SinkMetrics) Connections(n int) { s.connections.Set(float64(n)) }
 
 // State sets the state that the sink is in.
 func (s *SinkMetrics) State(state State) { s.state.set(state) }

@@ -21,11 +21,15 @@ const (
 	otherName    = "other"
 )
 
+// lagName is the gauge by which a source says how far it is behind the outside world, in seconds. It has a family
+// of its own. Nobody else can know it, so a source that does not say has no such series.
+const lagName = "lag_seconds"
+
 // PluginMetrics is what the runtime of plugins reports to. Its methods may be called by many goroutines.
 type PluginMetrics struct {
 	info                                   *prometheus.GaugeVec
 	calls                                  *prometheus.HistogramVec
-	memory, reported                       *prometheus.GaugeVec
+	memory, reported, lag                  *prometheus.GaugeVec
 	traps, restarts, denied, reportedTotal *prometheus.CounterVec
 
 	mu         sync.RWMutex
@@ -51,6 +55,7 @@ func newPluginMetrics(r registrar) *PluginMetrics {
 		traps:         r.counter("plugin_traps_total", "Times that an instance broke.", "component"),
 		restarts:      r.counter("plugin_restarts_total", "Times that an instance was replaced.", "component"),
 		denied:        r.counter("plugin_denied_total", "Things that the plugin tried and was not granted.", "component", "capability"),
+		lag:           r.gauge("source_lag_seconds", "How far the source is behind the outside world, as its plugin says.", "component"),
 		reported:      r.gauge("plugin_reported", "A gauge that the plugin reports of itself.", "component", "name"),
 		reportedTotal: r.counter("plugin_reported_total", "A counter that the plugin reports of itself.", "component", "name"),
 		components:    map[string]*pluginSeries{},
@@ -124,8 +129,11 @@ func bounded[V any](seen map[string]V, name string) string {
 }
 
 func (p *PluginMetrics) report(component, name string, counter bool) func(float64) {
-	if counter {
+	switch {
+	case counter:
 		return p.reportedTotal.WithLabelValues(component, name).Add
+	case name == lagName:
+		return p.lag.WithLabelValues(component).Set
 	}
 	return p.reported.WithLabelValues(component, name).Set
 }
