@@ -107,11 +107,11 @@ func inspectChannel(dir channelDir) (inspectedChannel, error) {
 func (c inspectedChannel) print(t *terminal) {
 	t.printf("%s  wal, format %d, %s, %s\n", t.paint(bold, c.Name), c.Version, plural(c.Segments, "segment"), size(uint64(c.Bytes)))
 	rows := [][]string{
-		{"  events", number(c.Events) + " in the log", fmt.Sprintf("offsets %d to %d", c.First, c.Next)},
+		{"  events", number(c.Events) + " in the log", fmt.Sprintf("offsets from %d, next is %d", c.First, c.Next)},
 		{"  created", c.Created.Local().Format(time.DateTime), fmt.Sprintf("uuid %s, opened %d times", c.UUID, c.Incarnations)},
 	}
 	for _, r := range c.Readers {
-		note := fmt.Sprintf("all below %d is delivered", r.Low)
+		note := fmt.Sprintf("delivered below offset %d", r.Low)
 		if r.Damaged {
 			note = "its position cannot be read: the next start delivers again"
 		}

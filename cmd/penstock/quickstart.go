@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -171,7 +172,7 @@ func (d *demo) say(format string, args ...any) {
 }
 
 func (d *demo) introduce(s admin.Status) {
-	t := d.app.out
+	t, command := d.app.out, commandPath()
 	path := func(name string) string { return filepath.Join(d.dir, name) }
 	d.say(`
 %s
@@ -183,12 +184,12 @@ func (d *demo) introduce(s admin.Status) {
 
 The pipeline:         %s
 Try in another terminal:
-  penstock status --data-dir %s
+  %s status --data-dir %s
   tail -f %s
   curl -s http://%s/metrics | grep penstock_
-  kill -9 %d; cd %s && penstock run     it goes on where it was
+  kill -9 %d; cd %s && %s run     it goes on where it was
 `, t.paint(bold, "Events flow:"), path(demoLog), demoRate, path(demoOutput), path(demoPipeline),
-		s.DataDir, path(demoOutput), s.HTTP, s.PID, d.dir)
+		command, s.DataDir, path(demoOutput), s.HTTP, s.PID, d.dir, command)
 	stopping := "Ctrl-C stops it, and counts."
 	if d.limit > 0 {
 		stopping = fmt.Sprintf("It stops after %v, and counts.", d.limit)
@@ -197,6 +198,24 @@ Try in another terminal:
 		stopping += fmt.Sprintf(" One event in %d is shown; --all shows each.", n)
 	}
 	d.say("%s\n\n", stopping)
+}
+
+// commandPath is how to call this program in another terminal: by its name if it is found by that.
+func commandPath() string {
+	self, err := os.Executable()
+	if err != nil {
+		return "penstock"
+	}
+	if found, err := exec.LookPath("penstock"); err == nil && sameFile(found, self) {
+		return "penstock"
+	}
+	return self
+}
+
+func sameFile(a, b string) bool {
+	x, errX := os.Stat(a)
+	y, errY := os.Stat(b)
+	return errX == nil && errY == nil && os.SameFile(x, y)
 }
 
 // flow writes the log while the agent runs. When ctx ends, the log ends first, then the last lines

@@ -18,7 +18,7 @@ import (
 // runFlags are what the command line says in place of the pipeline files.
 type runFlags struct {
 	dataDir, http, logFormat, logLevel string
-	stepFile                           string
+	killAt                             string
 }
 
 func newRunCommand(a *app) *cobra.Command {
@@ -46,8 +46,8 @@ The agent logs to standard error. What stdout sinks write is all that goes to st
 	cmd.Flags().StringVar(&f.http, "http", "", `address of metrics and health on this machine, such as 127.0.0.1:7420; "off" for none`)
 	cmd.Flags().StringVar(&f.logFormat, "log-format", "", `"text" or "json" (default: text on a terminal)`)
 	cmd.Flags().StringVar(&f.logLevel, "log-level", "", `"debug", "info", "warn" or "error"`)
-	cmd.Flags().StringVar(&f.stepFile, "step-file", "", "for tests: keep the present step of delivery in this file")
-	_ = cmd.Flags().MarkHidden("step-file")
+	cmd.Flags().StringVar(&f.killAt, "kill-at", "", `for tests: die as by kill -9 just before a step of delivery, such as "fsync:17"`)
+	_ = cmd.Flags().MarkHidden("kill-at")
 	return cmd
 }
 
@@ -67,16 +67,20 @@ func (a *app) run(ctx context.Context, path string, f runFlags) error {
 		Config: l.config, Modules: l.modules, Build: a.build, Stdout: a.out, Listen: f.http,
 		Log: a.newLogger(l.config.Agent.LogFormat, l.config.Agent.LogLevel),
 	}
-	if f.stepFile != "" {
-		if opts.Step, err = agent.StepFile(f.stepFile); err != nil {
-			return err
+	if f.killAt != "" {
+		if opts.Step, err = agent.KillAt(f.killAt); err != nil {
+			return wrongUse("", "--kill-at: %w", err)
 		}
 	}
+	if !isDir(agent.CacheDir(l.config.Agent.DataDir)) {
+		opts.Log.Info("compiling the plugins to machine code, which takes some seconds the first time")
+	}
 	ag, err := agent.New(ctx, opts)
+	if err != nil && ctx.Err() != nil {
+		opts.Log.Info("stopped while it started: nothing had begun")
+		return nil
+	}
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil // told to end while it started: nothing had begun
-		}
 		return fmt.Errorf("start: %w", err)
 	}
 	return ag.Run(ctx)

@@ -65,7 +65,7 @@ func (a *app) findDataDir(path, flag string) (string, error) {
 func summarize(s admin.Status) string {
 	var troubled []string
 	for _, c := range s.Components {
-		if c.State == admin.Held || c.State == admin.Retrying {
+		if c.State == admin.Held || c.State == admin.Retrying || c.State == admin.Starting {
 			troubled = append(troubled, c.Address+" is "+string(c.State))
 		}
 	}
