@@ -101,6 +101,17 @@ var readerCases = []scenario{
 		e.same(e.drain(a, 2), []string{"mine", "all"})
 		e.empty(b)
 	}},
+	{"a reader that begins in the middle of what is for another passes over the rest", func(e *env) {
+		e.open()
+		a := e.reader("sink.a")
+		e.only("sink.a", "1", "2", "3")
+		e.must(e.expect(a, 1, 1, "1").Commit())
+		b := e.reader("sink.b")
+		e.put("4")
+		e.same(e.drain(b, 1), []string{"4"})
+		e.same(e.drain(a, 3), []string{"2", "3", "4"})
+		e.empty(b)
+	}},
 	{"the figures add up at every step", func(e *env) {
 		e.open()
 		a, b := e.anyOrder("sink.a"), e.reader("sink.b")
