@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,16 +42,35 @@ func lock(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// diskFree returns how many bytes an ordinary user may still write where path is, or would be.
+// diskFree returns how many bytes data below path may come to take: what is free, and, where path is a
+// data directory, what that takes already.
 func diskFree(path string) (uint64, error) {
-	var fs unix.Statfs_t
-	err := unix.Statfs(path, &fs)
+	var disk unix.Statfs_t
+	err := unix.Statfs(path, &disk)
 	for errors.Is(err, unix.ENOENT) && path != filepath.Dir(path) {
 		path = filepath.Dir(path)
-		err = unix.Statfs(path, &fs)
+		err = unix.Statfs(path, &disk)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("free space of %s: %w", path, err)
 	}
-	return fs.Bavail * uint64(fs.Bsize), nil
+	free := disk.Bavail * uint64(disk.Bsize)
+	if _, err := os.Stat(filepath.Join(path, "LOCK")); err != nil {
+		return free, nil
+	}
+	return free + sizeOf(path), nil
+}
+
+// sizeOf adds up the files below dir. What goes away meanwhile counts as nothing.
+func sizeOf(dir string) (size uint64) {
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return nil
+		}
+		if info, err := d.Info(); err == nil {
+			size += uint64(info.Size())
+		}
+		return nil
+	})
+	return size
 }

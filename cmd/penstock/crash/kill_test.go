@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -16,8 +17,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/penstock-io/penstock/host/agent"
 )
 
 var (
@@ -46,17 +45,29 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// wanted are the steps in which the agent must have been killed at least once.
-var wanted = []string{"put", "fsync", "roll", "unlink", "take", "write"}
+// atRandom stands for a kill from outside, at any moment.
+const atRandom = "random"
+
+// aims are where the agent is killed, and how many of fifty kills go there. Each must be hit at least once.
+var aims = map[string]int{"put": 7, "fsync": 7, "roll": 4, "unlink": 4, "take": 7, "write": 7, atRandom: 14}
+
+// schedule returns n aims in random order.
+func schedule(n int, rng *rand.Rand) []string {
+	var list []string
+	for _, aim := range slices.Sorted(maps.Keys(aims)) {
+		list = append(list, slices.Repeat([]string{aim}, (n*aims[aim]+49)/50)...)
+	}
+	rng.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	return list
+}
 
 // rig is an agent that tails a log into a file, and what is around it.
 type rig struct {
 	t        *testing.T
 	dir, cfg string
-	page     *os.File // the step file
 	rng      *rand.Rand
 	said     tail
-	byStep   map[string]int
+	byAim    map[string]int
 }
 
 func newRig(t *testing.T) *rig {
@@ -66,7 +77,7 @@ func newRig(t *testing.T) *rig {
 	}
 	t.Logf("seed %d, %d kills, %d lines (again: go test -run '%s$' ./cmd/penstock/crash -args -seed=%d -kills=%d -lines=%d)",
 		*seed, *kills, *lines, t.Name(), *seed, *kills, *lines)
-	r := &rig{t: t, dir: t.TempDir(), rng: rand.New(rand.NewPCG(*seed, 1)), byStep: map[string]int{}}
+	r := &rig{t: t, dir: t.TempDir(), rng: rand.New(rand.NewPCG(*seed, 1)), byAim: map[string]int{}}
 	for _, d := range []string{"logs", "out"} {
 		if err := os.Mkdir(filepath.Join(r.dir, d), 0o755); err != nil {
 			t.Fatal(err)
@@ -77,12 +88,6 @@ func newRig(t *testing.T) *rig {
 	if err := os.WriteFile(r.cfg, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	page, err := os.Create(filepath.Join(r.dir, "steps"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { page.Close() })
-	r.page = page
 	return r
 }
 
@@ -123,10 +128,10 @@ func (r *rig) outSize() int64 {
 	return info.Size()
 }
 
-func (r *rig) start() *exec.Cmd {
+// start runs an agent; args are added to its command line.
+func (r *rig) start(args ...string) *exec.Cmd {
 	r.t.Helper()
-	cmd := exec.Command(binary, "run", r.cfg, "--http", "off", "--log-format", "json")
-	cmd.Env = append(os.Environ(), "PENSTOCK_STEP_FILE="+r.path("steps"))
+	cmd := exec.Command(binary, append([]string{"run", r.cfg, "--http", "off", "--log-format", "json"}, args...)...)
 	cmd.Stdout, cmd.Stderr = &r.said, &r.said
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
@@ -134,60 +139,62 @@ func (r *rig) start() *exec.Cmd {
 	return cmd
 }
 
-func (r *rig) step() string {
-	var word [8]byte
-	if _, err := r.page.ReadAt(word[:], 0); err != nil {
-		return ""
-	}
-	return agent.ReadStep(word[:])
-}
-
-// strike lets the agent run for a while, then ends it with sig in the step that is wanted, if that
-// comes up within a few seconds, and counts the step in which it really ended.
-func (r *rig) strike(cmd *exec.Cmd, sig syscall.Signal, want string) {
+// kill starts an agent that dies at its aim; one that does not get there is killed from outside.
+func (r *rig) kill(aim string) {
 	r.t.Helper()
-	time.Sleep(time.Duration(r.rng.IntN(700)) * time.Millisecond)
-	for deadline := time.Now().Add(5 * time.Second); want != "" && r.step() != want && time.Now().Before(deadline); {
-		time.Sleep(10 * time.Microsecond)
+	const patience = 6 * time.Second
+	var args []string
+	delay := 300*time.Millisecond + time.Duration(r.rng.IntN(700))*time.Millisecond
+	if aim != atRandom {
+		n := 1
+		if aims[aim] > 4 { // comes up often
+			n += r.rng.IntN(20)
+		}
+		args, delay = []string{"--kill-at", fmt.Sprintf("%s:%d", aim, n)}, patience
 	}
-	if err := cmd.Process.Signal(sig); err != nil {
-		r.t.Fatalf("the agent ended by itself: %v\n%s", err, &r.said)
-	}
+	cmd := r.start(args...)
+	timer := time.AfterFunc(delay, func() { cmd.Process.Kill() })
 	err := cmd.Wait()
-	r.byStep[r.step()]++
-	exit, failed := errors.AsType[*exec.ExitError](err)
-	switch {
-	case sig == syscall.SIGKILL && failed && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL:
-	case sig == syscall.SIGTERM && err == nil:
-	default:
-		r.t.Fatalf("ended by %v it says %v\n%s", sig, err, &r.said)
+	if !timer.Stop() {
+		aim = atRandom
 	}
+	exit, failed := errors.AsType[*exec.ExitError](err)
+	if !failed || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		r.t.Fatalf("it ended by itself: %v\n%s", err, &r.said)
+	}
+	r.byAim[aim]++
 }
 
-// leastKilled picks among the wanted steps one that has had the fewest kills.
-func (r *rig) leastKilled() string {
-	r.rng.Shuffle(len(wanted), func(i, j int) { wanted[i], wanted[j] = wanted[j], wanted[i] })
-	return slices.MinFunc(wanted, func(a, b string) int { return r.byStep[a] - r.byStep[b] })
+// terminate ends an agent as an operator does, after a while; it must drain and say 0.
+func (r *rig) terminate(cmd *exec.Cmd, after time.Duration) {
+	r.t.Helper()
+	time.Sleep(after)
+	if err := errors.Join(cmd.Process.Signal(syscall.SIGTERM), cmd.Wait()); err != nil {
+		r.t.Fatalf("it did not end well: %v\n%s", err, &r.said)
+	}
 }
 
 func TestKillNineLosesAndRepeatsNothing(t *testing.T) {
 	r := newRig(t)
-	r.loop(syscall.SIGKILL)
-	t.Logf("%d kills by step: %v", *kills, r.byStep)
-	for _, step := range wanted {
-		if r.byStep[step] == 0 && *kills >= 50 {
-			t.Errorf("never killed in step %q", step)
+	list := schedule(*kills, r.rng)
+	r.loop(len(list), func(n int) { r.kill(list[n]) })
+	t.Logf("%d kills: %v", len(list), r.byAim)
+	for aim := range aims {
+		if r.byAim[aim] == 0 {
+			t.Errorf("never killed at %q", aim)
 		}
 	}
 }
 
 func TestKillPolitelyLosesAndRepeatsNothing(t *testing.T) {
 	r := newRig(t)
-	r.loop(syscall.SIGTERM)
+	r.loop(*kills, func(int) {
+		r.terminate(r.start(), 300*time.Millisecond+time.Duration(r.rng.IntN(700))*time.Millisecond)
+	})
 }
 
 // loop writes the log and ends the agent again and again, then lets it finish and compares.
-func (r *rig) loop(sig syscall.Signal) {
+func (r *rig) loop(times int, end func(n int)) {
 	t := r.t
 	t.Helper()
 	idle := r.path("logs", "idle.log")
@@ -199,13 +206,8 @@ func (r *rig) loop(sig syscall.Signal) {
 	stop := make(chan struct{})
 	perSecond := max(1000, *lines / *kills) // the writing lasts about as long as the killing
 	go func() { written <- log.run(*lines, perSecond, r.outSize, stop) }()
-	for range *kills {
-		cmd := r.start()
-		want := ""
-		if sig == syscall.SIGKILL {
-			want = r.leastKilled()
-		}
-		r.strike(cmd, sig, want)
+	for n := range times {
+		end(n)
 		time.Sleep(time.Duration(r.rng.IntN(150)) * time.Millisecond) // down
 	}
 	if err := r.waitFor(written); err != nil {
@@ -226,7 +228,7 @@ func (r *rig) loop(sig syscall.Signal) {
 func (r *rig) waitFor(written <-chan error) error {
 	cmd := r.start()
 	err := <-written
-	r.strike(cmd, syscall.SIGTERM, "")
+	r.terminate(cmd, 300*time.Millisecond)
 	return err
 }
 
@@ -242,7 +244,7 @@ func (r *rig) finish(log *logger) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	time.Sleep(300 * time.Millisecond) // for what should not come
-	r.strike(cmd, syscall.SIGTERM, "")
+	r.terminate(cmd, 300*time.Millisecond)
 	expected, err := os.Open(r.path("expected"))
 	if err != nil {
 		t.Fatal(err)
