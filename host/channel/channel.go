@@ -14,7 +14,7 @@
 //     random incarnation and jumps to the next multiple of 2^32.
 //  5. A transaction is wholly there or not at all, and what was rolled back leaves nothing behind.
 //  6. A lease that is rolled back is given out again before anything newer, with its attempt count one higher.
-//  7. The channel forgets an event only after every registered reader has committed it.
+//  7. The channel forgets an event only after every registered reader has committed it; with no reader it keeps all.
 //  8. Conservation: for each reader, put = committed + waiting + in doubt, at any quiet moment.
 package channel
 
@@ -92,7 +92,7 @@ type Put struct {
 	Version uint32       // the form of the entries
 	Move    uint32
 	Removed bool   // the source's whole cursor goes: it has moved elsewhere
-	Only    string // when set, the one reader that sees the events: a replayed dead letter
+	Only    string // when set, the one reader that sees the events: a replayed dead letter; the same for all events of a transaction
 }
 
 // ReaderSpec names a reader.

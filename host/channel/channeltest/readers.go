@@ -112,6 +112,21 @@ var readerCases = []scenario{
 		e.same(e.drain(a, 3), []string{"2", "3", "4"})
 		e.empty(b)
 	}},
+	{"events for one reader and events for all do not mix in one transaction", func(e *env) {
+		e.open()
+		r := e.reader("sink.a")
+		tx, err := e.ch.Begin(e.Context())
+		e.must(err)
+		defer tx.Rollback()
+		e.must(tx.Put(channel.Put{Source: "source.a", Batch: e.batch("all")}))
+		if err := tx.Put(channel.Put{Source: "source.a", Batch: e.batch("one"), Only: "sink.b"}); err == nil {
+			e.Error("they were mixed")
+		}
+		e.must(tx.Put(channel.Put{Source: "source.a", Changed: at("1"), Only: "sink.b"})) // no events
+		e.must(tx.Submit()())
+		e.same(e.drain(r, 1), []string{"all"})
+		e.cursorIs("source.a", at("1"))
+	}},
 	{"the figures add up at every step", func(e *env) {
 		e.open()
 		a, b := e.anyOrder("sink.a"), e.reader("sink.b")

@@ -56,6 +56,11 @@ func (t *tx) Put(p channel.Put) error {
 		t.c.refused("limit")
 		return fmt.Errorf("put: %w", err)
 	}
+	if t.mixes(p) {
+		p.Batch.Release()
+		t.c.refused("limit")
+		return fmt.Errorf("put of %s: a transaction whose events are for one reader only has no others", p.Source)
+	}
 	if !p.Batch.Numbered() { // what a filter or a slice left: offsets have no gaps here
 		b, err := event.Join(t.c.o.Pool, p.Batch)
 		p.Batch.Release()
@@ -69,6 +74,16 @@ func (t *tx) Put(p channel.Put) error {
 	}
 	t.puts = append(t.puts, p)
 	return nil
+}
+
+// mixes says whether p has events for other readers than those before it.
+func (t *tx) mixes(p channel.Put) bool {
+	for i := range t.puts {
+		if t.puts[i].Batch.Len() > 0 && p.Batch.Len() > 0 && t.puts[i].Only != p.Only {
+			return true
+		}
+	}
+	return false
 }
 
 func (t *tx) Rollback() {
