@@ -44,6 +44,15 @@ func (p *Poll) Append(e event.Event) error {
 	return p.batch.Append(e)
 }
 
+// AppendList is Append of an event with the attributes of l, which are checked and encoded already: for
+// a source whose events share them, but for the value of the last.
+func (p *Poll) AppendList(time int64, l *event.AttributeList, body []byte) error {
+	if p.batch.Len() >= p.MaxEvents {
+		return ErrFull
+	}
+	return p.batch.AppendList(time, l, body)
+}
+
 // Len is the number of events in the batch.
 func (p *Poll) Len() int { return p.batch.Len() }
 

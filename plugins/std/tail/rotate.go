@@ -15,10 +15,18 @@ import (
 func (s *Source) occupy(path string, f *file, now time.Time) {
 	before, ok := s.at[path]
 	s.at[path] = occupant{f.id, f.mtime}
-	if !ok || before.id == f.id {
+	last := s.behind[path]
+	switch {
+	case !ok:
 		return
+	case before.id == f.id:
+		if last != nil {
+			f.after = last
+		}
+		return
+	case s.files[before.id] != nil:
+		last = s.files[before.id]
 	}
-	last := s.files[before.id]
 	if f.path != path || (last != nil && (last.path != path || last.waitsFor(f))) {
 		return // files changed names: none comes before the other
 	}
@@ -48,6 +56,17 @@ func (f *file) waitsFor(o *file) bool {
 		}
 	}
 	return false
+}
+
+// lineUp lets the files that were rotated away from one path wait for each other, oldest first, and
+// remembers the last of each path for the file that is there now.
+func (s *Source) lineUp(rotated []*file) {
+	slices.SortFunc(rotated, func(a, b *file) int { return cmp.Compare(a.mtime, b.mtime) })
+	s.behind = map[string]*file{}
+	for _, f := range rotated {
+		f.after = s.behind[f.path]
+		s.behind[f.path] = f
+	}
 }
 
 // occupant is the file that was last seen at a path.

@@ -115,8 +115,8 @@ func (s *Source) begin(fd found, now time.Time) *file {
 	s.files[fd.id] = f
 	if s.atEnd {
 		f.offset, f.high = fd.size, fd.size
-		s.touch(f)
 	}
+	s.touch(f) // even of an empty file: it may be rotated away while no agent runs
 	s.observe(f, fd, now)
 	return f
 }

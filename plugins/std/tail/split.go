@@ -85,7 +85,7 @@ func (s *Source) nextEvent(f *file, data []byte) cut {
 		return s.tooLongEvent(data, end)
 	case !f.finishes || s.win.whole || len(data) == 0:
 		return cut{}
-	case f.displaced():
+	case f.displaced() && (end == 0 || end < len(data) && !s.cfg.start.Match(chomp(data[end:]))):
 		end = len(data)
 	case end == 0:
 		return cut{}

@@ -50,6 +50,7 @@ type Source struct {
 	files   map[identity]*file
 	resting map[identity]entry    // known, and not followed: finished, or gone
 	at      map[string]occupant   // which file was last seen at which path
+	behind  map[string]*file      // in the first scan: the last file rotated away from a path
 	dirs    map[string]*directory // those read in this scan
 	warned  map[string]bool
 	atEnd   bool   // files met now existed before the source did, and start is "end"
@@ -65,12 +66,14 @@ type Source struct {
 	nextScan, nextLook, nextSweep time.Time
 	pause                         time.Duration // between looks
 
-	win   window
-	buf   []byte
-	head  [printSize]byte
-	limit int // the longest body now
-	attrs [3]event.Attribute
-	value []byte // of a cursor entry, reused
+	win      window
+	buf      []byte
+	head     [printSize]byte
+	limit    int // the longest body now
+	attrs    [3]event.Attribute
+	list     event.AttributeList
+	position decimal
+	value    []byte // of a cursor entry, reused
 }
 
 // New returns a source that is not open.
@@ -157,7 +160,7 @@ func (s *Source) survey(now time.Time) {
 			s.recallRotated(now)
 		}
 		s.scan(now)
-		s.atEnd = false
+		s.atEnd, s.behind = false, nil
 		for _, f := range s.files {
 			s.settle(f, now)
 		}
@@ -311,6 +314,7 @@ func (s *Source) save(p *sdk.Poll) (sent bool, err error) {
 // under names that no glob need match: rotated away while no agent ran.
 func (s *Source) recallRotated(now time.Time) {
 	s.dirs = map[string]*directory{}
+	var rotated []*file
 	for _, id := range slices.SortedFunc(maps.Keys(s.resting), identity.compare) {
 		e := s.resting[id]
 		if !s.cfg.wants(e.path) {
@@ -324,11 +328,14 @@ func (s *Source) recallRotated(now time.Time) {
 		case ok && fd.size == e.offset && fd.mtime == e.mtime:
 			// It was rotated away and read to its end.
 		case ok:
-			s.observe(s.known(fd, now), fd, now)
+			f := s.known(fd, now)
+			s.observe(f, fd, now)
+			rotated = append(rotated, f)
 		case e.gone == 0 && !s.reused(e.path, id):
 			s.bury(&file{entry: e, id: id}, now)
 		}
 	}
+	s.lineUp(rotated)
 }
 
 // reused says whether the file that is at path now has the same identity, so that the scan will find
