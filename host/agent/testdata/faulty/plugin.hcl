@@ -1,0 +1,26 @@
+name    = "faulty"
+version = "0.1.0"
+
+source "traps" {
+  replay         = "cursor"
+  cursor_version = 1
+  argument "count" {
+    type     = number
+    required = true
+  }
+  argument "every" {
+    type     = number
+    required = true
+  }
+}
+
+sink "down" {
+  effects = "none"
+  argument "until" {
+    type     = string
+    required = true
+  }
+  need "dir" "until" {
+    value = config.until
+  }
+}
