@@ -37,7 +37,9 @@ var goGuest = sync.OnceValues(func() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Pack(code, abi.Manifest{Name: "goguest", Plugins: []abi.Plugin{{Kind: abi.Source, Name: "test"}, {Kind: abi.Processor, Name: "test"}}})
+	return Pack(code, abi.Manifest{Name: "goguest", Version: "1.0.0", Plugins: []abi.Plugin{
+		{Kind: abi.Source, Name: "test", Replay: "cursor"}, {Kind: abi.Processor, Name: "test"}, {Kind: abi.Sink, Name: "test", Effects: "none"},
+	}})
 })
 
 // step is something that the guest does, and what must come of it: a prefix, or an error of the guest's language.
@@ -224,6 +226,7 @@ func TestAGrantInAGrantHasItsOwnRights(t *testing.T) {
 		step{"rename " + d + "/log/out " + d + "/log/other", readOnly})
 	inGuest(t, []plugin.Dir{{Path: d + "/log", Write: true}, {Path: d + "/log/keep/deep"}},
 		step{"write " + d + "/log/a x", ""}, step{"write " + d + "/log/keep/deep/k x", readOnly}, step{"write " + d + "/log/way/k x", readOnly},
+		step{"remove " + d + "/log/way/k", readOnly}, step{"rename " + d + "/log/way/k " + d + "/log/k", readOnly},
 		step{"rename " + d + "/log/keep " + d + "/log/moved", "Permission denied"}, step{"remove " + d + "/log/keep/deep", readOnly},
 		step{"rename " + d + "/log/a " + d + "/log/b", ""}, step{"read " + d + "/log/keep/deep/k", "k"})
 	inGuest(t, []plugin.Dir{{Path: d + "/log/out", Write: true}, {Path: d + "/log/keep", Write: true}},

@@ -56,7 +56,7 @@ func TestASourceThatTrapsIsDeadAndItsSuccessorWorks(t *testing.T) {
 		e.Batch.Release()
 		for range 2 {
 			_, err = in.Source.Read(t.Context())
-			wantError(t, err, abi.Fatal, "source.test: the plugin broke in penstock_poll", "unreachable", ".$7()")
+			wantError(t, err, abi.Fatal, "the plugin broke in penstock_poll", "unreachable", ".$7()")
 		}
 		wantError(t, in.Source.Ack(t.Context(), 1, nil), abi.Fatal)
 		if pool.out != 0 {

@@ -224,12 +224,12 @@ func (in *instance) arena(ctx context.Context, n int) ([]byte, error) {
 func (in *instance) die(cause error) *plugin.Error {
 	e := &plugin.Error{
 		Class:   abi.Fatal,
-		Message: fmt.Sprintf("%s: the plugin broke in %s: %s", in.component, in.inside, in.lastWords(cause)),
+		Message: fmt.Sprintf("the plugin broke in %s: %s", in.inside, in.lastWords(cause)),
 		Err:     cause,
 	}
 	if in.mem.refused {
-		e.Message = fmt.Sprintf("%s: the plugin asked for more memory than its limit of %s, and broke in %s: %s",
-			in.component, size(in.mem.limit), in.inside, in.lastWords(cause))
+		e.Message = fmt.Sprintf("the plugin asked for more memory than its limit of %s, and broke in %s: %s",
+			size(in.mem.limit), in.inside, in.lastWords(cause))
 		e.Hint = "raise limits.memory, or let it work on less at a time"
 	}
 	in.bury(e)
@@ -269,7 +269,7 @@ func (in *instance) lastWords(cause error) string {
 // discard buries an instance that nobody else has seen.
 func (in *instance) discard() {
 	if in.dead == nil {
-		in.bury(&plugin.Error{Class: abi.Fatal, Message: in.component + ": the plugin could not be opened"})
+		in.bury(&plugin.Error{Class: abi.Fatal, Message: "the plugin could not be opened"})
 	}
 }
 
@@ -295,7 +295,7 @@ func (in *instance) shut() error {
 	if in.dead != nil {
 		return err
 	}
-	in.bury(&plugin.Error{Class: abi.Fatal, Message: in.component + ": the plugin has been closed"})
+	in.bury(&plugin.Error{Class: abi.Fatal, Message: "the plugin has been closed"})
 	return err
 }
 
@@ -329,7 +329,7 @@ func (in *instance) failed(code abi.Code) *plugin.Error {
 	message, hint, _ := strings.Cut(said.text, "\n")
 	return &plugin.Error{
 		Class: code.Class(), Code: code, Path: said.path, Delay: said.delay, Hint: strings.TrimSpace(hint),
-		Message: in.component + ": " + cmp.Or(message, in.inside+" answered without saying why"),
+		Message: cmp.Or(message, in.inside+" answered without saying why"),
 	}
 }
 

@@ -27,11 +27,12 @@ func TestAModuleThatBreaksARuleIsRefusedAtLoad(t *testing.T) {
 		module *Module
 		want   string
 	}{
-		"it imports what no host has":           {imports("penstock", "teleport", one, one), "penstock.teleport, which this host does not have"},
-		"it imports yield":                      {imports("penstock", "yield", none, one), "penstock.yield, which only the host may insert"},
-		"it imports from another module":        {imports("env", "abort", none, none), "env.abort"},
-		"it imports a WASI function unheard of": {imports("wasi_snapshot_preview1", "fd_teleport", none, one), "wasi_snapshot_preview1.fd_teleport"},
-		"it imports emit with another type":     {imports("penstock", "emit", three, one), "penstock.emit as (i32, i32, i32) → (i32), but it is (i32, i32) → (i64)"},
+		"it imports what no host has":             {imports("penstock", "teleport", one, one), "penstock.teleport, which this host does not have"},
+		"it imports yield":                        {imports("penstock", "yield", none, one), "penstock.yield, which only the host may insert"},
+		"it imports from another module":          {imports("env", "abort", none, none), "env.abort"},
+		"it has the right name of a wrong module": {imports("env", "sleep", one, one), "env.sleep, which this host"},
+		"it imports a WASI function unheard of":   {imports("wasi_snapshot_preview1", "fd_teleport", none, one), "wasi_snapshot_preview1.fd_teleport"},
+		"it imports emit with another type":       {imports("penstock", "emit", three, one), "penstock.emit as (i32, i32, i32) → (i32), but it is (i32, i32) → (i64)"},
 		"it imports a global": {func() *Module {
 			m := NewModule()
 			m.ImportGlobal("env", "base")

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -33,6 +34,7 @@ type Plugin struct {
 	compiled wazero.CompiledModule
 	host     hostModule
 	metrics  *metricNames
+	once     sync.Once
 }
 
 var _ plugin.Plugin = (*Plugin)(nil)
@@ -44,12 +46,14 @@ func (p *Plugin) Manifest() abi.Manifest { return p.manifest }
 func (p *Plugin) Digest() string { return p.digest }
 
 // Close frees the compiled code, unless another plugin was loaded from the same bytes. All instances must have been closed.
-func (p *Plugin) Close() error {
-	ctx := context.Background()
-	err := p.compiled.Close(ctx)
-	if p.host.Module != nil {
-		err = errors.Join(err, p.host.Close(ctx))
-	}
+func (p *Plugin) Close() (err error) {
+	p.once.Do(func() { // wazero counts: a second time would take the code from that other plugin
+		ctx := context.Background()
+		err = p.compiled.Close(ctx)
+		if p.host.Module != nil {
+			err = errors.Join(err, p.host.Close(ctx))
+		}
+	})
 	return err
 }
 
@@ -59,7 +63,7 @@ func (p *Plugin) Open(ctx context.Context, kind abi.Kind, open plugin.Request) (
 	if !ok {
 		return plugin.Instance{}, &plugin.Error{
 			Class: abi.Config, Code: abi.EINVAL,
-			Message: fmt.Sprintf("%s: plugin %q has no %s %q", open.Component, p.name, kind, open.Plugin),
+			Message: fmt.Sprintf("plugin %q has no %s %q", p.name, kind, open.Plugin),
 			Hint:    fmt.Sprintf("`penstock plugin inspect %s` lists what it has", p.name),
 		}
 	}
@@ -89,7 +93,7 @@ func (p *Plugin) start(ctx context.Context, kind abi.Kind, described abi.Plugin,
 	if least := uint64(p.compiled.ExportedMemories()[abi.ExportMemory].Min()) * pageSize; least > limit {
 		return nil, &plugin.Error{
 			Class: abi.Config, Code: abi.EINVAL,
-			Message: fmt.Sprintf("%s: the plugin starts with %s of memory, over its limit of %s", open.Component, size(least), size(limit)),
+			Message: fmt.Sprintf("the plugin starts with %s of memory, over its limit of %s", size(least), size(limit)),
 			Hint:    "raise limits.memory",
 		}
 	}

@@ -46,12 +46,13 @@ func TestWhatASourceEmitsIsReadInOrderAndThenItEnds(t *testing.T) {
 		Const(key), Const(4), Const(value), Const(8), Call(cursor), Drop(),
 		Const(key), Const(2), Const(0), Const(0), Call(cursor), Drop(),
 		Const(at2), Const(int32(len(second))), Call(emit), Drop(),
+		Const(at2), Const(int32(len(second))), Call(emit), Drop(),
 		Const(int32(abi.EOF)))
 	s := start(t, m, abi.Source, nil)
 	for i, want := range []struct {
 		bodies []string
 		cursor event.Cursor
-	}{{[]string{"a", "b", "c"}, nil}, {[]string{"d"}, event.Cursor{"file": []byte("position"), "fi": nil}}} {
+	}{{[]string{"a", "b", "c"}, nil}, {[]string{"d"}, event.Cursor{"file": []byte("position"), "fi": nil}}, {[]string{"d"}, nil}} {
 		e, err := s.Source.Read(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -139,15 +140,15 @@ func TestAnErrorOfASourceCarriesWhatItSaid(t *testing.T) {
 	path, text := m.Data("paths"), m.Data("no such file\ncreate it")
 	m.Plugin(0)
 	polls := m.Global()
+	says := slices.Concat(Const(int32(abi.EINVAL)), Const(1500), Const(path), Const(5), Const(text), Const(22), Call(fail), Drop())
 	m.Export(abi.ExportPoll, three, one,
-		GetGlobal(polls), Const64(0), Eq64(),
-		If(Const64(1), SetGlobal(polls),
-			Const(int32(abi.EINVAL)), Const(1500), Const(path), Const(5), Const(text), Const(22), Call(fail), Drop(),
-			Const(int32(abi.EINVAL)), Return()),
+		GetGlobal(polls), Const64(1), Add64(), SetGlobal(polls),
+		GetGlobal(polls), Const64(1), Eq64(), If(says, Const(int32(abi.EINVAL)), Return()),
+		GetGlobal(polls), Const64(2), Eq64(), If(says, Const(0), Return()), // says something, and then it went well
 		Const(int32(abi.ENOENT)))
 	s := start(t, m, abi.Source, nil)
 	_, err := s.Source.Read(t.Context())
-	wantError(t, err, abi.Config, "source.test: no such file (EINVAL)", "config.paths", "; create it")
+	wantError(t, err, abi.Config, "no such file (EINVAL)", "config.paths", "; create it")
 	if e := err.(*plugin.Error); e.Delay != 1500*time.Millisecond {
 		t.Errorf("delay %v", e.Delay)
 	}
@@ -287,12 +288,22 @@ func TestASourceThatHasNothingIsPolledLessAndLess(t *testing.T) {
 		if _, err := in.Source.Read(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
+		read := make(chan time.Time)
+		go func() {
+			_, _ = in.Source.Read(context.Background())
+			read <- time.Now()
+		}()
+		time.Sleep(90 * time.Millisecond) // 27 ms into a wait of 50
+		closed := time.Now()
 		// 1 2 4 8 16 32 and then 50 ms: six polls in the first 63 ms, 20 a second after that; alloc and open are calls too.
-		if n := s.meter.calls - 2; n < 195 || n > 210 {
+		if n := s.meter.calls - 2; n < 200 || n > 215 {
 			t.Errorf("polled %d times in 10 s", n)
 		}
 		if err := in.Source.Close(); err != nil {
 			t.Error(err)
+		}
+		if ended := <-read; ended != closed {
+			t.Errorf("the read ended %v after the close", ended.Sub(closed))
 		}
 	})
 }

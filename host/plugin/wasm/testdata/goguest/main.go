@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command goguest is a guest that does with files what its config lists, and logs what came of it. As a
-// processor it forwards events one by one. It speaks the ABI by hand, so that the host's tests depend on nothing but the contract.
+// Command goguest is a guest for tests of the host. As a source it does with files what its config
+// lists, logs what came of it, and then counts; as a processor it forwards events one by one; as a sink it appends
+// lines to a file. It speaks the ABI by hand, so that the tests depend on nothing but the contract.
 package main
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,11 +14,13 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 	"unsafe"
 
+	"github.com/penstock-io/penstock/spec/abi"
 	"github.com/penstock-io/penstock/spec/event"
 )
 
@@ -60,22 +62,61 @@ func process(n int32) int32 {
 	return int32(min(0, hostEmit(unsafe.Pointer(unsafe.SliceData(out)), uint32(len(out)))))
 }
 
+//go:wasmimport penstock cursor
+func hostCursor(key unsafe.Pointer, klen uint32, value unsafe.Pointer, vlen uint32) int32
+
+var next, last int // of the source's events
+
 //go:wasmexport penstock_poll
-func poll(_, _, _ int32) int32 { return -3 }
+func poll(most, _, _ int32) int32 {
+	if next >= last {
+		return -3
+	}
+	builder.Reset()
+	for ; next < last && builder.Len() < int(most); next++ {
+		if err := builder.Append(event.Event{Body: fmt.Append(nil, "event ", next)}); err != nil {
+			return -8
+		}
+	}
+	key, value := "next", strconv.Itoa(next)
+	hostCursor(unsafe.Pointer(unsafe.StringData(key)), uint32(len(key)), unsafe.Pointer(unsafe.StringData(value)), uint32(len(value)))
+	out := builder.Bytes()
+	return int32(min(0, hostEmit(unsafe.Pointer(unsafe.SliceData(out)), uint32(len(out)))))
+}
+
+var file string // of the sink
+
+//go:wasmexport penstock_deliver
+func deliver(_, _ int64, n int32) int32 {
+	var text []byte
+	for _, e := range decoder.All(event.Trusted(arena[:n], 0, nil)) {
+		text = append(append(text, e.Body...), '\n')
+	}
+	if err := appendTo(file, string(text)); err != nil {
+		log(err.Error())
+		return -5
+	}
+	return 0
+}
 
 //go:wasmexport penstock_open
 func open(n int32) int32 {
-	var request struct {
-		Config struct {
-			Steps [][]string `json:"steps"`
-		} `json:"config"`
-	}
-	doc := arena[4 : 4+binary.LittleEndian.Uint32(arena)]
-	if err := json.Unmarshal(doc, &request); err != nil {
+	request, err := abi.ParseOpenRequest(arena[:n])
+	if err != nil {
 		log(err.Error())
+		return -5
+	}
+	var config struct {
+		Steps [][]string `json:"steps"`
+		Count int        `json:"count"`
+		File  string     `json:"file"`
+	}
+	if err := json.Unmarshal(request.Config, &config); err != nil {
 		return -6
 	}
-	for _, step := range request.Config.Steps {
+	last, file = config.Count, config.File
+	next, _ = strconv.Atoi(string(request.Cursor["next"]))
+	for _, step := range config.Steps {
 		result, err := do(step[0], step[1:])
 		if err != nil {
 			result = errorName(err)
