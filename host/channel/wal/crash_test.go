@@ -23,14 +23,16 @@ type history struct {
 	committed map[string]map[string]bool // by reader: bodies whose lease was committed
 	known     map[string]bool            // readers whose registration was answered
 	given     map[string]string          // incarnation/offset → body, for ever
+	disk      *simDisk
 }
 
 func newHistory() *history {
-	return &history{map[string]int{}, map[string]int{}, map[string]map[string]bool{}, map[string]bool{}, map[string]string{}}
+	return &history{map[string]int{}, map[string]int{}, map[string]map[string]bool{}, map[string]bool{}, map[string]string{}, nil}
 }
 
 // workload puts, takes, rolls, reclaims, closes and opens again, and stops at the first error.
 func (h *history) workload(d *simDisk) error {
+	h.disk = d
 	for round := range 3 {
 		c, err := open(Options{Dir: "sim", SegmentSize: 500}, d.system())
 		if err != nil {
@@ -58,10 +60,13 @@ func (h *history) round(c *Channel, round int) error {
 		if err := h.take(c, a, "sink.a", 2+i); err != nil {
 			return err
 		}
-		if i == 2 {
+		if i == 1 || i == 3 {
 			if err := c.flushPositions(false); err != nil {
 				return err
 			}
+		}
+		if i == 1 {
+			h.disk.writeBack(posDir)
 		}
 	}
 	b, err := h.reader(c, "sink.b")

@@ -128,6 +128,34 @@ func segmentOf(records ...[]byte) (b []byte) {
 	return b
 }
 
+func TestARecordInTheWrongPlaceIsSeen(t *testing.T) {
+	put := func(index uint64, prev uint32) ([]byte, uint32) {
+		b := make([]byte, headerSize)
+		h := header{kind: kindPut, index: index, prev: prev}
+		h.put(b)
+		return b, h.crc
+	}
+	one, crc := put(1, 0)
+	two, _ := put(2, crc)
+	three, _ := put(3, crc)
+	stranger, _ := put(2, crc+1)
+	for _, c := range []struct {
+		second []byte
+		want   error
+	}{{two, io.EOF}, {three, errIndex}, {stranger, errChain}, {one, errIndex}} {
+		b := segmentOf(one, c.second)
+		s := newScanner(bytes.NewReader(b), 1, int64(len(b)), event.Heap{})
+		var err error
+		for err == nil {
+			_, err = s.next()
+		}
+		if !errors.Is(err, c.want) {
+			t.Errorf("want %v, got %v", c.want, err)
+		}
+		s.release()
+	}
+}
+
 func FuzzScan(f *testing.F) {
 	s := newState([16]byte{})
 	body := s.append(nil)

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wal
+
+import (
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+func TestAPositionIsWrittenAsTheSpecificationSays(t *testing.T) {
+	p := position{sequence: 3, id: 0x1122334455667788, generation: 2, low: 9, finished: []event.Range{{First: 11, Next: 12}}}
+	want := "50535031" + "0100" + "0000" + "0300000000000000" + "8877665544332211" + "02000000" + "01000000" + "00000000" + "00000000" +
+		"0900000000000000" + "0b00000000000000" + "0c00000000000000"
+	b := p.append(nil)
+	if got := hex.EncodeToString(b[:len(b)-4]); got != want {
+		t.Errorf("position is\n%s, want\n%s", got, want)
+	}
+	for i := range b {
+		b[i] ^= 4
+		if _, ok := parsePosition(b); ok {
+			t.Errorf("byte %d was flipped unseen", i)
+		}
+		b[i] ^= 4
+	}
+}
+
+func TestATornPositionLeavesTheOneBefore(t *testing.T) {
+	files := osFiles{t.TempDir()}
+	entry := readerEntry{id: 1, generation: 1, first: 5, name: "sink.a"}
+	f, err := openPosition(files, entry.name, 0)
+	if err == nil {
+		t.Fatal("the folder was not there")
+	}
+	if err := os.Mkdir(filepath.Join(files.dir, posDir), dirPerms); err != nil {
+		t.Fatal(err)
+	}
+	if f, err = openPosition(files, entry.name, 0); err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for low := range event.Offset(4) {
+		if err := f.write(&position{id: 1, generation: 1, low: 10 + low}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, err := loadPosition(files, entry)
+	if err != nil || p.low != 13 || p.damaged || p.sequence != 4 {
+		t.Fatalf("position is %+v, %v", p, err)
+	}
+	flip(t, filepath.Join(files.dir, f.name), posFixed-3) // sequence 4 is in the first slot
+	if p, err = loadPosition(files, entry); err != nil || p.low != 12 || !p.damaged || !p.found {
+		t.Errorf("with the newest slot torn the position is %+v, %v", p, err)
+	}
+	entry.id = 2 // forgotten and added again: what is left of the old one does not count
+	if p, err = loadPosition(files, entry); err != nil || p.low != entry.first || p.found {
+		t.Errorf("the position of another reader was taken: %+v, %v", p, err)
+	}
+}
+
+func TestNamesOfPositionFilesStayInTheirFolder(t *testing.T) {
+	seen := map[string]bool{}
+	for _, name := range []string{"sink.a", "sink/a", "..", ".", "../x", "a b", strings.Repeat("ä", 100), strings.Repeat("ö", 100)} {
+		got := positionName(name)
+		base, ok := strings.CutPrefix(got, posDir+"/")
+		if !ok || strings.Contains(base, "/") || base[0] == '.' || len(base) > 200 || seen[got] {
+			t.Errorf("%q is kept in %q", name, got)
+		}
+		seen[got] = true
+	}
+}
+
+// TestAnyFileButTheLogMayBeLost deletes, cuts and flips each of them in turn.
+func TestAnyFileButTheLogMayBeLost(t *testing.T) {
+	b := many(t)
+	uuid := b.c.meta.uuid
+	b.close()
+	for _, name := range []string{"META", "CLEAN", "LOCK", "pos/sink.a", "pos/sink.behind"} {
+		for what, harm := range map[string]func(path string) error{
+			"deleted": os.Remove,
+			"cut":     func(path string) error { return os.Truncate(path, 10) },
+			"emptied": func(path string) error { return os.Truncate(path, 0) },
+			"flipped": func(path string) error { flip(t, path, 1); return nil },
+		} {
+			dir := b.copyDir()
+			if err := harm(filepath.Join(dir, filepath.FromSlash(name))); err != nil {
+				t.Fatal(err)
+			}
+			again := reopened(t, dir)
+			again.drained(again.reader("sink.behind"), allEvents(36)...)
+			got, err := drain(again.reader("sink.a"))
+			if err != nil || len(got) != 32 && (name != "pos/sink.a" || len(got) != 36) {
+				t.Errorf("%s %s: %d events, %v", name, what, len(got), err)
+			}
+			again.cursor("source.a", "35")
+			if now := again.c.meta.uuid; now != uuid {
+				t.Errorf("%s %s: the channel is now %x", name, what, now)
+			}
+			again.close()
+		}
+	}
+}
+
+func TestAnEmptyLogWithPositionsIsRefused(t *testing.T) {
+	b := many(t)
+	dir := b.copyDir()
+	b.must(os.RemoveAll(filepath.Join(dir, logDir)))
+	if _, err := Open(Options{Dir: dir}); !errors.Is(err, channel.ErrCorrupt) || !strings.Contains(err.Error(), "restore the log") {
+		t.Errorf("open answered: %v", err)
+	}
+}
+
+func TestAPositionIsWrittenSoonAndOnlyWhenItMoves(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		writes := 0
+		c, err := open(Options{Dir: dir, Observer: channel.Observer{Step: func(name string) {
+			if name == "position" {
+				writes++
+			}
+		}}}, realSystem(dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &bench{T: t, c: c}
+		r := b.reader("sink.a")
+		for range 5 {
+			b.put("source.a", "1", "event")
+			b.drained(r, "event")
+		}
+		time.Sleep(positionDelay + time.Millisecond)
+		if writes != 1 {
+			t.Errorf("%d writes for five commits within the delay", writes)
+		}
+		time.Sleep(time.Hour)
+		if writes != 1 || c.timer != nil {
+			t.Errorf("%d writes in an idle hour", writes-1)
+		}
+		b.close()
+	})
+}
+
+// TestReclaimUnlinksWhatAllHaveReadAndKeepsTheCursorOfAnIdleSource: the record with it is long gone.
+func TestReclaimUnlinksWhatAllHaveReadAndKeepsTheCursorOfAnIdleSource(t *testing.T) {
+	b := newBench(t, Options{SegmentSize: 1 << 10})
+	fast, slow := b.reader("sink.fast"), b.reader("sink.slow")
+	b.put("source.idle", "kept")
+	for i := range 60 {
+		b.put("source.busy", numbered("", 60)[i], "event")
+	}
+	if _, err := drain(fast); err != nil {
+		t.Fatal(err)
+	}
+	b.must(b.c.flushPositions(false))
+	if files := b.segmentFiles(); !strings.HasSuffix(files[0], segmentName(1)) {
+		t.Fatal("a segment went that a reader had not read")
+	}
+	if _, err := drain(slow); err != nil {
+		t.Fatal(err)
+	}
+	b.must(b.c.flushPositions(false))
+	if files := b.segmentFiles(); len(files) != 1 || b.c.Stats().Segments != 1 {
+		t.Errorf("%d files are left, stats say %d", len(files), b.c.Stats().Segments)
+	}
+	b.open()
+	b.cursor("source.idle", "kept")
+	b.cursor("source.busy", "0059")
+	if s := b.c.Stats(); s.Events != 0 || s.Bytes != 0 {
+		t.Errorf("%d events, %d bytes are held", s.Events, s.Bytes)
+	}
+}
+
+func TestEachOpeningBeginsAtALaterOffset(t *testing.T) {
+	b := newBench(t, Options{})
+	seen := map[uint64]bool{}
+	last := event.Offset(0)
+	for i := range 4 {
+		all := b.reader("sink.a").Info().Incarnations
+		now := all[len(all)-1]
+		if len(all) != i+1 || seen[now.ID] || now.First%(1<<32) != 0 || i > 0 && now.First <= last {
+			t.Errorf("opening %d: %+v", i, all)
+		}
+		seen[now.ID], last = true, now.First
+		b.open() // nothing was put: offsets may have been given all the same, and lost
+	}
+}
+
+func TestAForgottenReaderHoldsNothingAndComesBackAsAnother(t *testing.T) {
+	b := newBench(t, Options{Capacity: channel.Capacity{Events: 1}, OnFull: channel.Refuse})
+	stream := b.reader("sink.gone").Info().Stream
+	b.put("source.a", "1", "held")
+	if err := b.c.Forget("sink.gone"); err == nil {
+		t.Error("a reader in use was forgotten")
+	}
+	b.open()
+	if err := submit(b.c, "source.a", "2", "no room")(); !errors.Is(err, channel.ErrFull) {
+		t.Fatalf("put into a full channel: %v", err)
+	}
+	b.reader("sink.other")
+	b.must(b.c.Forget("sink.gone"))
+	if _, err := os.Stat(b.path("pos/sink.gone")); !errors.Is(err, os.ErrNotExist) {
+		t.Error("its position is still there")
+	}
+	b.open()
+	if r := b.reader("sink.gone"); r.Info().Stream == stream {
+		t.Error("it came back as the same stream")
+	}
+	if err := b.c.Forget("sink.never"); err == nil {
+		t.Error("a reader that never was is forgotten")
+	}
+}
