@@ -48,11 +48,19 @@ type bench struct {
 
 func newBench(t testing.TB, p sdk.Plugin, config any) *bench {
 	t.Helper()
+	b := &bench{t: t, plugins: map[string]sdk.Plugin{name: p}, Metrics: map[string]float64{}}
+	b.Configure(config)
+	return b
+}
+
+// Configure changes the config, for instances that are opened later.
+func (b *bench) Configure(config any) {
+	b.t.Helper()
 	doc, err := json.Marshal(config)
 	if err != nil {
-		t.Fatalf("encode the config: %v", err)
+		b.t.Fatalf("encode the config: %v", err)
 	}
-	return &bench{t: t, plugins: map[string]sdk.Plugin{name: p}, config: doc, Metrics: map[string]float64{}}
+	b.config = doc
 }
 
 // host is the part of a host that does not differ between kinds.

@@ -99,6 +99,11 @@ func (s *Source) load(f *file) (ok bool, err error) {
 	if !ok || err != nil {
 		return false, err
 	}
+	if n < chunk && size < f.high { // its end was cut off, behind what was read
+		s.lose(f, f.high-size)
+		f.high = size
+		s.touch(f)
+	}
 	s.win = window{of: f, at: f.offset, data: s.buf[:n], whole: n == chunk}
 	return true, nil
 }

@@ -20,14 +20,14 @@ func (s *Source) occupy(path string, f *file, now time.Time) {
 	case !ok:
 		return
 	case before.id == f.id:
-		if last != nil {
+		if last != nil && !last.waitsFor(f) {
 			f.after = last
 		}
 		return
 	case s.files[before.id] != nil:
 		last = s.files[before.id]
 	}
-	if f.path != path || (last != nil && (last.path != path || last.waitsFor(f))) {
+	if last != nil && (last.path != path || last.waitsFor(f)) {
 		return // files changed names: none comes before the other
 	}
 	if last != nil {

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/penstock-io/penstock/sdk"
 	"github.com/penstock-io/penstock/sdk/sdktest"
 )
 
@@ -23,6 +24,7 @@ type bed struct {
 	t   *testing.T
 	dir string
 	cfg config
+	src *Source // the instance of now
 }
 
 // tailing runs f in a bubble where waiting takes no time, with a source that is opened by start.
@@ -38,7 +40,13 @@ func tailing(t *testing.T, cfg config, f func(*bed)) {
 	synctest.Test(t, func(t *testing.T) { f(&bed{t: t, dir: dir, cfg: cfg}) })
 }
 
-func (b *bed) start() { b.Source = sdktest.OpenSource(b.t, New, b.cfg) }
+func (b *bed) start() {
+	create := func() sdk.Source {
+		b.src = New().(*Source)
+		return b.src
+	}
+	b.Source = sdktest.OpenSource(b.t, create, b.cfg)
+}
 
 // restart kills the source and starts it anew.
 func (b *bed) restart() {
@@ -357,6 +365,74 @@ func TestWhatIsDeletedUnreadIsSaidInBytes(t *testing.T) {
 	})
 }
 
+func TestCutBehindItsFirstKilobyteStartsAnew(t *testing.T) {
+	tailing(t, config{}, func(b *bed) {
+		head := strings.Repeat("x", 2*printSize)
+		b.add("app.log", head+"\nend\n")
+		b.start()
+		b.read(head, "end")
+		b.must(os.Truncate(b.path("app.log"), int64(len(head)+1)))
+		b.read(head)
+	})
+}
+
+func TestWhatIsCutBeforeItsFirstReadIsSaidInBytes(t *testing.T) {
+	tailing(t, config{Paths: []string{"*.log"}}, func(b *bed) {
+		b.add("a.log", strings.Repeat("busy\n", 10))
+		b.add("z.log", "never read\n")
+		b.start()
+		b.MaxEvents = 5
+		if _, err := b.Poll(); err != nil { // finds both, and has read only of one
+			t.Fatal(err)
+		}
+		b.must(os.Truncate(b.path("z.log"), 0))
+		time.Sleep(2 * defaultScan)
+		for range 10 {
+			b.Drain()
+			time.Sleep(defaultScan)
+		}
+		if b.Metrics["file_lost_bytes"] != 11 {
+			t.Errorf("metrics %v: want 11 bytes lost\n%s", b.Metrics, b.Logs)
+		}
+	})
+}
+
+func TestFileThatComesBackToItsPathIsRead(t *testing.T) {
+	tailing(t, config{}, func(b *bed) {
+		b.add("app.log", "1\n2\n3\n")
+		b.start()
+		b.MaxEvents = 1
+		if _, err := b.Poll(); err != nil {
+			t.Fatal(err)
+		}
+		b.Commit()
+		b.move("app.log", "app.log.1")
+		b.add("app.log", "4\n")
+		time.Sleep(2 * defaultScan)
+		if _, err := b.Poll(); err != nil { // now 4 waits for 3
+			t.Fatal(err)
+		}
+		b.Commit()
+		b.move("app.log", "app.log.2")
+		b.move("app.log.1", "app.log")
+		b.read("3", "4")
+	})
+}
+
+func TestFileThatIsNoLongerWantedIsNotRead(t *testing.T) {
+	tailing(t, config{Paths: []string{"app.log", "b.log"}}, func(b *bed) {
+		b.add("app.log", "1\n")
+		b.start()
+		b.read("1")
+		b.add("app.log", "2\n")
+		b.move("app.log", "app.log.1")
+		b.cfg.Paths = b.cfg.Paths[1:]
+		b.Configure(b.cfg)
+		b.restart()
+		b.read()
+	})
+}
+
 func TestFilesWithEqualFirstLinesAreTwo(t *testing.T) {
 	tailing(t, config{Paths: []string{"*.log"}}, func(b *bed) {
 		b.add("a.log", "same\nsame\n")
@@ -462,6 +538,9 @@ func TestTenThousandFiles(t *testing.T) {
 			}
 		}
 		check(0)
+		if n := len(b.src.opened); n > maxOpen {
+			t.Errorf("%d files are open", n)
+		}
 		size := 0
 		for k, v := range b.Cursor {
 			size += len(k) + len(v)
@@ -474,6 +553,31 @@ func TestTenThousandFiles(t *testing.T) {
 		}
 		b.restart()
 		check(files)
+	})
+}
+
+func TestEntryOfARotatedFileStaysAWhileAfterItsDeletion(t *testing.T) {
+	tailing(t, config{ForgetAfter: 24 * time.Hour}, func(b *bed) {
+		b.add("app.log", "1\n")
+		b.start()
+		b.read("1")
+		b.move("app.log", "app.log.1")
+		b.read()
+		time.Sleep(grace)
+		b.read()
+		b.must(os.Remove(b.path("app.log.1")))
+		for range 23 {
+			time.Sleep(time.Hour)
+			b.read()
+		}
+		if len(b.Cursor) != 1 {
+			t.Fatalf("cursor has %d entries before its time", len(b.Cursor))
+		}
+		time.Sleep(2 * time.Hour)
+		b.read()
+		if len(b.Cursor) != 0 {
+			t.Fatalf("cursor has %d entries, want none", len(b.Cursor))
+		}
 	})
 }
 
