@@ -40,39 +40,62 @@ func (w *Builder) Len() int { return int(w.count) }
 func (w *Builder) Size() int { return max(len(w.buf), HeaderSize) }
 
 // Append encodes e as the next event; it keeps nothing of it. On an error the batch is as it was.
-func (w *Builder) Append(e Event) error {
+func (w *Builder) Append(e Event) error { return w.AppendEvent(&e) }
+
+// AppendEvent is Append without a copy of e, which counts in a WebAssembly guest.
+func (w *Builder) AppendEvent(e *Event) error {
 	limit := w.Limit
 	if limit == 0 {
 		limit = DefaultBatch
 	}
-	size, err := w.measure(&e)
-	switch at := w.Size(); {
-	case err != nil:
-		return err
-	case size > limit-EventMargin:
-		return fmt.Errorf("%w: %d bytes of %d", ErrTooBig, size, limit-EventMargin)
-	case at+size > limit:
-		return ErrFull
-	default:
-		w.grow(at + size)
-		encode(w.buf[at:at+size], &e, size, w.count)
+	size := RecordSize + len(e.Body)
+	if len(e.Attributes) > 0 {
+		more, err := w.measure(e.Attributes)
+		if err != nil {
+			return err
+		}
+		size += more
 	}
+	at := max(len(w.buf), HeaderSize)
+	if size > limit-EventMargin {
+		return fmt.Errorf("%w: %d bytes of %d", ErrTooBig, size, limit-EventMargin)
+	}
+	if at+size > limit {
+		return ErrFull
+	}
+	if at+size > cap(w.buf) {
+		w.grow(at + size)
+	}
+	w.buf = w.buf[:at+size]
+	r := w.buf[at:]
+	le := binary.LittleEndian
+	_ = r[RecordSize-1]
+	le.PutUint32(r, uint32(size))
+	le.PutUint32(r[4:], uint32(len(e.Attributes))) // and a type of 0
+	le.PutUint64(r[8:], uint64(e.Time))
+	le.PutUint32(r[16:], uint32(len(e.Body)))
+	le.PutUint32(r[20:], w.count)
+	r = r[RecordSize:]
+	if len(e.Attributes) > 0 {
+		r = putAttributes(r, e.Attributes)
+	}
+	copy(r, e.Body)
 	w.count++
 	return nil
 }
 
-// measure returns how many bytes e takes, or why it cannot be encoded: said here, of one event, rather than of the whole batch later.
-func (w *Builder) measure(e *Event) (int, error) {
+// measure returns how many bytes attributes take, or why they cannot be encoded: said here, of one event, rather than of the whole batch later.
+func (w *Builder) measure(attributes []Attribute) (int, error) {
 	most := GuestAttributes
 	if w.Host {
 		most = MaxAttributes
 	}
-	if len(e.Attributes) > most {
-		return 0, fmt.Errorf("%w: %d attributes of %d", ErrEvent, len(e.Attributes), most)
+	if len(attributes) > most {
+		return 0, fmt.Errorf("%w: %d attributes of %d", ErrEvent, len(attributes), most)
 	}
-	size := RecordSize + len(e.Body) + len(e.Attributes)*AttributeSize
-	for i := range e.Attributes {
-		a := &e.Attributes[i]
+	size := len(attributes) * AttributeSize
+	for i := range attributes {
+		a := &attributes[i]
 		switch {
 		case len(a.Key) > maxKey:
 			return 0, fmt.Errorf("%w: attribute name of %d bytes of %d", ErrEvent, len(a.Key), maxKey)
@@ -94,26 +117,18 @@ func (w *Builder) grow(n int) {
 	w.buf = slices.Grow(w.buf, n-len(w.buf))[:n]
 }
 
-// encode writes e into r, which has the length size.
-func encode(r []byte, e *Event, size int, delta uint32) {
+// putAttributes writes attributes into r and returns what follows them.
+func putAttributes(r []byte, attributes []Attribute) []byte {
 	le := binary.LittleEndian
-	_ = r[RecordSize-1]
-	le.PutUint32(r, uint32(size))
-	le.PutUint16(r[4:], uint16(len(e.Attributes)))
-	le.PutUint16(r[6:], 0)
-	le.PutUint64(r[8:], uint64(e.Time))
-	le.PutUint32(r[16:], uint32(len(e.Body)))
-	le.PutUint32(r[20:], delta)
-	r = r[RecordSize:]
-	for i := range e.Attributes {
-		a := &e.Attributes[i]
+	for i := range attributes {
+		a := &attributes[i]
 		le.PutUint16(r, uint16(len(a.Key)))
 		le.PutUint32(r[2:], uint32(len(a.Value)))
 		r = r[AttributeSize:]
 		r = r[copy(r, a.Key):]
 		r = r[copy(r, a.Value):]
 	}
-	copy(r, e.Body)
+	return r
 }
 
 // Bytes returns the batch, without a CRC and with base 0, as a plugin emits it. It is valid until the next Reset.
