@@ -21,14 +21,14 @@ all: build vet test ## build, vet and test
 
 build: plugins ## bin/penstock, with the plugins in it
 	@echo "==> building $(BIN)"
-	@$(call counted,$(GO) build -v -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/penstock)
+	@$(call counted,$(GO) build -v -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/penstock)
 
 plugins: ## the Wasm modules that come with the binary
 	@echo "==> building the plugins for WebAssembly (about 20 s the first time)"
 	@mkdir -p bin
 	@$(call counted,GOOS=wasip1 GOARCH=wasm $(GO) build -v -trimpath -buildmode=c-shared -ldflags=-s -o bin/std.wasm ./plugins/std)
 	@echo "==> packing their manifest (compiles the host: 1–2 minutes the first time)"
-	@$(call counted,$(GO) build -v -trimpath -o bin/pack ./cmd/penstock)
+	@$(call counted,$(GO) build -v -o bin/pack ./cmd/penstock)
 	@bin/pack plugin pack bin/std.wasm --manifest plugins/std/plugin.hcl --output $(MODULES)/std.wasm
 
 vet: plugins
