@@ -162,6 +162,7 @@ type Delivery struct {
 type ReaderInfo struct {
 	Stream       string       // channel uuid "/" reader id "/" generation: the key of what a destination stores
 	Low          event.Offset // everything below is committed
+	Oldest       event.Offset // nothing below will be handed out again, whatever happens: the log no longer has it
 	Incarnations []Incarnation
 	Waiting      uint64 // events not committed, leased ones included
 	Leased       uint64 // events in leases

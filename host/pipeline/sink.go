@@ -58,9 +58,14 @@ func (s *Sink) session(ctx context.Context) (moved bool, err error) {
 	if err := s.Reader.Finish(held...); err != nil {
 		return false, fmt.Errorf("join what the destination holds: %w", err)
 	}
-	s.Observer.State(Running, "")
 	late, cancel := grace(ctx, s.Drain)
 	defer cancel()
+	if p, ok := inst.Sink.(plugin.Pruner); ok {
+		if err := p.Prune(late, info.Oldest); err != nil {
+			return false, fmt.Errorf("forget what cannot come again: %w", err)
+		}
+	}
+	s.Observer.State(Running, "")
 	for {
 		if err := s.deliver(ctx, late, inst.Sink); err != nil {
 			return moved, err
@@ -145,7 +150,8 @@ func rejected(d channel.Delivery, out plugin.Outcome) error {
 		which, reason, plugin.ErrRejected, errHold)
 }
 
-// known turns what a destination holds into offsets, and refuses what this channel cannot have sent.
+// known returns the ranges that a destination holds, and refuses what this channel cannot have sent. What
+// lies below the oldest event that there is says nothing any more.
 func known(info channel.ReaderInfo, held []plugin.Held) ([]event.Range, error) {
 	first := make(map[uint64]event.Offset, len(info.Incarnations))
 	for _, inc := range info.Incarnations {
@@ -153,6 +159,9 @@ func known(info channel.ReaderInfo, held []plugin.Held) ([]event.Range, error) {
 	}
 	ranges := make([]event.Range, 0, len(held))
 	for _, h := range held {
+		if h.Range.Next <= info.Oldest {
+			continue
+		}
 		from, ok := first[h.Incarnation]
 		if !ok || h.Range.First < from || h.Range.First>>32 != from>>32 {
 			return nil, fmt.Errorf("diverged: the destination holds %v of incarnation %x, which this channel does not know: "+

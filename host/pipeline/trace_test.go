@@ -334,6 +334,11 @@ func TestWhatTheDestinationHoldsIsJoinedAndWhatItCannotHoldIsRefused(t *testing.
 	if err != nil || len(got) != 1 || got[0] != good.Range {
 		t.Errorf("known: %v, %v", got, err)
 	}
+	info.Oldest = 1 << 32
+	if got, err := known(info, []plugin.Held{{Incarnation: 3, Range: event.Range{First: 9, Next: 1 << 32}}}); err != nil || len(got) != 0 {
+		t.Errorf("what cannot come again: %v, %v", got, err)
+	}
+	info.Oldest = 0
 	for _, bad := range []plugin.Held{
 		{Incarnation: 8, Range: good.Range},
 		{Incarnation: 7, Range: event.Range{First: 1, Next: 2}},

@@ -67,6 +67,7 @@ func (r *reader) info() channel.ReaderInfo {
 	return channel.ReaderInfo{
 		Stream:       r.c.uuid + "/" + r.spec.Name + "/1",
 		Low:          r.ledger.Low(),
+		Oldest:       r.ledger.Low(), // what is lost with the process cannot come again
 		Incarnations: []channel.Incarnation{r.c.incarnation},
 		Waiting:      r.ledger.Waiting(r.c.end),
 		Leased:       r.ledger.Leased(),
