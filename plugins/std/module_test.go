@@ -111,7 +111,7 @@ func openModule(b *testing.B, p plugin.Plugin, kind abi.Kind, name, dir string, 
 	in, err := p.Open(b.Context(), kind, plugin.Request{
 		Component: string(kind) + ".bench", Plugin: name, Config: json.RawMessage(asJSON(config)),
 		Instance: abi.Instance{Count: 1}, Dirs: []plugin.Dir{{Path: dir, Write: true}},
-		Stream: "bench", Incarnations: []abi.Incarnation{{ID: 1}},
+		Stream: "bench", Incarnations: []abi.Incarnation{{ID: 1}}, Stdout: io.Discard,
 		Limits:  plugin.Limits{BatchBytes: 1 << 20, BatchEvents: 4096},
 		Buffers: new(onePool), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
