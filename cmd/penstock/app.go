@@ -57,9 +57,6 @@ Begin with:
   penstock run              run the pipeline files (*.hcl) of this directory`,
 		SilenceErrors: true, SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRun: func(*cobra.Command, []string) {
-			a.dispatched = true
-		},
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetIn(a.stdin)
@@ -74,7 +71,21 @@ Begin with:
 		}
 	}
 	root.SetHelpCommandGroupID(groups[len(groups)-1].id)
+	a.noteDispatch(root)
 	return root
+}
+
+// noteDispatch makes each command say that its own code begins: cobra checks flags until just before.
+func (a *app) noteDispatch(cmd *cobra.Command) {
+	if run := cmd.RunE; run != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			a.dispatched = true
+			return run(cmd, args)
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		a.noteDispatch(sub)
+	}
 }
 
 // groups are the subcommands, in the order of the help text.

@@ -6,8 +6,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -82,6 +84,7 @@ var compiledOnce = sync.OnceValues(func() (string, error) {
 
 // scripts adds what our scripts need to p:
 //
+//	exits CODE PROGRAM ARG… runs the program, which must end with that exit code
 //	await GLOB REGEXP [N]   until the file has (N) matches; fails after awaitLimit
 //	term DATADIR            SIGTERM to the agent that holds the data directory
 //	flip GLOB OFFSET        changes one bit of that byte of the first such file
@@ -106,7 +109,7 @@ func scripts(p testscript.Params) testscript.Params {
 		return false, fmt.Errorf("no condition %q", cond)
 	}
 	p.Cmds = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-		"await": await, "term": sendTerm, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache,
+		"exits": exits, "await": await, "term": sendTerm, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache,
 	}
 	return p
 }
@@ -120,6 +123,17 @@ const (
 func need(ts *testscript.TestScript, neg bool, args []string, least, most int, usage string) {
 	if neg || len(args) < least || len(args) > most {
 		ts.Fatalf("usage: %s", usage)
+	}
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, 100, "exits CODE PROGRAM ARG…")
+	code := 0
+	if exit, ok := errors.AsType[*exec.ExitError](ts.Exec(args[1], args[2:]...)); ok {
+		code = exit.ExitCode()
+	}
+	if want := atoi(ts, args[0]); code != want {
+		ts.Fatalf("exit code %d, want %d", code, want)
 	}
 }
 
