@@ -7,7 +7,7 @@
 //
 // Manners that hold for all: what was asked for goes to stdout, everything else to stderr; what prints data has
 // --json, with one envelope, also when it fails; colour and progress on a terminal only; an error says what,
-// where, and what to do; the exit codes are those of spec/errors.md.
+// where, and what to do; the exit code tells whose fault it is (app.go).
 package main
 
 import (
