@@ -15,28 +15,29 @@ import (
 // stdout prints events. What was printed when the agent died may be printed again.
 type stdout struct {
 	to      io.Writer
-	format  line.Format
+	lines   *line.Encoder
 	decoder event.Decoder
 	buf     []byte // reused
 }
 
 func newStdout() sdk.Sink { return &stdout{to: os.Stdout} }
 
-func (s *stdout) Open(o *sdk.Open) (err error) {
+func (s *stdout) Open(o *sdk.Open) error {
 	var cfg struct {
 		Format string `json:"format"`
 	}
 	if err := o.Config(&cfg); err != nil {
 		return err
 	}
-	s.format, err = line.Parse(cfg.Format)
+	format, err := line.Parse(cfg.Format)
+	s.lines = line.New(format)
 	return err
 }
 
 func (s *stdout) Write(_ event.Range, b event.Batch, _ *sdk.Delivery) error {
 	s.buf = s.buf[:0]
 	for _, e := range s.decoder.All(b) {
-		s.buf = s.format.Append(s.buf, e)
+		s.buf = s.lines.Append(s.buf, e)
 	}
 	if _, err := s.to.Write(s.buf); err != nil {
 		return fmt.Errorf("print %d events: %w", b.Len(), err)

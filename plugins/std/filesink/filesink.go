@@ -31,7 +31,7 @@ type config struct {
 // Sink is the sink "file".
 type Sink struct {
 	cfg     config
-	format  line.Format
+	lines   *line.Encoder
 	open    *sdk.Open
 	log     *slog.Logger
 	out     *os.File
@@ -53,13 +53,15 @@ func New() sdk.Sink {
 }
 
 // Check looks at the arguments as far as that needs no file.
-func (s *Sink) Check(o *sdk.Open) (err error) {
+func (s *Sink) Check(o *sdk.Open) error {
 	if err := o.Config(&s.cfg); err != nil {
 		return err
 	}
-	if s.format, err = line.Parse(s.cfg.Format); err != nil {
+	format, err := line.Parse(s.cfg.Format)
+	if err != nil {
 		return err
 	}
+	s.lines = line.New(format)
 	switch {
 	case s.cfg.Path == "":
 		return sdk.ConfigError("path", "is empty, wanted the file to write to")
@@ -235,7 +237,7 @@ func (s *Sink) render(incarnation uint64, b event.Batch, all bool) {
 	s.buf = s.buf[:0]
 	for at, e := range s.decoder.All(b) {
 		if all || !s.state.held.contains(incarnation, at) {
-			s.buf = s.format.Append(s.buf, e)
+			s.buf = s.lines.Append(s.buf, e)
 		}
 	}
 }

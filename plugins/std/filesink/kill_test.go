@@ -89,7 +89,7 @@ func run(s *sdktest.Sink, first, total event.Offset, size int) (event.Offset, er
 // delivers the rest. It returns the steps of the first run.
 func scenario(t *testing.T, n, m int, torn, trustHeld bool) (steps []string, killed bool) {
 	t.Helper()
-	const total = 12
+	const total = 8
 	path := filepath.Join(t.TempDir(), "out.log")
 	k := &killer{path: path, torn: torn, left: -1}
 	create := func() sdk.Sink {
@@ -168,7 +168,7 @@ func TestEachLineOnceWhereverTheKillFalls(t *testing.T) {
 func TestEachLineOnceWhenRecoveryIsKilledToo(t *testing.T) {
 	steps, _ := scenario(t, -1, -1, false, false)
 	for n := range steps {
-		for m := range 5 {
+		for m := range 4 {
 			t.Run(fmt.Sprintf("step %d %s, then %d", n, steps[n], m), func(t *testing.T) {
 				scenario(t, n, m, true, false)
 			})
