@@ -66,7 +66,6 @@ type Channel struct {
 	queue    []*tx              // submitted, and in nobody's group
 	pending  amount             // of what is submitted and not settled
 	leading  bool
-	hurry    bool          // somebody waits for what is queued, even if it has no events
 	idle     chan struct{} // closed when the leader steps down; nil while nobody waits for that
 	room     chan struct{} // closed when there is room; nil while nobody waits for that
 	capacity channel.Capacity

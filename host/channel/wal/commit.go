@@ -118,7 +118,7 @@ func (c *Channel) ready() bool {
 	if len(c.queue) == 0 {
 		return false
 	}
-	if c.hurry || time.Since(c.queue[0].begun) >= emptyDelay {
+	if time.Since(c.queue[0].begun) >= emptyDelay {
 		return true
 	}
 	for _, t := range c.queue {
@@ -152,7 +152,6 @@ func (t *tx) wake() {
 // lead writes one group. c.mu is held before and after, and nobody leads.
 func (c *Channel) lead() {
 	c.leading = true
-	c.hurry = false
 	var err error
 	if !c.tail.entered {
 		c.mu.Unlock()
@@ -395,7 +394,6 @@ func (c *Channel) Cursor(ctx context.Context, source string) (channel.Position, 
 
 // awaitLanding waits until nothing of a source is in flight, leading where nobody does.
 func (c *Channel) awaitLanding(ctx context.Context, f *flight) error {
-	c.hurry = true
 	if !c.leading {
 		c.lead()
 		return nil

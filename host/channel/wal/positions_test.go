@@ -5,8 +5,10 @@ package wal
 import (
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -175,6 +177,32 @@ func TestReclaimUnlinksWhatAllHaveReadAndKeepsTheCursorOfAnIdleSource(t *testing
 	b.cursor("source.busy", "0059")
 	if s := b.c.Stats(); s.Events != 0 || s.Bytes != 0 {
 		t.Errorf("%d events, %d bytes are held", s.Events, s.Bytes)
+	}
+}
+
+// TestALostPositionAfterReclaimBeginsWithTheOldest: what is unlinked everybody had committed.
+func TestALostPositionAfterReclaimBeginsWithTheOldest(t *testing.T) {
+	b := newBench(t, Options{SegmentSize: 1 << 10})
+	r := b.reader("sink.a")
+	want := numbered("event", 60)
+	for i, body := range want {
+		b.put("source.a", fmt.Sprint(i), body)
+	}
+	for range 50 {
+		l, err := r.Take(t.Context(), channel.Want{Events: 1})
+		b.must(err)
+		b.must(l.Commit())
+	}
+	b.close()
+	b.must(os.Remove(b.path("pos/sink.a")))
+	b.open()
+	got, err := drain(b.reader("sink.a"))
+	b.must(err)
+	if n := len(got); n < 10 || n >= 60 || !slices.Equal(got, want[60-n:]) {
+		t.Errorf("%d events came: %q", n, got)
+	}
+	if !strings.Contains(b.log.String(), "sink.a") {
+		t.Error("nothing was said")
 	}
 }
 

@@ -359,3 +359,32 @@ func TestAMissingSegmentIsRefused(t *testing.T) {
 		t.Errorf("verify found %+v, %v", report, err)
 	}
 }
+
+// TestVerifyComparesStateWithWhatWasBefore: a STATE whose checksums are right, and which is wrong.
+func TestVerifyComparesStateWithWhatWasBefore(t *testing.T) {
+	b := many(t)
+	dir := b.copyDir()
+	files := b.segmentFiles()
+	name := filepath.Base(files[len(files)-1])
+	path := filepath.Join(dir, logDir, name)
+	f, err := os.Open(path)
+	b.must(err)
+	info, err := f.Stat()
+	b.must(err)
+	s := newScanner(f, segmentIndex(name), info.Size(), event.Heap{})
+	r, err := s.next()
+	b.must(err)
+	b.must(f.Close())
+	wrong := slices.Clone(r.data)
+	at := bytes.Index(wrong, []byte("source.a"))
+	wrong[at]++
+	h := r.header
+	h.bodyCRC = checksum(wrong[headerSize : headerSize+h.body])
+	h.put(wrong)
+	b.must(os.WriteFile(path, segmentOf(wrong), filePerms))
+	report, err := Verify(dir, nil)
+	b.must(err)
+	if report.Sound() || len(report.Damage) != 1 || report.Damage[0].File != logDir+"/"+name {
+		t.Errorf("verify found %+v", report.Damage)
+	}
+}

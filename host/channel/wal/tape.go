@@ -49,7 +49,7 @@ func (r *reader) leaseFromDisk(ctx context.Context, want channel.Want) (*lease, 
 	hole, err := r.tape.gather(&got, r.entry.name)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now := r.next(want); now.next.First != got.next.First || now.next.Next < got.span.Next || now.attempt != got.attempt {
+	if now := r.next(want); now.next.First != got.next.First || now.next.Next < got.span.Next {
 		got.release() // something was rolled back or finished meanwhile
 		return nil, cut{}, nil
 	}

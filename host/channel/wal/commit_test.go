@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wal
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// inBubble runs f on a channel in a bubble of time.
+func inBubble(t *testing.T, f func(b *bench)) {
+	t.Helper()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		c, err := open(Options{Dir: dir}, realSystem(dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &bench{T: t, c: c}
+		f(b)
+		b.close()
+	})
+}
+
+func TestAMovedCursorAloneWaitsASecondForCompany(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		begun, syncs := time.Now(), b.c.Stats().Syncs
+		b.put("source.a", "1")
+		if took := time.Since(begun); took != emptyDelay {
+			t.Errorf("it took %v", took)
+		}
+		if n := b.c.Stats().Syncs - syncs; n != 1 {
+			t.Errorf("%d flushes", n)
+		}
+		b.cursor("source.a", "1")
+	})
+}
+
+func TestAMovedCursorGoesWithTheNextEvents(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		begun, syncs := time.Now(), b.c.Stats().Syncs
+		done := make(chan error, 2) // one from each of the first two
+		for i := range 2 {
+			wait := submit(b.c, fmt.Sprint("source.", i), "1")
+			go func() { done <- wait() }()
+		}
+		synctest.Wait()
+		// Its wait is called last, as that of a source is which submits in order: the others must lead.
+		wait := submit(b.c, "source.2", "1", "event")
+		b.must(<-done)
+		b.must(<-done)
+		b.must(wait())
+		if took := time.Since(begun); took != 0 {
+			t.Errorf("it took %v", took)
+		}
+		if n := b.c.Stats().Syncs - syncs; n != 1 {
+			t.Errorf("%d flushes", n)
+		}
+	})
+}
+
+func TestCursorDoesNotWaitForCompany(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		begun := time.Now()
+		wait := submit(b.c, "source.a", "1")
+		b.cursor("source.a", "1")
+		b.must(wait())
+		if took := time.Since(begun); took != 0 {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+func TestABatchThatOthersHoldIsNotWrittenInto(t *testing.T) {
+	b := newBench(t, Options{})
+	r := b.reader("sink.a")
+	held := batch("event")
+	mark := bytes.Repeat([]byte("m"), event.Headroom)
+	copy(held.Buffer().Memory(), mark)
+	for range 2 { // as when one batch goes into two channels at once
+		tx, err := b.c.Begin(t.Context())
+		b.must(err)
+		held.Retain()
+		b.must(tx.Put(channel.Put{Source: "source.a", Batch: held}))
+		b.must(tx.Submit()())
+	}
+	if !bytes.Equal(held.Buffer().Memory()[:event.Headroom], mark) {
+		t.Error("the headroom of a shared buffer was written")
+	}
+	b.drained(r, "event", "event")
+}
+
+func TestABatchThatNobodyElseHoldsIsNotCopied(t *testing.T) {
+	b := newBench(t, Options{})
+	r := b.reader("sink.a")
+	given := batch("event")
+	tx, err := b.c.Begin(t.Context())
+	b.must(err)
+	b.must(tx.Put(channel.Put{Source: "source.a", Batch: given, Changed: event.Cursor{"at": []byte("1")}}))
+	b.must(tx.Submit()())
+	l, err := r.Take(t.Context(), channel.Want{})
+	b.must(err)
+	if got := l.Delivery().Batch; got.Buffer() != given.Buffer() || &got.Bytes()[0] != &given.Bytes()[0] {
+		t.Error("what is delivered is a copy")
+	}
+	b.must(l.Commit())
+}
+
+func TestSegmentsGrowWithState(t *testing.T) {
+	b := newBench(t, Options{SegmentSize: 4 << 10})
+	value := strings.Repeat("v", 1000)
+	for i := range 40 {
+		b.put(fmt.Sprint("source.", i), value, "event")
+	}
+	for i := range 400 {
+		b.put("source.x", fmt.Sprint(i), value)
+	}
+	if size := int64(b.c.state.size()); b.c.tail.limit < statesPerSegment*size*9/10 {
+		t.Errorf("STATE has %d bytes, segments %d", size, b.c.tail.limit)
+	}
+	b.open()
+	report, err := Verify(b.o.Dir, nil)
+	b.must(err)
+	if len(report.Damage) > 0 {
+		t.Errorf("verify found %+v", report.Damage)
+	}
+	b.cursor("source.7", value)
+}
+
+func TestALogIsOpenedWithSmallerSegmentsThanItWasWritten(t *testing.T) {
+	b := newBench(t, Options{SegmentSize: 64 << 10})
+	r := b.reader("sink.a")
+	_ = r
+	want := numbered("event", 100)
+	for i, body := range want[:50] {
+		b.put("source.a", fmt.Sprint(i), body)
+	}
+	b.o.SegmentSize = 2 << 10
+	b.open()
+	for i, body := range want[50:] {
+		b.put("source.a", fmt.Sprint(50+i), body)
+	}
+	report, err := Verify(b.o.Dir, nil)
+	b.must(err)
+	if len(report.Damage) > 0 || report.Segments < 3 {
+		t.Errorf("%d segments, verify found %+v", report.Segments, report.Damage)
+	}
+	b.open()
+	b.drained(b.reader("sink.a"), want...)
+}
+
+func TestARecordLargerThanASegmentHasOneOfItsOwn(t *testing.T) {
+	b := newBench(t, Options{SegmentSize: 4 << 10})
+	b.reader("sink.a")
+	large := strings.Repeat("x", 100<<10)
+	for i, body := range []string{"a", large, "b", large} {
+		b.put("source.a", fmt.Sprint(i), body)
+	}
+	b.open()
+	b.drained(b.reader("sink.a"), "a", large, "b", large)
+}
