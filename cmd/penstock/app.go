@@ -56,7 +56,7 @@ Begin with:
   penstock schema           the plugins there are; "penstock schema source file" for one of them
   penstock run              run the pipeline files (*.hcl) of this directory`,
 		SilenceErrors: true, SilenceUsage: true,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetIn(a.stdin)
