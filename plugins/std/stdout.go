@@ -14,10 +14,9 @@ import (
 
 // stdout prints events. What was printed when the agent died may be printed again.
 type stdout struct {
-	to      io.Writer
-	lines   *line.Encoder
-	decoder event.Decoder
-	buf     []byte // reused
+	to    io.Writer
+	lines *line.Encoder
+	buf   []byte // reused
 }
 
 func newStdout() sdk.Sink { return &stdout{to: os.Stdout} }
@@ -35,10 +34,7 @@ func (s *stdout) Open(o *sdk.Open) error {
 }
 
 func (s *stdout) Write(_ event.Range, b event.Batch, _ *sdk.Delivery) error {
-	s.buf = s.buf[:0]
-	for _, e := range s.decoder.All(b) {
-		s.buf = s.lines.Append(s.buf, e)
-	}
+	s.buf = s.lines.AppendBatch(s.buf[:0], b, nil)
 	if _, err := s.to.Write(s.buf); err != nil {
 		return fmt.Errorf("print %d events: %w", b.Len(), err)
 	}

@@ -40,8 +40,7 @@ type Sink struct {
 	dirty   bool  // beyond the committed length there may be bytes of ours
 	now     func() time.Time
 
-	decoder event.Decoder
-	buf     []byte // the lines of one delivery, reused
+	buf []byte // the lines of one delivery, reused
 
 	// at is called before each step that a kill can fall between: for tests that do that.
 	at func(step string) error
@@ -234,12 +233,11 @@ func (s *Sink) Write(r event.Range, b event.Batch, _ *sdk.Delivery) error {
 
 // render makes the lines of the events that are not held; all says that none is.
 func (s *Sink) render(incarnation uint64, b event.Batch, all bool) {
-	s.buf = s.buf[:0]
-	for at, e := range s.decoder.All(b) {
-		if all || !s.state.held.contains(incarnation, at) {
-			s.buf = s.lines.Append(s.buf, e)
-		}
+	skip := func(at event.Offset) bool { return s.state.held.contains(incarnation, at) }
+	if all {
+		skip = nil
 	}
+	s.buf = s.lines.AppendBatch(s.buf[:0], b, skip)
 }
 
 // append writes the lines behind what is committed, and syncs.

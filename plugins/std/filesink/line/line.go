@@ -37,13 +37,34 @@ func Parse(name string) (Format, error) {
 
 // An Encoder writes events as lines. It is not safe for concurrent use.
 type Encoder struct {
-	format Format
-	at     int64  // the time that stamp is of: events that came together share it
-	stamp  []byte // `{"time":"…"`
+	format  Format
+	decoder event.Decoder
+	at      int64  // the time that stamp is of: events that came together share it
+	stamp   []byte // `{"time":"…"`
 }
 
 // New returns an encoder for that format.
 func New(f Format) *Encoder { return &Encoder{format: f} }
+
+// AppendBatch writes the events of b as lines onto dst, but for those that skip (if it is not nil) answers true for.
+func (c *Encoder) AppendBatch(dst []byte, b event.Batch, skip func(event.Offset) bool) []byte {
+	if c.format == Raw {
+		dst = slices.Grow(dst, b.Size()) // a record's header is longer than a newline
+		for at, body := range b.Bodies() {
+			if skip == nil || !skip(at) {
+				dst = append(dst, body...)
+				dst = append(dst, '\n')
+			}
+		}
+		return dst
+	}
+	for at, e := range c.decoder.All(b) {
+		if skip == nil || !skip(at) {
+			dst = c.Append(dst, e)
+		}
+	}
+	return dst
+}
 
 // Append writes e as one line onto dst. What JSON text cannot hold, a body or a value that is not
 // UTF-8, stands as base64 under body_base64 and attributes_base64. Raw adds a newline and
