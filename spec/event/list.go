@@ -43,10 +43,13 @@ func (l *AttributeList) Add(key string, value []byte) error {
 
 // SetLast gives the attribute that was added last another value. There must be one.
 func (l *AttributeList) SetLast(value []byte) {
-	at := l.last
-	end := at + AttributeSize + int(binary.LittleEndian.Uint16(l.buf[at:]))
-	binary.LittleEndian.PutUint32(l.buf[at+2:], uint32(len(value)))
-	l.buf = append(l.buf[:end], value...)
+	at := l.last + AttributeSize + int(binary.LittleEndian.Uint16(l.buf[l.last:]))
+	if len(value) != len(l.buf)-at {
+		binary.LittleEndian.PutUint32(l.buf[l.last+2:], uint32(len(value)))
+		l.buf = append(l.buf[:at], value...)
+		return
+	}
+	copy(l.buf[at:], value)
 }
 
 // AppendList is [Builder.Append] of an event with the attributes of l.
@@ -62,8 +65,11 @@ func (w *Builder) AppendList(time int64, l *AttributeList, body []byte) error {
 	case at+size > limit:
 		return ErrFull
 	}
-	w.grow(at + size)
-	r := w.buf[at : at+size]
+	if cap(w.buf) < at+size {
+		w.grow(at + size)
+	}
+	w.buf = w.buf[:at+size]
+	r := w.buf[at:]
 	le := binary.LittleEndian
 	le.PutUint32(r, uint32(size))
 	le.PutUint32(r[4:], uint32(l.n)) // the number of attributes, and a type of 0
