@@ -60,6 +60,7 @@ type Channel struct {
 	mu       sync.Mutex
 	state    *state // the sum of all durable records
 	segments []*segment
+	gone     event.Offset // nothing below is in the log, not even after a crash
 	ring     ring
 	readers  map[string]*reader // all that are registered
 	flights  map[string]*flight // sources with something in flight, or refused

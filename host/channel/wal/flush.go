@@ -50,7 +50,13 @@ func (c *Channel) flushPositions(all bool) error {
 			return err
 		}
 	}
-	return c.unlink(dead)
+	if err := c.unlink(dead); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.gone = c.oldest()
+	c.mu.Unlock()
+	return nil
 }
 
 // changedPositions returns where the readers stand that moved, and takes the segments that are wholly committed off the list.

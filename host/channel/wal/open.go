@@ -185,6 +185,7 @@ func (c *Channel) restore(rec *recovered) error {
 			return err
 		}
 		c.segments = append(earlier, rec.tail)
+		c.gone = c.oldest()
 	}
 	for _, name := range slices.Sorted(maps.Keys(positions)) {
 		if err := c.seat(c.state.readers[name], positions[name], rec); err != nil {

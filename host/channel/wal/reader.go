@@ -194,7 +194,7 @@ func (r *reader) info() channel.ReaderInfo {
 	info := channel.ReaderInfo{
 		Stream:  stream(r.c.meta.uuid, r.entry),
 		Low:     r.ledger.Low(),
-		Oldest:  r.c.oldest(),
+		Oldest:  r.c.gone,
 		Waiting: r.ledger.Waiting(r.c.state.end),
 		Leased:  r.ledger.Leased(),
 	}

@@ -237,6 +237,7 @@ func head(f files, info fileInfo, pool event.Buffers) (*segment, error) {
 		return nil, fmt.Errorf("open segment: %w", err)
 	}
 	s := newScanner(file, segmentIndex(info.name), info.size, pool)
+	s.step = headStep
 	defer s.release()
 	seg, err := readHead(s)
 	if err == nil {

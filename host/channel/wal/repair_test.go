@@ -313,8 +313,10 @@ func TestVerifyNamesFileAndOffsetOfSealedDamage(t *testing.T) {
 	f, err := os.Open(path)
 	b.must(err)
 	defer f.Close()
-	s := newScanner(f, segmentIndex(name), 1<<20, event.Heap{})
-	first, err := s.head(100)
+	info, err := f.Stat()
+	b.must(err)
+	s := newScanner(f, segmentIndex(name), info.Size(), event.Heap{})
+	first, err := s.head()
 	b.must(err)
 	flip(t, path, first.size+headerSize+20) // in the body of the second record
 	report, err := Verify(dir, nil)

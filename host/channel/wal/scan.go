@@ -17,6 +17,9 @@ import (
 // small enough that a reader which catches up holds little.
 const scanStep = 512 << 10
 
+// headStep is how much is read where only the first record is wanted.
+const headStep = 4 << 10
+
 // Damage is a place in the log that is not as it was written. It is an error that wraps [channel.ErrCorrupt].
 type Damage struct {
 	File   string // within the channel's directory
@@ -53,11 +56,12 @@ type scanner struct {
 	index   uint64 // of the next record
 	prev    uint32 // header CRC of the record before
 	chained bool   // prev is known
+	step    int    // how much is read at a time, at least
 	sum     seal   // of what was walked
 }
 
 func newScanner(f io.ReaderAt, index uint64, end int64, pool event.Buffers) *scanner {
-	return &scanner{window: window{f: f, pool: pool}, name: segmentName(index), end: end, index: index, sum: seal{index: index}}
+	return &scanner{window: window{f: f, pool: pool}, name: segmentName(index), end: end, index: index, sum: seal{index: index}, step: scanStep}
 }
 
 // follow makes the scanner check that its first record follows one with that header CRC.
@@ -65,12 +69,12 @@ func (s *scanner) follow(prev uint32) { s.prev, s.chained = prev, true }
 
 // next returns the next record with its body and TLVs, io.EOF at the end, or *Damage. After damage the scanner stays where it is.
 func (s *scanner) next() (record, error) {
-	r, err := s.head(scanStep)
+	r, err := s.head()
 	if err != nil {
 		return record{}, err
 	}
 	skip := r.size - r.length()
-	if r.data, err = s.view(s.at+skip, int(r.length()), scanStep, s.end); err != nil {
+	if r.data, err = s.view(s.at+skip, int(r.length()), s.step, s.end); err != nil {
 		return record{}, s.damage(err)
 	}
 	switch {
@@ -79,21 +83,20 @@ func (s *scanner) next() (record, error) {
 	case checksum(r.tlvBytes()) != r.tlvCRC:
 		return record{}, s.damage(errTLV)
 	}
-	s.step(&r)
+	s.advance(&r)
 	return r, nil
 }
 
 // skip passes over the next record having looked at its header alone.
 func (s *scanner) skip() (record, error) {
-	const step = 4 << 10 // a page: what lies behind the header is not wanted
-	r, err := s.head(step)
+	r, err := s.head()
 	if err == nil {
-		s.step(&r)
+		s.advance(&r)
 	}
 	return r, err
 }
 
-func (s *scanner) step(r *record) {
+func (s *scanner) advance(r *record) {
 	s.at += r.size
 	s.index++
 	s.follow(r.crc)
@@ -101,11 +104,11 @@ func (s *scanner) step(r *record) {
 }
 
 // head reads and checks the header of the next record.
-func (s *scanner) head(step int) (record, error) {
+func (s *scanner) head() (record, error) {
 	if s.at >= s.end {
 		return record{}, io.EOF
 	}
-	b, err := s.view(s.at, int(min(maxLength+headerSize, s.end-s.at)), step, s.end)
+	b, err := s.view(s.at, int(min(maxLength+headerSize, s.end-s.at)), s.step, s.end)
 	if err != nil {
 		return record{}, s.damage(err)
 	}

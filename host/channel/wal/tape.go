@@ -138,7 +138,7 @@ func (t *tape) passed(o event.Offset) bool {
 // forward reads the next record, or passes over it when it ends before o.
 func (t *tape) forward(o event.Offset) error {
 	t.rec.data = nil
-	peek, err := t.scan.head(scanStep)
+	peek, err := t.scan.head()
 	if err == nil && (peek.span().Next <= o || peek.events == 0) {
 		t.rec, err = t.scan.skip()
 		return err
