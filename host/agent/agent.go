@@ -17,6 +17,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -154,6 +155,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.opts.Log.Info("agent runs", "sources", len(a.opts.Config.Sources), "sinks", len(a.opts.Config.Sinks),
 		"data_dir", a.dir, "http", a.server.Addr())
+	debug.FreeOSMemory() // compiling the plugins has left a multiple of what they keep
 	<-ctx.Done()
 	a.opts.Log.Info("draining: sources are not read any more, deliveries that have begun may finish", "within", a.opts.Config.Agent.DrainTimeout)
 	a.setRunning(false)
