@@ -139,10 +139,12 @@ func TestAPositionIsWrittenSoonAndOnlyWhenItMoves(t *testing.T) {
 			b.drained(r, "event")
 		}
 		time.Sleep(positionDelay + time.Millisecond)
+		synctest.Wait()
 		if writes != 1 {
 			t.Errorf("%d writes for five commits within the delay", writes)
 		}
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if writes != 1 || c.timer != nil {
 			t.Errorf("%d writes in an idle hour", writes-1)
 		}

@@ -44,48 +44,55 @@ func (r Report) Sound() bool {
 // while the channel is in use: then a record that is just being written looks like a torn tail.
 // progress, which may be nil, is told how many bytes of how many have been read.
 func Verify(dir string, progress func(done, total int64)) (Report, error) {
-	v, err := newVerifier(dir)
+	report, err := verifyDir(dir, progress)
 	if err != nil {
-		return Report{}, fmt.Errorf("verify channel %s: %w", dir, err)
+		return report, fmt.Errorf("verify channel %s: %w", dir, err)
 	}
-	defer v.pool.Close() //nolint:errcheck // it never fails
-	if err := v.run(progress); err != nil {
-		return v.Report, fmt.Errorf("verify channel %s: %w", dir, err)
+	return report, nil
+}
+
+func verifyDir(dir string, progress func(done, total int64)) (Report, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return Report{}, err
 	}
-	return v.Report, nil
+	holder, err := inUse(dir)
+	if err != nil {
+		return Report{}, err
+	}
+	pool := channel.NewPool(verifyIdle)
+	defer pool.Close() //nolint:errcheck // it never fails
+	return verify(osFiles{dir}, pool, holder, progress)
+}
+
+// verify checks the channel in sys, which that process uses.
+func verify(sys files, pool event.Buffers, holder string, progress func(done, total int64)) (Report, error) {
+	v := &verifier{sys: sys, pool: pool}
+	v.UsedBy = holder
+	var found bool
+	var err error
+	v.meta, found, err = loadMeta(v.sys)
+	switch {
+	case errors.Is(err, channel.ErrCorrupt):
+		v.report(Damage{File: metaFile, Cause: err})
+	case err != nil:
+		return v.Report, err
+	case !found:
+		return v.Report, missing(found)
+	}
+	err = v.run(progress)
+	return v.Report, err
 }
 
 // verifier goes through the segments in order.
 type verifier struct {
 	Report
 	sys   files
-	pool  *channel.Pool
+	pool  event.Buffers
 	meta  meta
 	state *state // the sum so far; nil after damage, until the next STATE
 	sum   seal   // of the segment before
 	prev  uint32
-}
-
-func newVerifier(dir string) (*verifier, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, err
-	}
-	v := &verifier{sys: osFiles{dir}, pool: channel.NewPool(verifyIdle)}
-	if v.UsedBy, err = inUse(dir); err != nil {
-		return nil, err
-	}
-	var found bool
-	v.meta, found, err = loadMeta(v.sys)
-	switch {
-	case errors.Is(err, channel.ErrCorrupt):
-		v.report(Damage{File: metaFile, Cause: err})
-	case err != nil:
-		return nil, err
-	case !found:
-		return nil, errors.New("there is no channel: META is missing")
-	}
-	return v, nil
 }
 
 func (v *verifier) report(d Damage) {
