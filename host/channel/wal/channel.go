@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sort"
 	"sync"
 	"time"
 
@@ -185,21 +186,21 @@ func (c *Channel) oldest() event.Offset {
 
 // before is how much was put before that offset, ever. Within a segment the bytes are shared out evenly.
 func (c *Channel) before(o event.Offset) amount {
-	total := amount{c.state.events, c.state.bytes}
-	for i := len(c.segments) - 1; i >= 0; i-- {
-		s := c.segments[i]
-		if o < s.first {
-			total = amount{s.events, s.bytes}
-			continue
-		}
-		in := total.minus(amount{s.events, s.bytes})
-		n := min(c.count(event.Range{First: s.first, Next: o}), in.events)
-		if n == in.events {
-			return total
-		}
-		return amount{s.events + n, s.bytes + uint64(float64(in.bytes)*float64(n)/float64(in.events))}
+	i := sort.Search(len(c.segments), func(i int) bool { return c.segments[i].first > o }) - 1
+	if i < 0 {
+		return amount{}
 	}
-	return amount{}
+	s, next := c.segments[i], amount{c.state.events, c.state.bytes}
+	if i+1 < len(c.segments) {
+		next = amount{c.segments[i+1].events, c.segments[i+1].bytes}
+	}
+	begin := amount{s.events, s.bytes}
+	in := next.minus(begin)
+	n := c.count(event.Range{First: s.first, Next: o})
+	if n >= in.events {
+		return next
+	}
+	return amount{begin.events + n, begin.bytes + uint64(float64(in.bytes)*float64(n)/float64(in.events))}
 }
 
 // count is the number of events in a range, of which offsets that were skipped at an opening are none.

@@ -3,7 +3,6 @@
 package wal
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -300,7 +299,7 @@ func (c *Channel) publish(t *tx) {
 		c.state.fence(c.tail.incarnation, t.header.first)
 		return
 	}
-	if err := c.state.apply(&t.header, t.changes.cloned()); err != nil {
+	if err := c.state.apply(&t.header, &t.changes); err != nil {
 		panic("BUG: a record that was just written does not fit: " + err.Error())
 	}
 	if t.header.events == 0 {
@@ -312,20 +311,6 @@ func (c *Channel) publish(t *tx) {
 	}
 	t.buf = nil // the ring has the hold now
 	c.ring.add(b)
-}
-
-// cloned returns the changes with cursor values that are not the caller's.
-func (c *changes) cloned() *changes {
-	own := *c
-	own.sources = make([]sourceChange, len(c.sources))
-	for i, s := range c.sources {
-		s.changed = make(event.Cursor, len(s.changed))
-		for k, v := range c.sources[i].changed {
-			s.changed[k] = bytes.Clone(v)
-		}
-		own.sources[i] = s
-	}
-	return &own
 }
 
 // refuse ends a transaction that was not written, and all later ones of its sources with it.

@@ -213,13 +213,13 @@ func (r *reader) Finish(held ...event.Range) error {
 	c := r.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	err := c.usable()
-	if err == nil {
-		err = r.ledger.Finish(c.state.end, held...)
-		c.touched(r)
-		c.freed()
-		r.arrived() // what a taker saw may be gone
+	if c.closed {
+		return fmt.Errorf("finish of reader %s: %w", r.entry.name, channel.ErrClosed)
 	}
+	err := r.ledger.Finish(c.state.end, held...)
+	c.touched(r)
+	c.freed()
+	r.arrived() // what a taker saw may be gone
 	if err != nil {
 		return fmt.Errorf("finish of reader %s: %w", r.entry.name, err)
 	}

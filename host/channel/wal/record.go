@@ -21,6 +21,8 @@ const (
 	// maxRecord bounds what a length field may make a reader allocate: the largest batch and the
 	// largest STATE (all cursors, and names) fit with room to spare.
 	maxRecord = 64 << 20
+	// maxTrailer bounds the TLVs of a transaction: a whole cursor in its smallest entries fits.
+	maxTrailer = 32 << 20
 )
 
 // kind says what a record is for.

@@ -87,7 +87,7 @@ func (s *state) apply(h *header, c *changes) error {
 	return nil
 }
 
-// change applies the change of one source's cursor, and takes over its values.
+// change applies the change of one source's cursor. It keeps nothing of c.
 func (s *state) change(c *sourceChange) {
 	p := s.sources[c.source]
 	if c.removed {
@@ -108,7 +108,7 @@ func (s *state) change(c *sourceChange) {
 		if len(v) == 0 {
 			delete(p.Cursor, k)
 		} else {
-			p.Cursor[k] = v
+			p.Cursor[k] = bytes.Clone(v)
 		}
 	}
 	s.cursors += p.size - before

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sort"
 
 	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/spec/event"
@@ -199,10 +200,7 @@ func (t *tape) close() error {
 func (c *Channel) locate(o event.Offset) (index uint64, end int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	i := len(c.segments) - 1
-	for i > 0 && c.segments[i].first > o {
-		i--
-	}
+	i := max(0, sort.Search(len(c.segments), func(i int) bool { return c.segments[i].first > o })-1)
 	return c.segments[i].index, c.segments[i].size
 }
 
@@ -210,12 +208,11 @@ func (c *Channel) locate(o event.Offset) (index uint64, end int64) {
 func (c *Channel) extent(index uint64) (end int64, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i := len(c.segments) - 1; i >= 0; i-- {
-		if c.segments[i].index == index {
-			return c.segments[i].size, true
-		}
+	i := sort.Search(len(c.segments), func(i int) bool { return c.segments[i].index >= index })
+	if i == len(c.segments) || c.segments[i].index != index {
+		return 0, false
 	}
-	return 0, false
+	return c.segments[i].size, true
 }
 
 // onlyOf returns the reader that a trailer names, without decoding the rest of it.

@@ -130,6 +130,10 @@ func (t *tx) build() error {
 	if len(t.changes.sources)+len(t.changes.readers)+len(t.changes.forget) > 0 {
 		need = t.changes.size()
 	}
+	if need > maxTrailer {
+		batch.Release()
+		return fmt.Errorf("%w: cursor changes of %d bytes in one transaction, the most is %d", channel.ErrLimit, need, maxTrailer)
+	}
 	sum := batch.Sum()
 	t.buf = t.c.frame(batch, need)
 	trailer := t.changes.append(t.buf.Frame(0, need)[n:n])
