@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tail
+
+import (
+	"fmt"
+	"os"
+	"testing"
+	"time"
+)
+
+func TestRenamedAwayIsReadToItsEndFirst(t *testing.T) {
+	for _, paths := range []string{"app.log", "app.log*"} {
+		for _, down := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, down %v", paths, down), func(t *testing.T) {
+				tailing(t, config{Paths: []string{paths}}, func(b *bed) {
+					b.add("app.log", "1\n2\n")
+					b.start()
+					b.read("1", "2")
+					b.add("app.log", "3\n4\n")
+					b.move("app.log", "app.log.1")
+					b.add("app.log", "5\n")
+					if down {
+						b.restart()
+					}
+					got := b.read("3", "4", "5")
+					if p := got[0].Attributes["file.path"]; p != b.path("app.log") {
+						t.Errorf("file.path of a line in the rotated file is %s, want the path it was found under", p)
+					}
+					b.add("app.log", "6\n")
+					b.restart()
+					b.read("6")
+				})
+			})
+		}
+	}
+}
+
+func TestSeveralRotationsWhileDownAreReadInOrder(t *testing.T) {
+	for _, name := range []func(n int) string{
+		func(n int) string { return fmt.Sprintf("app.log.%d", n) },
+		func(n int) string { return fmt.Sprintf("app-2026112%d.log", 9-n) },
+	} {
+		tailing(t, config{}, func(b *bed) {
+			b.add(name(4), "before the first start\n")
+			b.age(name(4), 5*time.Hour)
+			b.add("app.log", "1\n")
+			b.age("app.log", 4*time.Hour)
+			b.start()
+			b.read("1")
+			b.add("app.log", "2\n")
+			b.move("app.log", name(3))
+			b.age(name(3), 3*time.Hour)
+			b.add(name(2), "3\n")
+			b.age(name(2), 2*time.Hour)
+			b.add(name(1), "4\n")
+			b.age(name(1), time.Hour)
+			b.add("app.log.pos", "of another tool\n")
+			b.add("app.log.gz", "compressed\n")
+			b.add("app.log", "5\n")
+			b.restart()
+			b.read("2", "3", "4", "5")
+			b.restart()
+			b.read()
+		})
+	}
+}
+
+// age sets when a file was written last.
+func (b *bed) age(name string, d time.Duration) {
+	b.t.Helper()
+	at := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC).Add(-d)
+	b.must(os.Chtimes(b.path(name), at, at))
+}
+
+func TestRotatedFileMayStillGrow(t *testing.T) {
+	tailing(t, config{}, func(b *bed) {
+		b.add("app.log", "1\n")
+		b.start()
+		b.read("1")
+		b.move("app.log", "app.log.1")
+		b.add("app.log", "2\n")
+		b.read("2")
+		b.add("app.log.1", "late\n") // its writer had not noticed
+		b.read("late")
+	})
+}
+
+func TestLastLineOfARotatedFileNeedsNoNewline(t *testing.T) {
+	tailing(t, config{}, func(b *bed) {
+		b.add("app.log", "1\nlast wor")
+		b.start()
+		b.read("1")
+		b.move("app.log", "app.log.1")
+		b.read()
+		b.add("app.log.1", "ds")
+		b.read()
+		time.Sleep(grace)
+		b.read("last words")
+		time.Sleep(time.Hour)
+		b.read()
+		b.restart()
+		b.read()
+	})
+}
+
+func TestDeletedFileIsReadToItsEnd(t *testing.T) {
+	tailing(t, config{}, func(b *bed) {
+		b.add("app.log", "1\n")
+		b.start()
+		b.read("1")
+		b.add("app.log", "2\n3")
+		b.must(os.Remove(b.path("app.log")))
+		b.read("2")
+		time.Sleep(grace)
+		b.read("3")
+		b.add("app.log", "4\n")
+		b.read("4")
+		if b.Metrics["file_lost_bytes"] != 0 {
+			t.Errorf("%v bytes lost", b.Metrics["file_lost_bytes"])
+		}
+	})
+}
+
+func TestDeletedAndCreatedAnewWhileDown(t *testing.T) {
+	tailing(t, config{}, func(b *bed) {
+		b.add("app.log", "1\n2\n")
+		b.start()
+		b.read("1", "2")
+		b.must(os.Remove(b.path("app.log")))
+		b.add("app.log", "3\n4\n5\n") // the inode is often the same
+		b.restart()
+		b.read("3", "4", "5")
+	})
+}
