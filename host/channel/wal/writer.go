@@ -172,7 +172,6 @@ func (c *Channel) reopen(limit int64) error {
 // cut takes back a write that failed: the segment is cut to what is durable, and the log opened anew,
 // since the library would go on behind the bytes that it believes to be there.
 func (c *Channel) cut(cause error) error {
-	c.log.Warn("write to the log failed, its transactions are refused", "dir", c.dir, "error", cause)
 	if f, ok := c.tail.file.(truncater); ok {
 		if err := f.Truncate(c.tail.size); err != nil {
 			return c.inDoubt(fmt.Errorf("cut the log after %w: %w", cause, err))
