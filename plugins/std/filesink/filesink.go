@@ -85,18 +85,8 @@ func (s *Sink) Open(o *sdk.Open) error {
 		return errors.Join(err, s.Close())
 	}
 	for _, h := range s.state.held {
-		if err := s.report(h); err != nil {
+		if err := o.Held(h.incarnation, h.Range); err != nil {
 			return errors.Join(err, s.Close())
-		}
-	}
-	return nil
-}
-
-// report tells the host of a range, if it is of an opening that the host knows.
-func (s *Sink) report(h held) error {
-	for _, inc := range s.open.Incarnations {
-		if inc.ID == h.incarnation {
-			return s.open.Held(h.incarnation, h.Range)
 		}
 	}
 	return nil
