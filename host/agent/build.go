@@ -118,6 +118,7 @@ func (a *Agent) loadPlugins(ctx context.Context) error {
 	for _, s := range a.opts.Config.Sinks {
 		refs[s.Ref.Source] = s.Ref
 	}
+	defer a.opts.Modules.forget()
 	g, ctx := errgroup.WithContext(ctx)
 	for source, ref := range refs {
 		g.Go(func() error {

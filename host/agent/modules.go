@@ -95,6 +95,13 @@ func (m *Modules) Code(ref config.PluginRef) ([]byte, error) {
 	return code, nil
 }
 
+// forget lets go of the code, some megabytes a module, once it has been loaded.
+func (m *Modules) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.code = nil
+}
+
 func digest(code []byte) string {
 	sum := sha256.Sum256(code)
 	return hex.EncodeToString(sum[:])
