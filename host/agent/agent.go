@@ -106,17 +106,24 @@ func (a *Agent) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.closers = append(a.closers, held.Close)
+	a.onClose(held.Close)
 	if err := a.listen(); err != nil {
 		return err
 	}
-	if err := a.openChannels(); err != nil {
-		return err
-	}
-	if err := a.loadPlugins(ctx); err != nil {
+	g, ctx := errgroup.WithContext(ctx) // one waits for the disk, the other for the processor
+	g.Go(a.openChannels)
+	g.Go(func() error { return a.loadPlugins(ctx) })
+	if err := g.Wait(); err != nil {
 		return err
 	}
 	return a.buildComponents()
+}
+
+// onClose makes Close call f, before all that was opened earlier.
+func (a *Agent) onClose(f func() error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closers = append(a.closers, f)
 }
 
 func (a *Agent) listen() error {
@@ -132,7 +139,7 @@ func (a *Agent) listen() error {
 		return fmt.Errorf("%w: %w", ErrEnvironment, err)
 	}
 	a.server = server
-	a.closers = append(a.closers, server.Close)
+	a.onClose(server.Close)
 	return nil
 }
 

@@ -90,7 +90,7 @@ func (a *Agent) openChannels() error {
 		oc := &openChannel{opened, opened, c.Address(), c.Kind, o.pool}
 		metrics.Watch(opened)
 		a.channels = append(a.channels, oc)
-		a.closers = append(a.closers, oc.Close)
+		a.onClose(oc.Close)
 	}
 	return nil
 }
@@ -110,7 +110,7 @@ func (a *Agent) loadPlugins(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start the runtime of plugins: %w", err)
 	}
-	a.closers = append(a.closers, runtime.Close)
+	a.onClose(runtime.Close)
 	refs := map[string]config.PluginRef{}
 	for _, s := range a.opts.Config.Sources {
 		refs[s.Ref.Source] = s.Ref
@@ -132,10 +132,10 @@ func (a *Agent) loadPlugins(ctx context.Context) error {
 			}
 			m := p.Manifest()
 			a.metrics.Plugin().Loaded(m.Name, m.Version, p.Digest(), "wasm")
+			a.onClose(p.Close)
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			a.plugins[source] = p
-			a.closers = append(a.closers, p.Close)
 			return nil
 		})
 	}
