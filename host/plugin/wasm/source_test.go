@@ -294,6 +294,7 @@ func TestASourceThatHasNothingIsPolledLessAndLess(t *testing.T) {
 			read <- time.Now()
 		}()
 		time.Sleep(90 * time.Millisecond) // 27 ms into a wait of 50
+		synctest.Wait()
 		closed := time.Now()
 		// 1 2 4 8 16 32 and then 50 ms: six polls in the first 63 ms, 20 a second after that; alloc and open are calls too.
 		if n := s.meter.calls - 2; n < 200 || n > 215 {
