@@ -180,7 +180,7 @@ func TestKillNineLosesAndRepeatsNothing(t *testing.T) {
 	r.loop(len(list), func(n int) { r.kill(list[n]) })
 	t.Logf("%d kills: %v", len(list), r.byAim)
 	for aim := range aims {
-		if r.byAim[aim] == 0 {
+		if r.byAim[aim] == 0 && *kills >= 50 { // fewer may miss a step that comes up seldom
 			t.Errorf("never killed at %q", aim)
 		}
 	}
