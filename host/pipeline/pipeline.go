@@ -155,8 +155,8 @@ func (s *supervisor) held(err error) error {
 	switch {
 	case errors.Is(err, errHold):
 		return err
-	case errors.Is(err, channel.ErrStopped), errors.Is(err, channel.ErrClosed):
-		return err
+	case errors.Is(err, channel.ErrStopped), errors.Is(err, channel.ErrClosed), errors.Is(err, channel.ErrCorrupt):
+		return err // no other instance would find the disk in another state
 	}
 	switch plugin.ClassOf(err) {
 	case abi.Config:

@@ -20,12 +20,15 @@ import (
 // two hide the flush; eight were no faster, at four times the latency.
 const readAhead = 2
 
+// blockedTurn is after how long a source that waits for room says so.
+const blockedTurn = time.Second
+
 // SourceObserver is told what a source does. Calls must be short.
 type SourceObserver interface {
 	Lifecycle
 	Read(events, bytes int)
 	Acked(events int)
-	Blocked(d time.Duration) // waited so long for room in the channel
+	Blocked(d time.Duration) // has waited so much longer for room in the channel
 }
 
 // Source reads from a plugin into a channel.
@@ -61,6 +64,12 @@ type flight struct {
 	pending chan inFlight
 }
 
+// ending is how the second loop ended.
+type ending struct {
+	moved   bool  // something became durable
+	refused error // why the first batch was refused that was, or nil
+}
+
 // session runs one instance from the committed cursor to its end.
 func (s *Source) session(ctx context.Context) (moved bool, err error) {
 	pos, err := s.Channel.Cursor(ctx, s.Address)
@@ -84,36 +93,39 @@ func (s *Source) session(ctx context.Context) (moved bool, err error) {
 		slots:   make(chan struct{}, readAhead), // never closed
 		pending: make(chan inFlight, readAhead), // closed below
 	}
-	acked := make(chan error, 1)
+	acked := make(chan ending, 1)
 	go func() { acked <- s.ack(late, inst, ahead, stop) }()
 
-	moved, err = s.read(ctx, inst, ahead)
+	err = s.read(ctx, inst, ahead)
 	close(ahead.pending)
-	ackErr := <-acked
+	end := <-acked
 	stop(nil)
-	return moved, errors.Join(ackErr, err, inst.Close())
+	if end.refused != nil && (errors.Is(err, context.Canceled) || errors.Is(err, end.refused)) {
+		err = nil // the refusal has ended the reading, and says more
+	}
+	return end.moved, errors.Join(end.refused, err, inst.Close())
 }
 
 // read is the first loop: begin, read, put, submit. It ends with nil when the source has no more.
-func (s *Source) read(ctx context.Context, inst plugin.Source, ahead flight) (moved bool, err error) {
+func (s *Source) read(ctx context.Context, inst plugin.Source, ahead flight) error {
 	for retries := 0; ; {
 		select {
 		case ahead.slots <- struct{}{}:
 		case <-ctx.Done():
-			return moved, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 		tx, err := s.begin(ctx)
 		if err != nil {
-			return moved, err
+			return err
 		}
 		em, err := inst.Read(ctx)
 		if err != nil {
 			tx.Rollback()
 			if errors.Is(err, io.EOF) {
-				return moved, nil
+				return nil
 			}
 			if !retry(ctx, err) {
-				return moved, err
+				return err
 			}
 			retries++
 			s.pause(ctx, err, retries)
@@ -128,28 +140,39 @@ func (s *Source) read(ctx context.Context, inst plugin.Source, ahead flight) (mo
 		err = tx.Put(channel.Put{Source: s.Address, Batch: em.Batch, Changed: em.Changed, Version: s.Version})
 		if err != nil {
 			tx.Rollback()
-			return moved, fmt.Errorf("put: %w: %w", err, errHold)
+			return fmt.Errorf("put: %w: %w", err, errHold)
 		}
 		ahead.pending <- inFlight{em.Seq, events, tx.Submit()}
 		s.Observer.Read(events, bytes)
-		moved = true
 	}
 }
 
+// begin waits for room. It tells how long it has waited as it goes, since a dead destination may keep it for days.
 func (s *Source) begin(ctx context.Context) (channel.Tx, error) {
-	start := time.Now()
-	tx, err := s.Channel.Begin(ctx)
-	for n := 1; errors.Is(err, channel.ErrFull); n++ {
-		sleep(ctx, s.Backoff.Delay(n)) // a source that cannot be refused waits, whatever the policy is
-		tx, err = s.Channel.Begin(ctx)
+	for n := 1; ; n++ {
+		start := time.Now()
+		turn, cancel := context.WithTimeout(ctx, blockedTurn)
+		tx, err := s.Channel.Begin(turn)
+		full := errors.Is(err, channel.ErrFull)
+		if full {
+			sleep(turn, s.Backoff.Delay(n)) // a source that cannot be refused waits, whatever the policy is
+		}
+		cancel()
+		if waited := time.Since(start); waited > time.Millisecond {
+			s.Observer.Blocked(waited)
+		}
+		switch {
+		case err == nil:
+			if n > 1 {
+				s.Observer.State(Running, "")
+			}
+			return tx, nil
+		case ctx.Err() != nil || !full && !errors.Is(err, context.DeadlineExceeded):
+			return nil, fmt.Errorf("begin: %w", err)
+		case n == 1:
+			s.Observer.State(Running, "its channel is full: it waits for room")
+		}
 	}
-	if waited := time.Since(start); waited > time.Millisecond {
-		s.Observer.Blocked(waited)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("begin: %w", err)
-	}
-	return tx, nil
 }
 
 func (s *Source) pause(ctx context.Context, err error, n int) {
@@ -161,24 +184,22 @@ func (s *Source) pause(ctx context.Context, err error, n int) {
 
 // ack is the second loop: durable, ack, in the order of submit. After the first batch that was refused it
 // tells the source so, ends the reading, and waits for the rest without acknowledging any.
-func (s *Source) ack(ctx context.Context, inst plugin.Source, ahead flight, stop context.CancelCauseFunc) error {
-	var failed error
+func (s *Source) ack(ctx context.Context, inst plugin.Source, ahead flight, stop context.CancelCauseFunc) (end ending) {
 	for p := range ahead.pending {
 		err := p.wait()
 		<-ahead.slots
-		if failed != nil {
+		if end.refused != nil {
 			continue
 		}
 		if ackErr := inst.Ack(ctx, p.seq, err); ackErr != nil && err == nil {
 			err = fmt.Errorf("acknowledge: %w", ackErr)
 		} else if err == nil {
 			s.Observer.Acked(p.events)
+			end.moved = true
 			continue
-		} else {
-			err = fmt.Errorf("commit: %w", err)
 		}
-		failed = err
+		end.refused = err
 		stop(err)
 	}
-	return failed
+	return end
 }

@@ -38,6 +38,8 @@ type trace struct {
 	held     []event.Range
 	commits  int
 	position channel.Position
+	full     time.Duration // how long Begin waits for room
+	damaged  error         // what Take answers
 }
 
 func (t *trace) add(step string) {
@@ -55,6 +57,11 @@ func (t *trace) String() string {
 // The channel.
 func (t *trace) Begin(ctx context.Context) (channel.Tx, error) {
 	t.add("begin")
+	if t.full > 0 {
+		start := time.Now()
+		sleep(ctx, t.full)
+		t.full -= time.Since(start)
+	}
 	return t, ctx.Err()
 }
 func (t *trace) Reader(channel.ReaderSpec) (channel.Reader, error) { return t, nil }
@@ -107,6 +114,9 @@ func (t *trace) Take(ctx context.Context, _ channel.Want) (channel.Lease, error)
 		return nil, ctx.Err()
 	}
 	t.add("take")
+	if t.damaged != nil {
+		return nil, t.damaged
+	}
 	t.attempts++
 	return t, nil
 }
@@ -148,16 +158,31 @@ func (i instance) Close() error {
 	return nil
 }
 
-// quiet observes nothing but remembers the last state.
-type quiet struct{ state State }
+// quiet remembers the last state and the time blocked, and observes nothing else.
+type quiet struct {
+	mu      sync.Mutex
+	state   State
+	reason  string
+	blocked time.Duration
+}
 
 func (*quiet) Read(int, int)                        {}
 func (*quiet) Acked(int)                            {}
-func (*quiet) Blocked(time.Duration)                {}
 func (*quiet) Committed(event.Batch, time.Duration) {}
 func (*quiet) Failed(abi.Class)                     {}
 func (*quiet) Step(string)                          {}
-func (q *quiet) State(s State, _ string)            { q.state = s }
+
+func (q *quiet) Blocked(d time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.blocked += d
+}
+
+func (q *quiet) State(s State, reason string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.state, q.reason = s, reason
+}
 
 func newSource(t *trace) *Source {
 	return &Source{

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/host/plugin"
+)
+
+func TestASourceThatWaitsForRoomSaysSoAndForHowLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := &trace{full: time.Hour, read: func(int) (plugin.Emission, error) { return plugin.Emission{}, io.EOF }}
+		s := newSource(tr)
+		seen := s.Observer.(*quiet)
+		done := make(chan error, 1)
+		go func() { done <- s.Run(t.Context()) }()
+		time.Sleep(time.Minute + time.Millisecond)
+		seen.mu.Lock()
+		if seen.blocked != time.Minute || seen.state != Running || !strings.Contains(seen.reason, "full") {
+			t.Errorf("after a minute: %s (%s), blocked for %v", seen.state, seen.reason, seen.blocked)
+		}
+		seen.mu.Unlock()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if seen.blocked != time.Hour || seen.reason != "" {
+			t.Errorf("at the end: blocked for %v, reason %q", seen.blocked, seen.reason)
+		}
+	})
+}
+
+func TestASourceThatWaitsForRoomStopsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- newSource(&trace{full: time.Hour}).Run(ctx) }()
+		time.Sleep(90 * time.Millisecond)
+		start := time.Now()
+		cancel()
+		if err := <-done; err != nil || time.Since(start) > 0 {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	})
+}
+
+func TestADiskThatIsFullIsTriedMoreAndMoreSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := &trace{durable: make(chan error, 1), read: func(n int) (plugin.Emission, error) { return plugin.Emission{Seq: uint64(n)}, nil }}
+		ctx, cancel := context.WithCancel(t.Context())
+		s := newSource(tr)
+		s.Backoff = Backoff{time.Second, time.Hour}
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		full := errors.New("no space left on device")
+		go func() {
+			for ctx.Err() == nil {
+				select {
+				case tr.durable <- full:
+				case <-ctx.Done():
+				}
+			}
+			close(tr.durable)
+		}()
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		seen := s.Observer.(*quiet)
+		seen.mu.Lock()
+		if want := full.Error(); seen.state != Retrying || seen.reason != want {
+			t.Errorf("state %s, reason %q, want %q", seen.state, seen.reason, want)
+		}
+		seen.mu.Unlock()
+		const most = 200 // a day has 24 hours; without growing pauses there would be 86 400 tries
+		if n := strings.Count(tr.String(), "open"); n > most {
+			t.Errorf("opened %d times in a day", n)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestADamagedLogHoldsTheSink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := &trace{damaged: fmt.Errorf("%w: body checksum does not match", channel.ErrCorrupt)}
+		s := newSink(tr)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		err := s.Run(ctx)
+		if _, ok := errors.AsType[*HeldError](err); !ok || !errors.Is(err, channel.ErrCorrupt) {
+			t.Errorf("error %v", err)
+		}
+		if got := tr.String(); got != "open take close" {
+			t.Errorf("tried again: %s", got)
+		}
+	})
+}
