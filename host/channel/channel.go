@@ -213,6 +213,7 @@ type Stats struct {
 	RecoverySecs   float64
 	CorruptRecords uint64
 	QuarantineSize uint64 // bytes that repair moved aside, ever
+	Dropped        uint64 // events that were damaged, and passed over by policy
 }
 
 // Observer is told what a channel does, as it happens. Calls come from the commit path and must be short. A nil func is not called.
