@@ -166,6 +166,7 @@ type ReaderInfo struct {
 	Incarnations []Incarnation
 	Waiting      uint64 // events not committed, leased ones included
 	Leased       uint64 // events in leases
+	InUse        bool   // somebody has it open; else its sink is gone, and it holds what it has not committed
 }
 
 // Incarnation is one opening of the channel.
