@@ -39,6 +39,7 @@ type trace struct {
 	commits  int
 	position channel.Position
 	full     time.Duration // how long Begin waits for room
+	refuses  bool          // Begin does, without a look at its context
 	damaged  error         // what Take answers
 }
 
@@ -57,6 +58,9 @@ func (t *trace) String() string {
 // The channel.
 func (t *trace) Begin(ctx context.Context) (channel.Tx, error) {
 	t.add("begin")
+	if t.refuses {
+		return nil, channel.ErrFull
+	}
 	if t.full > 0 {
 		start := time.Now()
 		sleep(ctx, t.full)
@@ -279,6 +283,23 @@ func TestAfterARefusalNothingLaterIsAcknowledgedAndTheSourceOpensAgain(t *testin
 	})
 }
 
+func TestASourceOfAFullChannelThatRefusesStopsWhenItIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := &trace{refuses: true}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- newSource(tr).Run(ctx) }()
+		time.Sleep(time.Minute)
+		if n := strings.Count(tr.String(), "begin"); n < 10 {
+			t.Errorf("it asked %d times in a minute", n)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestALeaseIsCommittedOnlyAfterTheWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := &trace{write: func(int) (plugin.Outcome, error) { return plugin.Outcome{}, nil }}
@@ -340,6 +361,28 @@ func TestAPluginThatBreaksIsReplacedAndThenHeld(t *testing.T) {
 	})
 }
 
+func TestABatchThatWasTriedForLongIsNotBlamedForOneBreak(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := &trace{write: func(n int) (plugin.Outcome, error) {
+			switch {
+			case n <= 10:
+				return plugin.Outcome{}, &plugin.Error{Class: abi.Retry, Message: "down"}
+			case n <= 12:
+				return plugin.Outcome{}, &plugin.Error{Class: abi.Fatal, Message: "trap"}
+			}
+			return plugin.Outcome{}, nil
+		}}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- newSink(tr).Run(ctx) }()
+		time.Sleep(time.Minute)
+		cancel()
+		if err := <-done; err != nil || tr.commits != 1 {
+			t.Errorf("%d commits, %v", tr.commits, err)
+		}
+	})
+}
+
 func TestARejectedEventHoldsTheSinkAndSaysWhich(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := &trace{write: func(n int) (plugin.Outcome, error) {
@@ -364,10 +407,16 @@ func TestWhatTheDestinationHoldsIsJoinedAndWhatItCannotHoldIsRefused(t *testing.
 		t.Errorf("what cannot come again: %v, %v", got, err)
 	}
 	info.Oldest = 0
+	long := plugin.Held{Incarnation: 7, Range: event.Range{First: 3 << 32, Next: 3<<32 + 9}} // of more events than 2^32
+	if got, err := known(info, []plugin.Held{long}); err != nil || len(got) != 1 {
+		t.Errorf("of an agent that ran for long: %v, %v", got, err)
+	}
+	info.Incarnations = append(info.Incarnations, channel.Incarnation{ID: 9, First: 2 << 32})
 	for _, bad := range []plugin.Held{
 		{Incarnation: 8, Range: good.Range},
 		{Incarnation: 7, Range: event.Range{First: 1, Next: 2}},
 		{Incarnation: 7, Range: event.Range{First: 2 << 32, Next: 2<<32 + 1}},
+		{Incarnation: 7, Range: event.Range{First: 2<<32 - 1, Next: 2<<32 + 1}},
 	} {
 		if _, err := known(info, []plugin.Held{bad}); !errors.Is(err, errHold) {
 			t.Errorf("%+v: error %v", bad, err)
