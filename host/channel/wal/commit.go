@@ -165,6 +165,7 @@ func (c *Channel) lead() {
 		}
 		c.settle(g, err)
 	}
+	c.letIn() // what was refused uses no room any more
 	c.leading = false
 	if c.idle != nil {
 		close(c.idle)
@@ -290,7 +291,6 @@ func (c *Channel) settle(g *group, err error) {
 	for _, r := range c.readers {
 		r.arrived()
 	}
-	c.letIn()
 }
 
 // publish makes one durable record visible.
