@@ -85,7 +85,7 @@ func newSinkFamilies(r registrar) sinkFamilies {
 	}
 }
 
-// classNames are the values of the label "class", those of spec/delivery.md.
+// classNames are the values of the label "class", those of spec/abi.md.
 var classNames = [...]string{"retry", "reject", "config", "fatal"}
 
 // SinkMetrics is one sink's part. Its methods may be called by many goroutines.
