@@ -127,6 +127,9 @@ func (s *supervisor) run(ctx context.Context, session func(context.Context) (mov
 		s.fate.State(Starting, "")
 		moved, err := session(ctx)
 		if ctx.Err() != nil {
+			if err != nil && !errors.Is(err, context.Canceled) {
+				s.log.Warn("what had begun did not end well: it is not acknowledged, and comes again", "error", err)
+			}
 			s.fate.State(Stopped, "")
 			return nil
 		}
