@@ -237,7 +237,7 @@ func (a *Agent) Close() error {
 func (c *component) runLogged(ctx context.Context) error {
 	err := c.run(ctx)
 	if held, ok := errors.AsType[*pipeline.HeldError](err); ok {
-		c.log.Error("held: it stays stopped until someone acts, and its events stay where they are", "reason", held.Err)
+		c.log.Error("held: mend the cause, then restart the agent; until then its events stay where they are", "reason", held.Err)
 		return nil
 	}
 	return err
