@@ -5,6 +5,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"slices"
@@ -435,6 +436,21 @@ func TestACursorThatThePluginDoesNotReadHoldsTheSource(t *testing.T) {
 	s.Reads = []uint32{4, 3}
 	if err := s.Run(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTheEndOfAContextIsNoTroubleAndWhatComesWithItIs(t *testing.T) {
+	signal, trouble := errors.New("signal"), errors.New("disk")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(signal)
+	took := fmt.Errorf("take: %w", signal)
+	for err, want := range map[error]bool{
+		took: true, context.Canceled: true, errors.Join(took, context.Canceled): true,
+		trouble: false, errors.Join(took, trouble): false,
+	} {
+		if interrupted(ctx, err) != want {
+			t.Errorf("%v: %v", err, !want)
+		}
 	}
 }
 
