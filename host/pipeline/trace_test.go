@@ -145,7 +145,10 @@ func (i instance) Read(ctx context.Context) (plugin.Emission, error) {
 	}
 	return em, err
 }
-func (i instance) Ack(_ context.Context, _ uint64, err error) error {
+func (i instance) Ack(ctx context.Context, _ uint64, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err != nil {
 		i.t.add("nack")
 	} else {
