@@ -98,6 +98,8 @@ func (s *Source) Open(o *sdk.Open) error {
 	}
 	s.log = o.Log
 	s.lostBytes, s.longLines = o.Counter("file_lost_bytes"), o.Counter("file_long_lines")
+	s.lostBytes.Add(0) // so that there is a series before the first loss, for an alert to compare with
+	s.longLines.Add(0)
 	s.waiting, s.followed = o.Gauge("file_unread_bytes"), o.Gauge("file_followed")
 	s.files, s.resting = map[identity]*file{}, map[identity]entry{}
 	s.at, s.warned = map[string]occupant{}, map[string]bool{}

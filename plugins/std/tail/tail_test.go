@@ -143,6 +143,17 @@ func TestAnEntryGoesWithItsEventsHoweverManyOthersChanged(t *testing.T) {
 	})
 }
 
+func TestCountersAreThereFromTheStart(t *testing.T) {
+	tailing(t, config{}, func(b *bed) {
+		b.start()
+		for _, name := range []string{"file_lost_bytes", "file_long_lines"} {
+			if v, ok := b.Metrics[name]; !ok || v != 0 {
+				t.Errorf("%s: %v, %v, want a series at 0", name, v, ok)
+			}
+		}
+	})
+}
+
 func TestLastLineWaitsForItsNewline(t *testing.T) {
 	tailing(t, config{}, func(b *bed) {
 		b.add("app.log", "whole\nhal")
