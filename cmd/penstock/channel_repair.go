@@ -45,7 +45,7 @@ is damaged is moved to the channel's quarantine directory, and never thrown away
 log with its exact range of offsets, and passed over by the sinks. A second repair finds nothing to do.
 
 It says first what it would do, and asks. It is refused while an agent has the channel open (exit code 3). Copy the
-directory before, if there is room.
+directory before, if there is room, and run it as the user that the agent runs as, to whom the new files belong.
 
 ` + channelArgHelp,
 		Example:           "  penstock channel repair main --dry-run\n  penstock channel repair /var/lib/penstock/channels/main --yes",

@@ -226,6 +226,6 @@ type Observer struct {
 	// Refused: a transaction was not taken, and why, in one word ("full", "prior", "error", "limit").
 	Refused func(reason string)
 	// Step names each durable step just before it is made ("put", "fsync", "roll", "state", "position",
-	// "unlink", "dirsync"): for tests that kill the process there.
+	// "unlink", "dirsync", "mend"): for tests that kill the process there.
 	Step func(name string)
 }

@@ -99,6 +99,9 @@ func (m *mender) whole(name string) ([]byte, error) {
 		return nil, fmt.Errorf("open segment: %w", err)
 	}
 	b, err := io.ReadAll(io.NewSectionReader(f, 0, maxFile))
+	if len(b) == maxFile {
+		err = fmt.Errorf("%s has more than %d bytes, which no segment has", name, maxFile)
+	}
 	return b, errors.Join(err, f.Close())
 }
 

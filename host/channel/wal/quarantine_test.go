@@ -257,3 +257,63 @@ func TestRepairIsRefusedWhileTheChannelIsOpenAndOfANewerVersion(t *testing.T) {
 		t.Errorf("it did %+v, %v", done, err)
 	}
 }
+
+// TestALostOpeningInTheLastSegmentIsKnownFromTheNext: a FENCE and the record behind it are damaged, in the segment that
+// is written next; offsets, incarnations and what the library counts must still fit.
+func TestALostOpeningInTheLastSegmentIsKnownFromTheNext(t *testing.T) {
+	b := newBench(t, Options{})
+	b.reader("sink.a")
+	b.put("source.a", "0", "event 0")
+	b.open()
+	b.put("source.a", "1", "event 1")
+	b.put("source.a", "2", "event 2")
+	b.open()
+	b.put("source.a", "3", "event 3")
+	before := b.c.readers["sink.a"].Info().Incarnations
+	dir := b.copyDir()
+	path := filepath.Join(dir, filepath.FromSlash(segmentName(1)))
+	data, err := os.ReadFile(path)
+	b.must(err)
+	fences := 0
+	for _, r := range recordsOf(t, 1, data) {
+		if fences == 2 { // the record behind the second
+			flip(t, path, r.at+20)
+			break
+		}
+		if r.kind == kindFence {
+			if fences++; fences == 2 {
+				flip(t, path, r.at+20)
+			}
+		}
+	}
+	if _, err := Open(Options{Dir: dir}); !errors.Is(err, channel.ErrCorrupt) || !strings.Contains(err.Error(), "penstock channel repair "+dir) {
+		t.Errorf("under stop it answered %v", err)
+	}
+	b = newBench(t, Options{Dir: dir, OnCorrupt: Quarantine})
+	after := b.c.readers["sink.a"].Info().Incarnations
+	if len(after) != len(before)+1 || !slices.Equal(after[:len(before)], before) {
+		t.Errorf("incarnations were %v, are %v", before, after)
+	}
+	b.cursor("source.a", "3")
+	b.drained(b.reader("sink.a"), "event 0", "event 2", "event 3")
+	b.put("source.a", "4", "event 4")
+	b.open()
+	b.drained(b.reader("sink.a"), "event 4")
+}
+
+func TestRepairTakesBackAReaderThatStandsBehindTheEnd(t *testing.T) {
+	b, _, _, at := written(t)
+	if _, err := drain(b.c.readers["sink.a"]); err != nil {
+		t.Fatal(err)
+	}
+	b.must(b.c.flushPositions(true))
+	dir := b.copyDir()
+	b.must(os.Truncate(filepath.Join(dir, filepath.FromSlash(segmentName(1))), at[len(at)-2]))
+	done, err := Repair(dir, false)
+	if err != nil || len(done) != 1 || done[0].Kept == "" {
+		t.Fatalf("it did %+v, %v", done, err)
+	}
+	b = reopened(t, dir)
+	b.put("source.a", "2", "again")
+	b.drained(b.reader("sink.a"), "again")
+}
