@@ -317,3 +317,36 @@ func TestRepairTakesBackAReaderThatStandsBehindTheEnd(t *testing.T) {
 	b.put("source.a", "2", "again")
 	b.drained(b.reader("sink.a"), "again")
 }
+
+// TestRepairMakesUpTheOnlySTATEFromThePositions: the log is one segment, and its first record is damaged.
+func TestRepairMakesUpTheOnlySTATEFromThePositions(t *testing.T) {
+	b, dir, path, at := written(t)
+	stream := b.c.readers["sink.a"].Info().Stream
+	flip(t, path, at[0]+headerSize+3)
+	if done, err := Repair(dir, false); err != nil || len(done) != 1 || done[0].Events != 0 {
+		t.Fatalf("it did %+v, %v", done, err)
+	}
+	b = reopened(t, dir)
+	r := b.reader("sink.a")
+	if got := r.Info().Stream; got != stream {
+		t.Errorf("the reader was %s, is %s", stream, got)
+	}
+	b.drained(r, "event 0", "event 1", "event 2")
+}
+
+func TestRepairOfALogOfWhichNothingIsLeftOpens(t *testing.T) {
+	_, dir, path, at := written(t)
+	size := at[len(at)-1]
+	if err := os.WriteFile(path, bytes.Repeat([]byte("?"), int(size)), filePerms); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := Repair(dir, false); err != nil || len(done) == 0 || int64(len(quarantined(t, dir))) < size {
+		t.Fatalf("it did %+v, %v", done, err)
+	}
+	if again, err := Repair(dir, false); err != nil || len(again) > 0 {
+		t.Fatalf("a second repair did %+v, %v", again, err)
+	}
+	b := reopened(t, dir)
+	b.put("source.a", "0", "anew")
+	b.drained(b.reader("sink.a"), "anew")
+}
