@@ -23,6 +23,8 @@ func next(n int) int { return n + 1 + n*7%5 }
 // quiet moves its cursor, and never sends an event.
 const quiet = "source.quiet"
 
+func decimal(n int) string { return strconv.Itoa(n) }
+
 // body is the event number n of a source.
 func body(source string, n int) string {
 	name := fmt.Sprintf("%s/%d/", source, n)
@@ -58,6 +60,7 @@ type history struct {
 	committed map[string]map[string]int // by reader and source: up to which event it may have committed
 	given     map[string]string         // incarnation/offset → the event
 	stopped   bool
+	exact     bool     // positions were not lost since: nothing may come again
 	said      []string // all that is no use to check
 }
 
@@ -160,6 +163,7 @@ func (h *history) check(dir string) error {
 	if c, err = wal.Open(wal.Options{Dir: dir, SegmentSize: segmentSize}); err != nil {
 		return fmt.Errorf("%w a second time: %w", errOpen, err)
 	}
+	h.exact = true // it was closed in order
 	_, err = h.checkAll(c)
 	if err = errors.Join(err, c.Close()); err != nil {
 		return fmt.Errorf("opened a second time: %w", err)
@@ -204,7 +208,12 @@ func (h *history) checkReader(c *wal.Channel, name string, at map[string]int) er
 	if err != nil {
 		return err
 	}
-	seen, err := h.drain(r, name)
+	return h.checkDrained(r, name, at)
+}
+
+// checkDrained is checkReader of a reader that is open.
+func (h *history) checkDrained(r channel.Reader, name string, at map[string]int) error {
+	seen, err := h.drain(r)
 	if err != nil {
 		return err
 	}
@@ -224,6 +233,8 @@ func (h *history) checkReader(c *wal.Channel, name string, at map[string]int) er
 		switch {
 		case len(got) == 0 && last > from:
 			return fmt.Errorf("%w: nothing of %s came, %d of %d may be committed", errLost, source, from, last)
+		case len(got) > 0 && h.exact && got[0] <= from:
+			return fmt.Errorf("%w: %s begins with %d, up to %d is committed", errTwice, source, got[0], from)
 		case len(got) > 0 && got[0] > from+1:
 			return fmt.Errorf("%w: %s begins with %d, only %d may be committed", errLost, source, got[0], from)
 		case len(got) > 0 && got[len(got)-1] != last:
@@ -243,7 +254,7 @@ func (h *history) from(reader, source string) int {
 }
 
 // drain takes and commits all that is there, and returns the numbers of the events by source.
-func (h *history) drain(r channel.Reader, name string) (map[string][]int, error) {
+func (h *history) drain(r channel.Reader) (map[string][]int, error) {
 	seen := map[string][]int{}
 	last, any := event.Offset(0), false
 	for r.Info().Waiting > 0 {
@@ -307,7 +318,7 @@ func submit(c *wal.Channel, source string, n int) (wait func() error, err error)
 			return nil, err
 		}
 	}
-	p := channel.Put{Source: source, Changed: event.Cursor{"at": []byte(strconv.Itoa(next(n)))}}
+	p := channel.Put{Source: source, Changed: event.Cursor{"at": []byte(decimal(next(n)))}}
 	if source != quiet {
 		if p.Batch, err = event.Copy(event.Heap{}, w.Bytes(), event.MaxBatch); err != nil {
 			return nil, err

@@ -24,11 +24,12 @@ import (
 
 // The worker is this binary, run again: a process that can be watched, failed and ended by itself.
 const (
-	workerDir   = "PENSTOCK_CRASH_DIR"   // where its channel is; set: be a worker
-	workerRound = "PENSTOCK_CRASH_ROUND" // how often there was one before
-	workerFD    = 3                      // the socket to whoever started it
-	steps       = 24                     // of a round
-	maxWord     = 64 << 10
+	workerDir    = "PENSTOCK_CRASH_DIR"   // where its channel is; set: be a worker
+	workerRound  = "PENSTOCK_CRASH_ROUND" // how often there was one before
+	workerFD     = 3                      // the socket to whoever started it
+	steps        = 24                     // of a round
+	workerFailed = 3                      // its exit code when it said why
+	maxWord      = 64 << 10
 )
 
 func TestMain(m *testing.M) {
@@ -55,7 +56,7 @@ func beWorker(dir string) int {
 	}
 	if err != nil {
 		say("failed %v", err)
-		return 3
+		return workerFailed
 	}
 	return 0
 }
