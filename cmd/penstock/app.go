@@ -94,7 +94,7 @@ var groups = []struct {
 	commands  []func(*app) *cobra.Command
 }{
 	{"run", "Run:", []func(*app) *cobra.Command{
-		newQuickstartCommand, newRunCommand, newStatusCommand, newBenchCommand,
+		newQuickstartCommand, newRunCommand, newStatusCommand,
 	}},
 	{"write", "Write pipelines:", []func(*app) *cobra.Command{
 		newValidateCommand, newFmtCommand, newSchemaCommand, newExplainCommand,

@@ -87,7 +87,7 @@ func (a *app) bench(cmd *cobra.Command, f benchFlags) error {
 	for _, of := range runs {
 		answer.Results = append(answer.Results, median(of))
 	}
-	return a.answer(cmd, fmt.Sprintf("%d kinds of run, %d times each", len(runs), f.runs), answer, answer.print)
+	return a.answer(cmd, plural(len(runs), "kind")+" of run, each "+plural(f.runs, "time"), answer, answer.print)
 }
 
 // benchRuns runs every plan f.runs times, in turn, after one short run that fills the cache of compiled modules.

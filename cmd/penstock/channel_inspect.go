@@ -108,7 +108,7 @@ func (c inspectedChannel) print(t *terminal) {
 	t.printf("%s  wal, format %d, %s, %s\n", t.paint(bold, c.Name), c.Version, plural(c.Segments, "segment"), size(uint64(c.Bytes)))
 	rows := [][]string{
 		{"  events", number(c.Events) + " in the log", fmt.Sprintf("offsets from %d, next is %d", c.First, c.Next)},
-		{"  created", c.Created.Local().Format(time.DateTime), fmt.Sprintf("uuid %s, opened %d times", c.UUID, c.Incarnations)},
+		{"  created", c.Created.Local().Format(time.DateTime), fmt.Sprintf("uuid %s, opened %s", c.UUID, plural(c.Incarnations, "time"))},
 	}
 	for _, r := range c.Readers {
 		note := fmt.Sprintf("delivered below offset %d", r.Low)

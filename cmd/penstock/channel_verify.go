@@ -32,7 +32,7 @@ type damage struct {
 	File   string `json:"file"`
 	Offset int64  `json:"offset"`
 	Length int64  `json:"length"` // 0 = not known
-	Torn   bool   `json:"torn"`   // a tail that was never acknowledged: opening the channel repairs it
+	Torn   bool   `json:"torn"`   // the end of the log, as a crash leaves it: opening the channel repairs it
 	Cause  string `json:"cause"`
 }
 
@@ -42,11 +42,11 @@ func newChannelVerifyCommand(a *app) *cobra.Command {
 		Use:   "verify [CHANNEL…]",
 		Short: "Read whole channels, and say what is not as it was written",
 		Long: `Read whole channels, compare every checksum, and say what is not as it was written: the file, the byte, and why.
-Nothing is changed. A torn tail, what a crash cut off before it was acknowledged, is reported and is no damage.
+Nothing is changed. A torn tail, the end of the log that a crash left half-written, is reported and is no damage.
 
 ` + channelArgHelp + `
 
-Exit code 5 when something that was acknowledged is damaged.`,
+Exit code 5 when the log is damaged before its end.`,
 		Example: "  penstock channel verify\n  penstock channel verify main --json\n  penstock channel verify /var/lib/penstock",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dirs, err := a.findChannels(args, dataDir)
@@ -82,7 +82,7 @@ func (a *app) verify(cmd *cobra.Command, dirs []channelDir) error {
 	}
 	return &fault{
 		err: fmt.Errorf("damaged: %s", strings.Join(damaged, ", ")), exit: exitIntegrity, code: "integrity", result: list,
-		hint: "Copy the directory before anything else. What is undamaged can still be read; an agent refuses to start on it rather than skip what is missing.",
+		hint: "Copy the directory before anything else. What is undamaged can still be read; an agent delivers what comes before the damage and then holds the sinks, rather than skip what is missing.",
 		at:   firstDamage(list), show: func() { show(a.out) },
 	}
 }
@@ -92,8 +92,10 @@ func firstDamage(list []verified) *config.JSONRange {
 	for _, v := range list {
 		for _, d := range v.Damage {
 			if !d.Torn {
-				at := config.JSONPosition{Byte: int(d.Offset)}
-				return &config.JSONRange{Filename: filepath.Join(v.Path, d.File), Start: at, End: at}
+				return &config.JSONRange{
+					Filename: filepath.Join(v.Path, d.File),
+					Start:    config.JSONPosition{Byte: int(d.Offset)}, End: config.JSONPosition{Byte: int(d.Offset + d.Length)},
+				}
 			}
 		}
 	}
@@ -139,7 +141,7 @@ func (d damage) text(t *terminal, dir string) string {
 		at += ", " + plural(d.Length, "byte")
 	}
 	if d.Torn {
-		return at + ": torn tail, never acknowledged; the next start of the agent repairs it and keeps the cut bytes"
+		return at + ": torn tail, as a crash leaves it (" + d.Cause + "); the next start of the agent cuts it off and keeps the bytes"
 	}
 	return t.paint(red, at) + ": " + d.Cause
 }

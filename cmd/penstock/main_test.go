@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 
+	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/plugins/bundle"
 )
 
@@ -109,7 +111,7 @@ func scripts(p testscript.Params) testscript.Params {
 		return false, fmt.Errorf("no condition %q", cond)
 	}
 	p.Cmds = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-		"exits": exits, "await": await, "term": sendTerm, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache,
+		"exits": exits, "await": await, "term": sendTerm, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache, "settle": settle,
 	}
 	return p
 }
@@ -155,6 +157,22 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s has not %d of %q:\n%s", args[0], want, args[1], content)
+}
+
+// settle waits until every sink has delivered all that is in its channel.
+func settle(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1, 1, "settle DATADIR")
+	var s admin.Status
+	for deadline := time.Now().Add(awaitLimit); time.Now().Before(deadline); time.Sleep(awaitLook) {
+		var err error
+		if s, err = admin.Ask(context.Background(), ts.MkAbs(args[0])); err != nil {
+			continue // it starts
+		}
+		if !slices.ContainsFunc(s.Components, func(c admin.Component) bool { return c.Waiting > 0 || c.Events == 0 }) {
+			return
+		}
+	}
+	ts.Fatalf("%s has not settled: %+v", args[0], s.Components)
 }
 
 func sendTerm(ts *testscript.TestScript, neg bool, args []string) {

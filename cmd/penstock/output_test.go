@@ -3,6 +3,8 @@
 package main
 
 import (
+	"bytes"
+	"strings"
 	"testing"
 	"time"
 )
@@ -49,5 +51,13 @@ func TestPipesAreNotPainted(t *testing.T) {
 	term.color = true
 	if got := term.paint(red, "Error:"); got != red+"Error:"+plain {
 		t.Errorf("painted %q", got)
+	}
+}
+
+func TestTheLogWritesDurationsAsPeopleDo(t *testing.T) {
+	var out bytes.Buffer
+	newApp(nil, &out, &out).newLogger("json", "info").Info("draining", "within", 30*time.Second)
+	if !strings.Contains(out.String(), `"within":"30s"`) {
+		t.Error(out.String())
 	}
 }

@@ -123,5 +123,5 @@ func (r report) print(t *terminal) {
 		t.printf("\nEverything is in %s\n", r.Kept)
 		return
 	}
-	t.printf("\nNext: penstock schema lists the plugins; the README's first pipeline is examples/tail.\n")
+	t.printf("\nNext: examples/tail follows logs of your own; \"penstock schema\" lists the plugins, \"penstock schema source file\" what one of them takes.\n")
 }

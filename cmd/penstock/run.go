@@ -119,13 +119,21 @@ func (f *runFlags) apply(c *config.Config) error {
 	return nil
 }
 
+// legible writes durations as people do, in JSON too: "30s" is not 30000000000.
+func legible(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
+}
+
 // newLogger makes the agent's log, on standard error. format "auto" is text for people, JSON for programs.
 func (a *app) newLogger(format, level string) *slog.Logger {
 	var least slog.Level
 	if err := least.UnmarshalText([]byte(level)); err != nil {
 		least = slog.LevelInfo // both the files and the flags were checked; "" is the usual
 	}
-	opts := &slog.HandlerOptions{Level: least}
+	opts := &slog.HandlerOptions{Level: least, ReplaceAttr: legible}
 	if format == "text" || format != "json" && a.err.tty {
 		return slog.New(slog.NewTextHandler(a.err, opts))
 	}

@@ -194,7 +194,11 @@ func (p described) print(t *terminal) {
 	if len(p.Arguments) > 0 {
 		t.printf("\nconfig {\n")
 		for _, arg := range p.Arguments {
-			t.printf("  %s = %s   %s\n", t.paint(bold, arg.Name), arg.Type, t.paint(dim, rules(arg)))
+			line := fmt.Sprintf("  %s = %s", t.paint(bold, arg.Name), arg.Type)
+			if r := rules(arg); r != "" {
+				line += "   " + t.paint(dim, r)
+			}
+			t.printf("%s\n", line)
 			if arg.Doc != "" {
 				t.printf("%s\n", wrap(arg.Doc, t.width, "      "))
 			}

@@ -14,8 +14,8 @@ import (
 
 // Patterns of what a user writes for the types that JSON does not have.
 const (
-	durationPattern = `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`
-	sizePattern     = `^[0-9]+(\.[0-9]+)?\s*([KMGT]i?)?B?$`
+	durationPattern = `^(0|[0-9]+(\.[0-9]+)?d|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+)$`
+	sizePattern     = `^(0|[0-9]+(\.[0-9]+)?\s*([KMGT]i|[kKMGT])?B)$`
 )
 
 // jsonSchema describes a plugin's config block in JSON Schema 2020-12, as it is written in .hcl.json.

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -101,5 +102,27 @@ func TestKindAndNameAreToldApart(t *testing.T) {
 		if kind != c.kind || name != c.name || (err == nil) != c.ok {
 			t.Errorf("%q: kind %q, name %q, %v", c.args, kind, name, err)
 		}
+	}
+}
+
+func TestJSONSchemaTakesWhatPipelineFilesDo(t *testing.T) {
+	for pattern, cases := range map[string]map[string]bool{
+		durationPattern: {"0": true, "200ms": true, "1m30s": true, "1.5s": true, "7d": true, "7d1h": false, "5": false, "-1s": false, "": false},
+		sizePattern: {"0": true, "0B": true, "4MiB": true, "1.5GiB": true, "100MB": true, "10kB": true, "10KB": true, "1 TiB": true,
+			"10K": false, "10": false, "10kiB": false, "": false, "-1B": false},
+	} {
+		for text, want := range cases {
+			if got := regexp.MustCompile(pattern).MatchString(text); got != want {
+				t.Errorf("%s takes %q: %v, want %v", pattern, text, got, want)
+			}
+		}
+	}
+}
+
+func TestAnArgumentWithoutRulesHasNoBlanksBehindIt(t *testing.T) {
+	var text bytes.Buffer
+	described{"builtin:std", abi.Plugin{Kind: abi.Sink, Name: "x", Arguments: []abi.Argument{{Name: "a", Type: "string"}}}}.print(newTerminal(&text))
+	if !strings.Contains(text.String(), "  a = string\n") {
+		t.Errorf("%q", text.String())
 	}
 }

@@ -4,26 +4,54 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func TestTheFirstSignalDrainsAndTheSecondLeaves(t *testing.T) {
 	for signal, code := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
-		var out bytes.Buffer
-		a := newApp(nil, &out, &out)
-		left := make(chan int, 1)
-		a.leave = func(code int) { left <- code }
-		ctx, stop := a.untilSignal(t.Context())
-		kill(t, signal)
-		<-ctx.Done()
-		kill(t, signal)
-		if got := <-left; got != code {
-			t.Errorf("a second %v leaves with %d, want %d", signal, got, code)
-		}
-		stop()
+		synctest.Test(t, func(t *testing.T) {
+			var out bytes.Buffer
+			a := newApp(nil, &out, &out)
+			var left []int
+			a.leave = func(code int) { left = append(left, code) }
+			ctx, cancel := context.WithCancelCause(t.Context())
+			signals, done := make(chan os.Signal), make(chan struct{})
+			go a.obey(signals, done, cancel)
+			signals <- signal
+			<-ctx.Done()
+			if got, want := context.Cause(ctx).Error(), "signal: "+signal.String(); got != want {
+				t.Errorf("cause %q, want %q", got, want)
+			}
+			signals <- signal // as timeout(1) does: to the process, and to its group
+			synctest.Wait()
+			if len(left) > 0 {
+				t.Errorf("left at once because of one signal that came twice")
+			}
+			time.Sleep(sameSignal + 1)
+			signals <- signal
+			synctest.Wait()
+			if len(left) != 1 || left[0] != code {
+				t.Errorf("a second %v leaves with %d, want %d", signal, left, code)
+			}
+			close(done)
+		})
 	}
+}
+
+func TestARealSignalEndsTheContext(t *testing.T) {
+	var out bytes.Buffer
+	a := newApp(nil, &out, &out)
+	ctx, stop := a.untilSignal(t.Context())
+	defer stop()
+	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-ctx.Done()
 }
 
 func TestWithoutASignalNothingEnds(t *testing.T) {
@@ -37,12 +65,5 @@ func TestWithoutASignalNothingEnds(t *testing.T) {
 	stop()
 	if ctx.Err() == nil {
 		t.Error("goes on after stop")
-	}
-}
-
-func kill(t *testing.T, signal syscall.Signal) {
-	t.Helper()
-	if err := syscall.Kill(os.Getpid(), signal); err != nil {
-		t.Fatal(err)
 	}
 }

@@ -74,6 +74,9 @@ func (c *ChannelMetrics) Watch(op channel.Operator) { c.scraped.watch(c.componen
 
 func (c *ChannelMetrics) onCommitted(transactions, _ int, _ int64, took time.Duration) {
 	c.committed.Add(float64(transactions))
+	if took == 0 {
+		return // only cursors moved: that waits for company on purpose, and says nothing of the disk
+	}
 	c.grouped.Observe(float64(transactions))
 	c.commit.Observe(took.Seconds())
 }

@@ -81,11 +81,11 @@ func newSinkFamilies(r registrar) sinkFamilies {
 		errors:       r.counter("sink_errors_total", "Errors of the destination or the plugin, by class.", "component", "class"),
 		batchSeconds: r.histogram("sink_batch_seconds", "Time that the plugin took to write one batch that it committed.", secondsBuckets, "component"),
 		batchEvents:  r.histogram("sink_batch_events", "Events of one committed batch.", countBuckets, "component"),
-		latency:      r.histogram("event_latency_seconds", "From the commit to the channel to the commit of the sink, of the first event of a batch.", latencyBuckets, "component"),
+		latency:      r.histogram("event_latency_seconds", "From the time of a batch's first event, at which its source read it, to the commit of the sink.", latencyBuckets, "component"),
 	}
 }
 
-// classNames are the values of the label "class", those of spec/delivery.md.
+// classNames are the values of the label "class", those of spec/abi.md.
 var classNames = [...]string{"retry", "reject", "config", "fatal"}
 
 // SinkMetrics is one sink's part. Its methods may be called by many goroutines.
@@ -124,7 +124,7 @@ func (m *Metrics) Sink(component, channel string) *SinkMetrics {
 }
 
 // Committed counts a batch that the destination holds: took is the plugin's time for it, latency that
-// since its first event was committed to the channel; below 0, it is not known.
+// since the time of its first event; below 0, it is not known.
 func (s *SinkMetrics) Committed(events, bytes int, took, latency time.Duration) {
 	s.committed.Add(float64(events))
 	s.committedBytes.Add(float64(bytes))

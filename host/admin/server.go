@@ -145,7 +145,7 @@ func listenLoopback(addr string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
 	if isInUse(err) {
 		return nil, fmt.Errorf("listen on %s: %w; use another with --http, or http { listen = \"127.0.0.1:PORT\" } in the agent block",
-			addr, errors.Join(ErrInUse, err))
+			addr, ErrInUse)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)

@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +35,12 @@ import (
 // ErrEnvironment is wrapped when the machine, not the configuration, is in the way: a data directory
 // or an address that someone else has.
 var ErrEnvironment = errors.New("cannot start here")
+
+// ErrNotDrained is wrapped when something had not stopped after the time to drain.
+var ErrNotDrained = errors.New("not drained within drain_timeout")
+
+// drainSlack is how long after the time to drain everything must have noticed that it is over.
+const drainSlack = time.Second
 
 // Options say what to run.
 type Options struct {
@@ -144,7 +151,10 @@ func (a *Agent) listen() error {
 }
 
 // Run moves events until ctx ends, then drains and frees everything. It returns nil when that went
-// well; a component that is held does not end it.
+// well; a component that is held does not end it. The cause of ctx is logged.
+//
+// A plugin that is caught in a call, as in a write to a pipe that nobody reads, cannot be told to stop. After the time
+// to drain, Run leaves it there and returns [ErrNotDrained]; nothing has been freed then, and the process must end.
 func (a *Agent) Run(ctx context.Context) error {
 	a.setRunning(true)
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -164,11 +174,40 @@ func (a *Agent) Run(ctx context.Context) error {
 		"data_dir", a.dir, "http", a.server.Addr())
 	debug.FreeOSMemory() // compiling the plugins has left a multiple of what they keep
 	<-ctx.Done()
-	a.opts.Log.Info("draining: sources are not read any more, deliveries that have begun may finish", "within", a.opts.Config.Agent.DrainTimeout)
+	a.opts.Log.Info("draining: sources are not read any more, deliveries that have begun may finish",
+		"because", context.Cause(ctx), "within", a.opts.Config.Agent.DrainTimeout)
 	a.setRunning(false)
-	err := work.Wait()
-	stop()
-	return errors.Join(err, server.Wait(), a.Close())
+	drained := make(chan error, 1)
+	go func() { drained <- work.Wait() }()
+	select {
+	case err := <-drained:
+		stop()
+		err = errors.Join(err, server.Wait(), a.Close())
+		a.opts.Log.Info("stopped", "waiting", a.waiting(), "uptime", time.Since(a.started).Round(time.Second))
+		return err
+	case <-time.After(a.opts.Config.Agent.DrainTimeout + drainSlack):
+		return fmt.Errorf("%w of %v: %s; nothing that was acknowledged is lost, and what was not delivered comes again",
+			ErrNotDrained, a.opts.Config.Agent.DrainTimeout, strings.Join(a.busy(), ", "))
+	}
+}
+
+// waiting is how many events the channels hold that some sink has yet to get.
+func (a *Agent) waiting() (n uint64) {
+	for _, c := range a.Status().Channels {
+		n += c.Events
+	}
+	return n
+}
+
+// busy says which components have not stopped, a few words each.
+func (a *Agent) busy() []string {
+	var busy []string
+	for _, c := range a.components {
+		if state, _, _ := c.fate(); state != pipeline.Stopped && state != pipeline.Held && state != pipeline.Finished {
+			busy = append(busy, c.Address()+" is still in a call")
+		}
+	}
+	return busy
 }
 
 func (a *Agent) setRunning(running bool) {
@@ -198,7 +237,7 @@ func (a *Agent) Close() error {
 func (c *component) runLogged(ctx context.Context) error {
 	err := c.run(ctx)
 	if held, ok := errors.AsType[*pipeline.HeldError](err); ok {
-		c.log.Error("held: it stays stopped until someone acts, and its events stay where they are", "reason", held.Err)
+		c.log.Error("held: mend the cause, then restart the agent; until then its events stay where they are", "reason", held.Err)
 		return nil
 	}
 	return err

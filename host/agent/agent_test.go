@@ -77,7 +77,7 @@ type rig struct {
 }
 
 // run starts an agent on a pipeline in which DIR stands for a directory that holds faulty.wasm.
-func run(t *testing.T, dir, pipeline string) rig {
+func run(t *testing.T, dir, pipeline string, edit ...func(*Options)) rig {
 	t.Helper()
 	code, err := faulty()
 	if err != nil {
@@ -102,7 +102,11 @@ func run(t *testing.T, dir, pipeline string) rig {
 		t.Fatal(said.String())
 	}
 	log := new(bytes.Buffer)
-	a, err := New(t.Context(), Options{Config: c, Modules: modules, Log: slog.New(slog.NewTextHandler(log, nil)), Listen: admin.Off})
+	options := Options{Config: c, Modules: modules, Log: slog.New(slog.NewTextHandler(log, nil)), Listen: admin.Off}
+	for _, e := range edit {
+		e(&options)
+	}
+	a, err := New(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +118,7 @@ func run(t *testing.T, dir, pipeline string) rig {
 		return <-done
 	})
 	t.Cleanup(func() {
-		if err := stop(); err != nil {
+		if err := stop(); err != nil && !errors.Is(err, ErrNotDrained) { // that is for the test to judge, and goleak
 			t.Error(err)
 		}
 		if t.Failed() {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/penstock-io/penstock/host/admin"
@@ -39,6 +40,9 @@ type component struct {
 	state  pipeline.State
 	since  time.Time
 	reason string
+	tries  uint64 // times that it waited to try again
+
+	flying atomic.Int64 // events that a source has read and that are not durable yet
 
 	source *admin.SourceMetrics // one of the two is nil
 	sink   *admin.SinkMetrics
@@ -150,7 +154,13 @@ func (c *component) open(ctx context.Context, p plugin.Plugin, kind abi.Kind, r 
 func (c *component) State(s pipeline.State, reason string) {
 	c.mu.Lock()
 	c.state, c.reason, c.since = s, reason, time.Now()
+	if s == pipeline.Retrying {
+		c.tries++
+	}
 	c.mu.Unlock()
+	if s == pipeline.Starting {
+		c.flying.Store(0) // what the instance before had read and not committed is read again
+	}
 	if c.source != nil {
 		c.source.State(admin.State(s))
 	} else {
@@ -169,8 +179,16 @@ type sourceObserver struct{ *component }
 
 var _ pipeline.SourceObserver = sourceObserver{}
 
-func (o sourceObserver) Read(events, bytes int)  { o.source.Read(events, bytes) }
-func (o sourceObserver) Acked(events int)        { o.source.Acked(events) }
+func (o sourceObserver) Read(events, bytes int) {
+	o.flying.Add(int64(events))
+	o.source.Read(events, bytes)
+}
+
+func (o sourceObserver) Acked(events int) {
+	o.flying.Add(-int64(events))
+	o.source.Acked(events)
+}
+
 func (o sourceObserver) Blocked(d time.Duration) { o.source.Blocked(d) }
 
 func (o sourceObserver) Failed(class abi.Class) {

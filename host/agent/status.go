@@ -44,13 +44,19 @@ func (c *component) status() admin.Component {
 	}
 	if c.source != nil {
 		n := c.source.Counts()
-		s.Events, s.Bytes, s.Waiting = n.Acked, n.Bytes, n.Read-min(n.Read, n.Acked)
+		s.Events, s.Bytes, s.Waiting, s.Retries = n.Acked, n.Bytes, uint64(max(0, c.flying.Load())), c.retries()
 		return s
 	}
 	n := c.sink.Counts()
 	s.Events, s.Bytes, s.Retries, s.Rejected = n.Committed, n.Bytes, n.Retries, n.Rejected
 	s.Waiting = c.reader.Info().Waiting
 	return s
+}
+
+func (c *component) retries() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tries
 }
 
 // Live says why the process should be started again, or nil: a channel stopped after an error of its disk.

@@ -217,7 +217,7 @@ type Stats struct {
 
 // Observer is told what a channel does, as it happens. Calls come from the commit path and must be short. A nil func is not called.
 type Observer struct {
-	// Committed: a group of transactions became durable; took is the longest that one waited.
+	// Committed: a group of transactions became durable; took is the longest that one with events waited, 0 when none had any.
 	Committed func(transactions, events int, bytes int64, took time.Duration)
 	// Synced: one flush to disk ended.
 	Synced func(took time.Duration)

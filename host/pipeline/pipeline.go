@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/penstock-io/penstock/host/channel"
@@ -127,6 +128,9 @@ func (s *supervisor) run(ctx context.Context, session func(context.Context) (mov
 		s.fate.State(Starting, "")
 		moved, err := session(ctx)
 		if ctx.Err() != nil {
+			if err != nil && !interrupted(ctx, err) {
+				s.log.Warn("what had begun did not end well: it is not acknowledged, and comes again", "error", err)
+			}
 			s.fate.State(Stopped, "")
 			return nil
 		}
@@ -148,6 +152,14 @@ func (s *supervisor) run(ctx context.Context, session func(context.Context) (mov
 		s.log.Warn("will open it again", "error", err, "in", delay.Round(time.Millisecond))
 		sleep(ctx, delay)
 	}
+}
+
+// interrupted says whether err is nothing but the end of ctx, whose cause may be any error.
+func interrupted(ctx context.Context, err error) bool {
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		return !slices.ContainsFunc(several.Unwrap(), func(err error) bool { return !interrupted(ctx, err) })
+	}
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))
 }
 
 // held returns why the component cannot go on after err, or nil.

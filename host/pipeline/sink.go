@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/penstock-io/penstock/host/channel"
@@ -34,6 +35,11 @@ type Sink struct {
 	Drain    time.Duration // how long a delivery that has begun may take after ctx ended
 	Observer SinkObserver
 	Log      *slog.Logger
+
+	broke struct { // the plugin, of late
+		at    event.Offset // with which the batch began that it broke on
+		times int          // in a row
+	}
 }
 
 // Run delivers until ctx ends (nil), or the sink must be held (*HeldError). What was taken is
@@ -102,8 +108,8 @@ func (s *Sink) deliver(ctx, late context.Context, to plugin.Sink) error {
 		err = rejected(d, out)
 	}
 	switch {
-	case plugin.ClassOf(err) == abi.Fatal && d.Attempt >= poisonAttempts:
-		return fmt.Errorf("the batch of offsets %v broke the plugin %d times: %w: %w", d.Range, d.Attempt, err, errHold)
+	case plugin.ClassOf(err) == abi.Fatal:
+		return s.poison(d, err)
 	case !retry(ctx, err):
 		return err
 	}
@@ -122,6 +128,18 @@ func write(ctx context.Context, to plugin.Sink, d channel.Delivery) (plugin.Outc
 		return plugin.Outcome{}, nil
 	}
 	return to.Write(ctx, d.Range, d.Batch)
+}
+
+// poison counts how often the same batch broke the plugin, and holds the sink when it seems to be the cause. The
+// attempts of the lease say nothing of that: most are of a destination that was down.
+func (s *Sink) poison(d channel.Delivery, err error) error {
+	if s.broke.at != d.Range.First {
+		s.broke.at, s.broke.times = d.Range.First, 0
+	}
+	if s.broke.times++; s.broke.times < poisonAttempts {
+		return err
+	}
+	return fmt.Errorf("the batch of offsets %v broke the plugin %d times: %w: %w", d.Range, s.broke.times, err, errHold)
 }
 
 // retry says whether err is one that the same instance may overcome by itself.
@@ -153,17 +171,20 @@ func rejected(d channel.Delivery, out plugin.Outcome) error {
 // known returns the ranges that a destination holds, and refuses what this channel cannot have sent. What
 // lies below the oldest event that there is says nothing any more.
 func known(info channel.ReaderInfo, held []plugin.Held) ([]event.Range, error) {
-	first := make(map[uint64]event.Offset, len(info.Incarnations))
-	for _, inc := range info.Incarnations {
-		first[inc.ID] = inc.First
+	lives := make(map[uint64]event.Range, len(info.Incarnations))
+	for i, inc := range info.Incarnations {
+		life := event.Range{First: inc.First, Next: math.MaxUint64} // the newest one has no end yet
+		if i+1 < len(info.Incarnations) {
+			life.Next = info.Incarnations[i+1].First
+		}
+		lives[inc.ID] = life
 	}
 	ranges := make([]event.Range, 0, len(held))
 	for _, h := range held {
 		if h.Range.Next <= info.Oldest {
 			continue
 		}
-		from, ok := first[h.Incarnation]
-		if !ok || h.Range.First < from || h.Range.First>>32 != from>>32 {
+		if life, ok := lives[h.Incarnation]; !ok || h.Range.Intersect(life) != h.Range {
 			return nil, fmt.Errorf("diverged: the destination holds %v of incarnation %x, which this channel does not know: "+
 				"it was written by another life of this channel (a restored backup?); move the destination's data aside, or restore the channel that wrote it: %w",
 				h.Range, h.Incarnation, errHold)

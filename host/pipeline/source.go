@@ -97,11 +97,14 @@ func (s *Source) session(ctx context.Context) (moved bool, err error) {
 	go func() { acked <- s.ack(late, inst, ahead, stop) }()
 
 	err = s.read(ctx, inst, ahead)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		err = nil // whatever has ended the reading says more
+	}
 	close(ahead.pending)
 	end := <-acked
 	stop(nil)
-	if end.refused != nil && (errors.Is(err, context.Canceled) || errors.Is(err, end.refused)) {
-		err = nil // the refusal has ended the reading, and says more
+	if end.refused != nil && errors.Is(err, end.refused) {
+		err = nil // it is said already
 	}
 	return end.moved, errors.Join(end.refused, err, inst.Close())
 }

@@ -5,6 +5,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"slices"
@@ -39,6 +40,7 @@ type trace struct {
 	commits  int
 	position channel.Position
 	full     time.Duration // how long Begin waits for room
+	refuses  bool          // Begin does, without a look at its context
 	damaged  error         // what Take answers
 }
 
@@ -57,6 +59,9 @@ func (t *trace) String() string {
 // The channel.
 func (t *trace) Begin(ctx context.Context) (channel.Tx, error) {
 	t.add("begin")
+	if t.refuses {
+		return nil, channel.ErrFull
+	}
 	if t.full > 0 {
 		start := time.Now()
 		sleep(ctx, t.full)
@@ -140,7 +145,10 @@ func (i instance) Read(ctx context.Context) (plugin.Emission, error) {
 	}
 	return em, err
 }
-func (i instance) Ack(_ context.Context, _ uint64, err error) error {
+func (i instance) Ack(ctx context.Context, _ uint64, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err != nil {
 		i.t.add("nack")
 	} else {
@@ -279,6 +287,23 @@ func TestAfterARefusalNothingLaterIsAcknowledgedAndTheSourceOpensAgain(t *testin
 	})
 }
 
+func TestASourceOfAFullChannelThatRefusesStopsWhenItIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := &trace{refuses: true}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- newSource(tr).Run(ctx) }()
+		time.Sleep(time.Minute)
+		if n := strings.Count(tr.String(), "begin"); n < 10 {
+			t.Errorf("it asked %d times in a minute", n)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestALeaseIsCommittedOnlyAfterTheWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := &trace{write: func(int) (plugin.Outcome, error) { return plugin.Outcome{}, nil }}
@@ -340,6 +365,28 @@ func TestAPluginThatBreaksIsReplacedAndThenHeld(t *testing.T) {
 	})
 }
 
+func TestABatchThatWasTriedForLongIsNotBlamedForOneBreak(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := &trace{write: func(n int) (plugin.Outcome, error) {
+			switch {
+			case n <= 10:
+				return plugin.Outcome{}, &plugin.Error{Class: abi.Retry, Message: "down"}
+			case n <= 12:
+				return plugin.Outcome{}, &plugin.Error{Class: abi.Fatal, Message: "trap"}
+			}
+			return plugin.Outcome{}, nil
+		}}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- newSink(tr).Run(ctx) }()
+		time.Sleep(time.Minute)
+		cancel()
+		if err := <-done; err != nil || tr.commits != 1 {
+			t.Errorf("%d commits, %v", tr.commits, err)
+		}
+	})
+}
+
 func TestARejectedEventHoldsTheSinkAndSaysWhich(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := &trace{write: func(n int) (plugin.Outcome, error) {
@@ -364,10 +411,16 @@ func TestWhatTheDestinationHoldsIsJoinedAndWhatItCannotHoldIsRefused(t *testing.
 		t.Errorf("what cannot come again: %v, %v", got, err)
 	}
 	info.Oldest = 0
+	long := plugin.Held{Incarnation: 7, Range: event.Range{First: 3 << 32, Next: 3<<32 + 9}} // of more events than 2^32
+	if got, err := known(info, []plugin.Held{long}); err != nil || len(got) != 1 {
+		t.Errorf("of an agent that ran for long: %v, %v", got, err)
+	}
+	info.Incarnations = append(info.Incarnations, channel.Incarnation{ID: 9, First: 2 << 32})
 	for _, bad := range []plugin.Held{
 		{Incarnation: 8, Range: good.Range},
 		{Incarnation: 7, Range: event.Range{First: 1, Next: 2}},
 		{Incarnation: 7, Range: event.Range{First: 2 << 32, Next: 2<<32 + 1}},
+		{Incarnation: 7, Range: event.Range{First: 2<<32 - 1, Next: 2<<32 + 1}},
 	} {
 		if _, err := known(info, []plugin.Held{bad}); !errors.Is(err, errHold) {
 			t.Errorf("%+v: error %v", bad, err)
@@ -386,6 +439,21 @@ func TestACursorThatThePluginDoesNotReadHoldsTheSource(t *testing.T) {
 	s.Reads = []uint32{4, 3}
 	if err := s.Run(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTheEndOfAContextIsNoTroubleAndWhatComesWithItIs(t *testing.T) {
+	signal, trouble := errors.New("signal"), errors.New("disk")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(signal)
+	took := fmt.Errorf("take: %w", signal)
+	for err, want := range map[error]bool{
+		took: true, context.Canceled: true, errors.Join(took, context.Canceled): true,
+		trouble: false, errors.Join(took, trouble): false,
+	} {
+		if interrupted(ctx, err) != want {
+			t.Errorf("%v: %v", err, !want)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -85,6 +86,37 @@ func TestADiskThatIsFullIsTriedMoreAndMoreSeldom(t *testing.T) {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+func TestWhatFailsWhileItDrainsIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		tr := &trace{durable: make(chan error), read: func(n int) (plugin.Emission, error) {
+			if n > 1 {
+				<-ctx.Done()
+				return plugin.Emission{}, ctx.Err()
+			}
+			return plugin.Emission{Seq: uint64(n)}, nil
+		}}
+		s := newSource(tr)
+		said := new(strings.Builder)
+		s.Log = slog.New(slog.NewTextHandler(said, nil))
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		if len(done) > 0 {
+			t.Error("it did not wait for what was in flight")
+		}
+		tr.durable <- errors.New("no space left on device")
+		if err := <-done; err != nil || !strings.Contains(said.String(), "no space left") {
+			t.Errorf("%v, and it said: %s", err, said)
+		}
+		if got := tr.String(); !strings.HasSuffix(got, "refused nack close") {
+			t.Errorf("trace: %s", got)
 		}
 	})
 }

@@ -99,7 +99,7 @@ const (
 	ENOSYS   Code = -11 // config: the host or the plugin lacks this
 )
 
-// Class is what the host does about an error; the names are those of spec/delivery.md.
+// Class is what the host does about an error; the names are those of spec/abi.md.
 type Class uint8
 
 // The classes.

@@ -31,6 +31,8 @@ const (
 	emptyDelay = time.Second
 	// positionDelay is how long a position stays unwritten: what a crash may make be delivered again.
 	positionDelay = 100 * time.Millisecond
+	// positionRetry is the same after a position could not be written: the disk may need a moment, and the log of the agent too.
+	positionRetry = 2 * time.Second
 )
 
 // Options says how a channel is opened.
@@ -76,6 +78,7 @@ type Channel struct {
 	closed   bool
 
 	flushing sync.Mutex     // held while positions are written
+	dead     []*segment     // off the list, and to be unlinked; flushing guards it
 	timer    *time.Timer    // that will write positions; nil while none needs to be
 	timers   sync.WaitGroup // one while timer is set or its function runs
 }
@@ -186,6 +189,9 @@ func (c *Channel) oldest() event.Offset {
 
 // before is how much was put before that offset, ever. Within a segment the bytes are shared out evenly.
 func (c *Channel) before(o event.Offset) amount {
+	if o >= c.state.end { // whatever the incarnations say, of which the oldest are forgotten
+		return amount{c.state.events, c.state.bytes}
+	}
 	i := sort.Search(len(c.segments), func(i int) bool { return c.segments[i].first > o }) - 1
 	if i < 0 {
 		return amount{}

@@ -68,6 +68,9 @@ func (c *Channel) shut() bool {
 // finish makes the end of the log durable, and says so, so that the next opening need not doubt it.
 func (c *Channel) finish() error {
 	log := c.tail.log
+	if log == nil { // it could not be opened again for larger segments; all that was appended before is flushed
+		return nil
+	}
 	c.tail.log = nil
 	if err := log.Close(); err != nil {
 		return fmt.Errorf("flush the log: %w", err)

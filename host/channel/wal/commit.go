@@ -165,6 +165,7 @@ func (c *Channel) lead() {
 		}
 		c.settle(g, err)
 	}
+	c.letIn() // what was refused uses no room any more
 	c.leading = false
 	if c.idle != nil {
 		close(c.idle)
@@ -275,7 +276,9 @@ func (c *Channel) settle(g *group, err error) {
 			transactions++
 		}
 		c.publish(t)
-		longest = max(longest, time.Since(t.begun))
+		if !t.lazy() { // what waits for company does so on purpose
+			longest = max(longest, time.Since(t.begun))
+		}
 		c.end(t, nil)
 	}
 	c.segments[len(c.segments)-1].size = c.tail.written
@@ -290,7 +293,6 @@ func (c *Channel) settle(g *group, err error) {
 	for _, r := range c.readers {
 		r.arrived()
 	}
-	c.letIn()
 }
 
 // publish makes one durable record visible.

@@ -5,6 +5,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 )
@@ -12,20 +13,35 @@ import (
 // touched has the position of r written soon. c.mu is held.
 func (c *Channel) touched(r *reader) {
 	r.dirty = true
+	c.flushAfter(positionDelay)
+}
+
+// flushAfter sets the timer, unless it is set. c.mu is held.
+func (c *Channel) flushAfter(delay time.Duration) {
 	if c.timer == nil && !c.closed {
 		c.timers.Add(1)
-		c.timer = time.AfterFunc(positionDelay, c.flushSoon)
+		c.timer = time.AfterFunc(delay, c.flushSoon)
 	}
 }
 
 // flushSoon is what the timer runs. Close waits for it.
 func (c *Channel) flushSoon() {
 	defer c.timers.Done()
+	err := c.flushPositions(false)
+	if err != nil {
+		c.log.Warn("positions were not written, will try again: a crash now would deliver events again", "dir", c.dir, "error", err)
+	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.timer = nil
-	c.mu.Unlock()
-	if err := c.flushPositions(false); err != nil {
-		c.log.Warn("positions were not written: a crash now would deliver events again", "dir", c.dir, "error", err)
+	if err != nil {
+		c.flushAfter(positionRetry)
+		return
+	}
+	for _, r := range c.readers {
+		if r.dirty { // it moved on meanwhile
+			c.flushAfter(positionDelay)
+		}
 	}
 }
 
@@ -35,14 +51,14 @@ func (c *Channel) flushPositions(all bool) error {
 	c.flushing.Lock()
 	defer c.flushing.Unlock()
 	c.mu.Lock()
-	moved, readers, dead := c.changedPositions()
+	moved, readers := c.changedPositions()
 	c.mu.Unlock()
 	for r, p := range moved {
 		if err := c.writePosition(r, &p); err != nil {
 			return err
 		}
 	}
-	if len(dead) == 0 && !all {
+	if len(c.dead) == 0 && !all {
 		return nil
 	}
 	for _, r := range readers {
@@ -50,7 +66,7 @@ func (c *Channel) flushPositions(all bool) error {
 			return err
 		}
 	}
-	if err := c.unlink(dead); err != nil {
+	if err := c.unlinkDead(); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -60,7 +76,7 @@ func (c *Channel) flushPositions(all bool) error {
 }
 
 // changedPositions returns where the readers stand that moved, and takes the segments that are wholly committed off the list.
-func (c *Channel) changedPositions() (moved map[*reader]position, readers []*reader, dead []*segment) {
+func (c *Channel) changedPositions() (moved map[*reader]position, readers []*reader) {
 	moved = make(map[*reader]position)
 	for _, r := range c.readers {
 		readers = append(readers, r)
@@ -75,8 +91,9 @@ func (c *Channel) changedPositions() (moved map[*reader]position, readers []*rea
 	for len(c.readers) > 0 && n+1 < len(c.segments) && c.segments[n+1].first <= low {
 		n++
 	}
-	dead, c.segments = c.segments[:n:n], c.segments[n:]
-	return moved, readers, dead
+	c.dead = append(c.dead, c.segments[:n]...)
+	c.segments = c.segments[n:]
+	return moved, readers
 }
 
 // keepPosition makes sure that the position of a reader can be written, also on a full disk.
@@ -131,17 +148,19 @@ func (c *Channel) lostPosition(r *reader, cause error) error {
 	return fmt.Errorf("position of %s: %w", r.entry.name, cause)
 }
 
-// unlink removes segments, oldest first, so that what is left is always the end of the log.
-func (c *Channel) unlink(dead []*segment) error {
-	for _, s := range dead {
+// unlinkDead removes segments, oldest first, so that what is left is always the end of the log. Those that it
+// could not remove stay dead.
+func (c *Channel) unlinkDead() error {
+	if len(c.dead) == 0 {
+		return nil
+	}
+	for ; len(c.dead) > 0; c.dead = c.dead[1:] {
 		c.step("unlink")
-		if err := c.sys.Remove(segmentName(s.index)); err != nil {
+		if err := c.sys.Remove(segmentName(c.dead[0].index)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("unlink a segment that is not needed any more: %w", err)
 		}
 	}
-	if len(dead) == 0 {
-		return nil
-	}
+	c.dead = nil
 	c.step("dirsync")
 	if err := c.logDir.Sync(); err != nil {
 		return fmt.Errorf("sync %s: %w", logDir, err)

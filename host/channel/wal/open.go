@@ -181,7 +181,10 @@ func (c *Channel) restore(rec *recovered) error {
 		if err != nil {
 			return c.helpless(err)
 		}
-		if err := c.unlinkDead(dead); err != nil {
+		for _, f := range dead { // every reader had committed them: nobody looks into them
+			c.dead = append(c.dead, &segment{index: segmentIndex(f.name)})
+		}
+		if err := c.unlinkDead(); err != nil {
 			return err
 		}
 		c.segments = append(earlier, rec.tail)
@@ -193,15 +196,6 @@ func (c *Channel) restore(rec *recovered) error {
 		}
 	}
 	return nil
-}
-
-// unlinkDead removes segments that every reader had committed, without a look at them.
-func (c *Channel) unlinkDead(dead []fileInfo) error {
-	segments := make([]*segment, len(dead))
-	for i, f := range dead {
-		segments[i] = &segment{index: segmentIndex(f.name)}
-	}
-	return c.unlink(segments)
 }
 
 // seat puts one reader where its position says.
@@ -338,8 +332,11 @@ func (c *Channel) fence() error {
 	if err := c.submit(t)(); err != nil {
 		return fmt.Errorf("begin an incarnation: %w", err)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, r := range c.readers {
 		r.coverGaps()
+		c.touched(r) // so that no position lies before more openings than the log remembers, for want of events
 	}
 	return nil
 }

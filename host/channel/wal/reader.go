@@ -149,6 +149,7 @@ func (c *Channel) drop(r *reader) error {
 	c.mu.Lock()
 	delete(c.readers, r.entry.name)
 	c.freed()
+	c.flushAfter(positionDelay) // what only it needed can be unlinked
 	c.mu.Unlock()
 	var err error
 	if r.file != nil {

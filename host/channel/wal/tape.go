@@ -32,6 +32,8 @@ func newTape(c *Channel) *tape {
 func (r *reader) leaseFromDisk(ctx context.Context, want channel.Want) (*lease, cut, error) {
 	select {
 	case r.tape.gate <- struct{}{}:
+	case <-r.c.done: // Close takes the token for good
+		return nil, cut{}, channel.ErrClosed
 	case <-ctx.Done():
 		return nil, cut{}, context.Cause(ctx)
 	}
@@ -109,7 +111,13 @@ func (t *tape) batch() (event.Batch, error) {
 	return b, nil
 }
 
-// seek moves to the first record that ends behind o.
+// reaches says whether the record ends behind o, or begins an incarnation there: then o was skipped, should the
+// opening that did so be one of those that are forgotten.
+func (h *header) reaches(o event.Offset) bool {
+	return h.span().Next > o && (h.events > 0 || h.kind == kindFence)
+}
+
+// seek moves to the first record that reaches o.
 func (t *tape) seek(o event.Offset) error {
 	seg, end := t.c.locate(o)
 	var err error
@@ -123,7 +131,7 @@ func (t *tape) seek(o event.Offset) error {
 		return err
 	}
 	t.scan.end = end
-	for t.rec.data == nil || t.rec.span().Next <= o || t.rec.events == 0 {
+	for t.rec.data == nil || !t.rec.reaches(o) {
 		if err := t.forward(o); err != nil {
 			return err
 		}
@@ -140,7 +148,7 @@ func (t *tape) passed(o event.Offset) bool {
 func (t *tape) forward(o event.Offset) error {
 	t.rec.data = nil
 	peek, err := t.scan.head()
-	if err == nil && (peek.span().Next <= o || peek.events == 0) {
+	if err == nil && !peek.reaches(o) {
 		t.rec, err = t.scan.skip()
 		return err
 	}

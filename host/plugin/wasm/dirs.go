@@ -23,6 +23,13 @@ import (
 // maxFiles is how many files an instance may have open: a tailer of a large host keeps some thousands.
 const maxFiles = 8192
 
+// What a guest makes, as WASI hands on no mode. The agent's group may read, so that the one who reads
+// the output need not be root; nobody else may, as logs hold secrets. The umask takes away more.
+const (
+	fileMode fs.FileMode = 0o640
+	dirMode  fs.FileMode = 0o750
+)
+
 // dirs is the file system that an instance sees: the granted directories under their paths on the
 // host, the directories that lead to them, and nothing else. It is one mount at "/" and not one per
 // grant, because guests choose among mounts by comparing strings (to Go's, /var/logs lies in
@@ -253,7 +260,7 @@ func split(p string) []string {
 }
 
 // OpenFile implements [sys.FS]. Only regular files and directories are opened, and none blocks.
-func (d *dirs) OpenFile(name string, flag sys.Oflag, perm fs.FileMode) (sys.File, sys.Errno) {
+func (d *dirs) OpenFile(name string, flag sys.Oflag, _ fs.FileMode) (sys.File, sys.Errno) {
 	if p := path.Clean("/" + name); d.onTheWay(p) {
 		return d.openVirtual(p, flag)
 	}
@@ -270,7 +277,7 @@ func (d *dirs) OpenFile(name string, flag sys.Oflag, perm fs.FileMode) (sys.File
 				return sys.ELOOP
 			}
 		}
-		f, err := root.OpenFile(at.rel, openFlags(flag), perm)
+		f, err := root.OpenFile(at.rel, openFlags(flag), fileMode)
 		if err != nil {
 			return err
 		}
@@ -336,7 +343,7 @@ func (d *dirs) Readlink(name string) (target string, errno sys.Errno) {
 }
 
 // Mkdir implements [sys.FS].
-func (d *dirs) Mkdir(name string, perm fs.FileMode) sys.Errno {
+func (d *dirs) Mkdir(name string, _ fs.FileMode) sys.Errno {
 	if d.onTheWay(path.Clean("/" + name)) {
 		return sys.EEXIST
 	}
@@ -344,7 +351,7 @@ func (d *dirs) Mkdir(name string, perm fs.FileMode) sys.Errno {
 		if at.rel == "." {
 			return sys.EEXIST
 		}
-		return root.Mkdir(at.rel, perm)
+		return root.Mkdir(at.rel, dirMode)
 	})
 }
 

@@ -129,6 +129,21 @@ func TestAGoGuestWorksInADirectory(t *testing.T) {
 	}
 }
 
+func TestTheGroupMayReadWhatAGuestMakes(t *testing.T) {
+	for umask, want := range map[int][2]os.FileMode{0o022: {0o640, 0o750}, 0o077: {0o600, 0o700}} {
+		d := t.TempDir()
+		func() {
+			defer syscall.Umask(syscall.Umask(umask))
+			inGuest(t, []plugin.Dir{{Path: d, Write: true}}, step{"write " + d + "/file x", ""}, step{"mkdir " + d + "/dir", ""})
+		}()
+		for i, name := range []string{"/file", "/dir"} {
+			if info, err := os.Stat(d + name); err != nil || info.Mode().Perm() != want[i] {
+				t.Errorf("umask %o: %s is %v (%v), want %v", umask, name, info, err, want[i])
+			}
+		}
+	}
+}
+
 func TestStatIdentifiesAFile(t *testing.T) {
 	d := t.TempDir()
 	write(t, d+"/a", "hello")

@@ -6,7 +6,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"io/fs"
+	"log/slog"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -351,4 +354,14 @@ func TestASleepThroughWASIEndsSoonWhenAnAckWaits(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestAnErrorSaysWhatHappenedToAFileThoughTheGuestCannotKnow(t *testing.T) {
+	in := &instance{inside: abi.ExportDeliver, log: newLogger(slog.New(slog.DiscardHandler))}
+	in.failure = failure{said: true, text: "write /a/out: I/O error\nmake room"}
+	in.fileFailed("/a/out", &fs.PathError{Op: "write", Path: "/a/out", Err: syscall.ENOSPC})
+	err := in.failed(abi.EIO)
+	if want := "write /a/out: I/O error: no space left on device (EIO); make room"; err.Error() != want || !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("%v, want %s", err, want)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"strings"
 	"sync"
@@ -61,6 +62,7 @@ type instance struct {
 	stack  [4]uint64 // parameters, then the result
 	inside string    // the export that is running
 	dead   *plugin.Error
+	lost   error // of the running call's files: what WASI has no number for, so that the guest saw an I/O error
 	opened bool
 	slept  bool // the running call has slept
 	timer  *time.Timer
@@ -185,6 +187,7 @@ func (in *instance) nanosleep(ns int64) {
 func (in *instance) run(ctx context.Context, name string, f api.Function, params ...uint64) (abi.Code, error) {
 	copy(in.stack[:], params)
 	in.inside, in.slept, in.mem.refused, in.failure.said = name, false, false, false
+	in.lost = nil
 	in.stderr.begin()
 	in.call.Context = ctx
 	var start time.Time
@@ -327,9 +330,22 @@ func (in *instance) failed(code abi.Code) *plugin.Error {
 		said, in.failure = in.failure, failure{}
 	}
 	message, hint, _ := strings.Cut(said.text, "\n")
+	message = cmp.Or(message, in.inside+" answered without saying why")
+	if in.lost != nil {
+		message += ": " + in.lost.Error()
+	}
 	return &plugin.Error{
 		Class: code.Class(), Code: code, Path: said.path, Delay: said.delay, Hint: strings.TrimSpace(hint),
-		Message: cmp.Or(message, in.inside+" answered without saying why"),
+		Message: message, Err: in.lost,
+	}
+}
+
+// fileFailed tells what happened to a file, and keeps it for the error of the running call.
+func (in *instance) fileFailed(path string, err error) {
+	in.log.warn("plugin's file operation failed", path, err)
+	in.lost = err
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		in.lost = e.Err // the guest says itself which file, and what it did
 	}
 }
 

@@ -165,8 +165,7 @@ func newInstance(p *Plugin, kind abi.Kind, open plugin.Request, mem *memory) *in
 	in.call.in = in
 	in.stderr = &lineWriter{log: in.log, stream: "stderr"}
 	in.dirs = newDirs(open.Dirs,
-		func(path string) { in.denied("dir", path) },
-		func(path string, err error) { in.log.warn("plugin's file operation failed", path, err) })
+		func(path string) { in.denied("dir", path) }, in.fileFailed)
 	if in.buffers == nil {
 		in.buffers = event.Heap{}
 	}

@@ -22,7 +22,8 @@
 //  3. write and sync a slot: new file, length 0   before any line, so that bytes in a PATH that is not the journal's are somebody else's
 //
 // The output is known by device and inode. One that somebody moved away, put back from a copy or cut
-// short is never cut by us: what follows is appended to what is there.
+// short is never cut by us: what follows is appended to what is there. When its directory was deleted, deliveries
+// fail until it is back, and go on in a new output with a new journal, which takes over the ranges.
 //
 // The journal is two slots, of which the valid one with the higher sequence counts. Little-endian:
 //

@@ -34,7 +34,7 @@ type Sink struct {
 	lines   *line.Encoder
 	open    *sdk.Open
 	log     *slog.Logger
-	out     *os.File
+	out     *os.File // nil when it was closed and could not be opened again; then nothing is dirty
 	journal *journal
 	state   state // what the journal says
 	dirty   bool  // beyond the committed length there may be bytes of ours
@@ -257,22 +257,19 @@ func (s *Sink) Prune(low event.Offset) error {
 // Idle rotates by time when nothing is delivered.
 func (s *Sink) Idle() error {
 	if s.due(0) {
-		return s.rotate()
+		return s.ready(0) // not rotate alone: bytes of a delivery that failed must not go with the file
 	}
 	return nil
 }
 
 // Close closes the files. Nothing depends on it.
 func (s *Sink) Close() error {
-	var errs []error
-	if s.out != nil {
-		errs = append(errs, s.out.Close())
-	}
+	err := s.closeOutput()
 	if s.journal != nil {
-		errs = append(errs, s.journal.f.Close())
+		err = errors.Join(err, s.journal.f.Close())
+		s.journal = nil
 	}
-	s.out, s.journal = nil, nil
-	return errors.Join(errs...)
+	return err
 }
 
 func stat(f *os.File) (identity, int64, error) {

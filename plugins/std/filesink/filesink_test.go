@@ -187,6 +187,161 @@ func TestOutputMovedAwayWhileOpenIsFollowed(t *testing.T) {
 	wantOutput(t, path, "a\nc\n")
 }
 
+func TestDeletedDirectoryIsWrittenToWhenItIsBack(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "logs")
+	path := filepath.Join(dir, "out.log")
+	create := func() {
+		t.Helper()
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create()
+	s := sdktest.OpenSink(t, New, config{Path: path})
+	send(t, s, "a")
+	send(t, s, "b")
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := s.Send("c"); !errors.Is(err, os.ErrNotExist) && !strings.Contains(fmt.Sprint(err), "no such file") {
+			t.Fatalf("send without a directory: %v, want that it is not there", err)
+		}
+	}
+	create()
+	send(t, s, "c")
+	send(t, s, "d")
+	wantOutput(t, path, "c\nd\n")
+	reopen(t, s) // what is committed now is so in a journal that has a name
+	if len(s.Held) != 1 || s.Held[0].Range != (event.Range{First: 0, Next: 4}) {
+		t.Fatalf("held is %v, want [0,4)", s.Held)
+	}
+	send(t, s, "e")
+	wantOutput(t, path, "c\nd\ne\n")
+}
+
+// A first slot that is torn is told from damage by there being no second one.
+func TestJournalMadeAnewBeginsWithItsFirstSlot(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out.log")
+	var first int64 // length of the journal after its first write
+	create := func() sdk.Sink {
+		s := New().(*Sink)
+		s.at = func(step string) error {
+			if info, err := os.Stat(path + journalSuffix); err == nil && step == "journal sync" && first == 0 {
+				first = info.Size()
+			}
+			return nil
+		}
+		return s
+	}
+	s := sdktest.OpenSink(t, create, config{Path: path})
+	send(t, s, "a")
+	for _, b := range []string{"b", "c"} { // one of which would be of an even number
+		if err := errors.Join(os.Remove(path), os.Remove(path+journalSuffix)); err != nil {
+			t.Fatal(err)
+		}
+		first = 0
+		send(t, s, b)
+		if first == 0 || first > slotBytes {
+			t.Errorf("%s: after its first commit the journal has %d bytes", b, first)
+		}
+		send(t, s, b)
+	}
+}
+
+func TestOutputThatIsMovedAwayAndBackIsGoneOnWith(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out.log")
+	clock, fail := time.Unix(1_700_000_000, 0), false
+	create := func() sdk.Sink {
+		s := New().(*Sink)
+		s.now = func() time.Time { return clock }
+		s.at = func(step string) error {
+			if fail && step == "create" {
+				return errors.New("too many open files")
+			}
+			return nil
+		}
+		return s
+	}
+	s := sdktest.OpenSink(t, create, config{Path: path, RotateEvery: time.Hour})
+	send(t, s, "a")
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	fail = true
+	if err := s.Send("b"); err == nil {
+		t.Fatal("it was written without a file")
+	}
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	fail, clock = false, clock.Add(59*time.Minute)
+	send(t, s, "b")
+	wantOutput(t, path, "a\nb\n")
+	clock = clock.Add(time.Minute) // an hour since its first line, which is still "a"
+	send(t, s, "c")
+	if got, err := os.ReadFile(path); string(got) != "c\n" || err != nil {
+		t.Fatalf("after its time the output holds %q (%v), want %q", got, err, "c\n")
+	}
+}
+
+func TestOutputThatCannotBeOpenedOnceIsOpenedLater(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out.log")
+	fail := false
+	create := func() sdk.Sink {
+		s := New().(*Sink)
+		s.at = func(step string) error {
+			if fail && step == "create" {
+				return errors.New("too many open files")
+			}
+			return nil
+		}
+		return s
+	}
+	s := sdktest.OpenSink(t, create, config{Path: path, RotateSize: 4})
+	send(t, s, "a", "b")
+	fail = true
+	for range 3 { // the first try renames the output, and closes it
+		if err := s.Send("c"); err == nil || !strings.Contains(err.Error(), "too many") {
+			t.Fatalf("send: %v, want what hinders it", err)
+		}
+	}
+	fail = false
+	send(t, s, "c")
+	wantOutput(t, path, "a\nb\nc\n")
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFailedDeliveryIsNotRotatedAway(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out.log")
+	clock, fail := time.Unix(1_700_000_000, 0), false
+	create := func() sdk.Sink {
+		s := New().(*Sink)
+		s.now = func() time.Time { return clock }
+		s.at = func(step string) error {
+			if fail && step == "sync" {
+				return errors.New("input/output error")
+			}
+			return nil
+		}
+		return s
+	}
+	s := sdktest.OpenSink(t, create, config{Path: path, RotateEvery: time.Hour})
+	send(t, s, "a")
+	fail = true
+	if err := s.Send("b"); err == nil {
+		t.Fatal("the sync was to fail")
+	}
+	fail, clock = false, clock.Add(time.Hour)
+	if err := s.Idle(); err != nil {
+		t.Fatal(err)
+	}
+	send(t, s, "b")
+	wantOutput(t, path, "a\nb\n")
+}
+
 func TestRotatesBySizeAndKeepsSome(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out.log")
 	if err := os.WriteFile(path+".2", []byte("not ours\n"), 0o644); err != nil {

@@ -35,6 +35,8 @@ func (s *Sink) follow() error {
 	switch {
 	case err != nil && !gone:
 		return err
+	case s.out == nil: // the last try to reopen came only so far
+		return s.reopen(s.state.rotated)
 	case gone || id != s.state.output:
 		s.log.Info("output was moved away; going on with what is at its path", "path", s.cfg.Path)
 		return s.reopen(s.state.rotated)
@@ -85,8 +87,11 @@ func (s *Sink) rotate() error {
 
 // reopen opens what is at the output's path now, and commits to it before anything is written there.
 func (s *Sink) reopen(rotated uint64) error {
-	if err := s.out.Close(); err != nil {
-		return fmt.Errorf("close %s: %w", s.cfg.Path, err)
+	if err := s.followJournal(); err != nil {
+		return err
+	}
+	if err := s.closeOutput(); err != nil {
+		return err
 	}
 	if err := s.openOutput(); err != nil {
 		return err
@@ -96,9 +101,49 @@ func (s *Sink) reopen(rotated uint64) error {
 		return err
 	}
 	next := s.state
-	next.output, next.length, next.since, next.rotated = id, size, 0, rotated
+	if next.output != id { // else it was moved away and back
+		next.since = 0
+	}
+	next.output, next.length, next.rotated = id, size, rotated
 	s.dirty = false
 	return s.commit(next)
+}
+
+// followJournal takes up the journal that is at its path when ours is not, as when the directory was
+// deleted with all that is in it: what is committed to a file without a name dies with this instance.
+func (s *Sink) followJournal() error {
+	path := s.cfg.Path + journalSuffix
+	ours, err := s.journal.f.Stat()
+	if err != nil {
+		return fmt.Errorf("stat journal: %w", err)
+	}
+	there, err := os.Stat(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("stat journal: %w", err)
+	}
+	if err == nil && os.SameFile(ours, there) {
+		return nil
+	}
+	j, st, _, err := openJournal(path)
+	if err != nil {
+		return err
+	}
+	_ = s.journal.f.Close()                      // nothing of it counts any more
+	s.journal, s.state.sequence = j, st.sequence // the next commit takes the slot that is not in use there
+	return nil
+}
+
+// closeOutput closes the output if it is open. Whatever comes of that, it is not closed again.
+func (s *Sink) closeOutput() error {
+	if s.out == nil {
+		return nil
+	}
+	err := s.out.Close()
+	s.out = nil
+	if err != nil {
+		return fmt.Errorf("close %s: %w", s.cfg.Path, err)
+	}
+	return nil
 }
 
 // maxNumbers bounds the search for a free number: so many files that are not ours are a mistake to be told.

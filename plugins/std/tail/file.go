@@ -36,6 +36,7 @@ type file struct {
 	round  uint64 // the last scan in which a glob named it
 	queued bool
 	dirty  bool // the cursor is to be set
+	moved  bool // and must be with this batch
 	failed bool // it could not be opened or read, and that was said
 
 	drained  bool // read to its end since it was displaced, or cannot be read

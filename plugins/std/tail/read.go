@@ -157,6 +157,10 @@ func (s *Source) take(p *sdk.Poll, f *file, now time.Time) error {
 	}
 	if f.offset != from {
 		s.touch(f)
+		if !f.moved {
+			f.moved = true
+			s.moved = append(s.moved, f)
+		}
 	}
 	return err
 }

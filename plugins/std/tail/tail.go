@@ -34,8 +34,9 @@ const (
 	firstScanKey = "first-scan"
 	// maxTurns bounds how much one Poll reads when nothing of it becomes an event.
 	maxTurns = 256
-	// maxEntries bounds how many entries one batch changes.
-	maxEntries = 4096
+	// maxSaved bounds the entries in bytes that one batch changes beside those of its own events: a
+	// quarter of what a host takes.
+	maxSaved = 512 << 10
 )
 
 // Source is the source "file".
@@ -59,6 +60,7 @@ type Source struct {
 
 	queue  []*file // those that may have something to read, in turn
 	dirty  []*file // those whose entries are to be set
+	moved  []*file // those of them whose events are in this batch
 	forget []identity
 	opened []*file
 	turns  uint64
@@ -96,6 +98,8 @@ func (s *Source) Open(o *sdk.Open) error {
 	}
 	s.log = o.Log
 	s.lostBytes, s.longLines = o.Counter("file_lost_bytes"), o.Counter("file_long_lines")
+	s.lostBytes.Add(0) // so that there is a series before the first loss, for an alert to compare with
+	s.longLines.Add(0)
 	s.waiting, s.followed = o.Gauge("file_unread_bytes"), o.Gauge("file_followed")
 	s.files, s.resting = map[identity]*file{}, map[identity]entry{}
 	s.at, s.warned = map[string]occupant{}, map[string]bool{}
@@ -285,17 +289,36 @@ func (s *Source) touch(f *file) {
 	}
 }
 
+// set sets the entry of f.
+func (s *Source) set(p *sdk.Poll, f *file) error {
+	f.moved = false
+	s.value = f.append(s.value[:0])
+	return p.SetCursor(f.id.key(), s.value)
+}
+
 // save sets the entries that have changed. sent: there is something to send.
 func (s *Source) save(p *sdk.Poll) (sent bool, err error) {
-	n := min(len(s.dirty), maxEntries)
-	for _, f := range s.dirty[:n] {
+	n := 0
+	for size := 0; n < len(s.dirty) && size < maxSaved; n++ {
+		f := s.dirty[n]
 		f.dirty = false
-		s.value = f.append(s.value[:0])
-		if err := p.SetCursor(f.id.key(), s.value); err != nil {
+		if back := s.files[f.id]; back != nil {
+			f = back // it was gone, and is followed again: that is what is true now
+		}
+		if err := s.set(p, f); err != nil {
 			return true, err
 		}
+		size += len(s.value)
 	}
 	s.dirty = slices.Delete(s.dirty, 0, n)
+	for _, f := range s.moved {
+		if f.moved { // an entry behind that bound, which must go with its events
+			if err := s.set(p, f); err != nil {
+				return true, err
+			}
+		}
+	}
+	s.moved = s.moved[:0]
 	for _, id := range s.forget {
 		if err := p.SetCursor(id.key(), nil); err != nil {
 			return true, err

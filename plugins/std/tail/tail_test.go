@@ -117,6 +117,43 @@ func TestLinesAreReadOnceAsTheyCome(t *testing.T) {
 	})
 }
 
+// TestAnEntryGoesWithItsEventsHoweverManyOthersChanged: a kill between two batches would repeat them.
+func TestAnEntryGoesWithItsEventsHoweverManyOthersChanged(t *testing.T) {
+	tailing(t, config{Paths: []string{"*.log"}}, func(b *bed) {
+		b.add("z.log", "zero\n")
+		b.start()
+		b.read("zero")
+		name := strings.Repeat("n", 200) // a deep path
+		for i := range maxSaved / len(name) {
+			b.add(fmt.Sprintf("%s%d.log", name, i), "")
+		}
+		b.add("z.log", "one\ntwo\n")
+		time.Sleep(2 * defaultScan)
+		got, err := b.Poll()
+		b.must(err)
+		if bodies := sdktest.Bodies(got); !slices.Equal(bodies, []string{"one", "two"}) {
+			t.Fatalf("the first batch has %q", bodies)
+		}
+		if len(b.src.dirty) == 0 {
+			t.Fatal("all entries went with it: the test shows nothing")
+		}
+		b.Commit()
+		b.restart()
+		b.read()
+	})
+}
+
+func TestCountersAreThereFromTheStart(t *testing.T) {
+	tailing(t, config{}, func(b *bed) {
+		b.start()
+		for _, name := range []string{"file_lost_bytes", "file_long_lines"} {
+			if v, ok := b.Metrics[name]; !ok || v != 0 {
+				t.Errorf("%s: %v, %v, want a series at 0", name, v, ok)
+			}
+		}
+	})
+}
+
 func TestLastLineWaitsForItsNewline(t *testing.T) {
 	tailing(t, config{}, func(b *bed) {
 		b.add("app.log", "whole\nhal")
