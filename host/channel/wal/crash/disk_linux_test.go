@@ -42,10 +42,12 @@ var (
 	_ fs.NodeSetattrer = (*disk)(nil)
 )
 
-func (d *disk) record() {
+// record begins the recording, and returns what is there before it.
+func (d *disk) record() *image {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.recording = true
+	return d.now.clone()
 }
 
 // recorded ends the recording and returns it.

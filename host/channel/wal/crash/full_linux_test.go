@@ -137,16 +137,19 @@ func TestAFullDiskRefusesDrainsAndRecovers(t *testing.T) {
 			t.Error(err)
 		}
 	}()
+	y := newTally("disk filled")
+	shown.add(y)
+	begun := time.Now()
 	f := &filler{t: t, dir: dir + "/channel", h: newHistory()}
 	f.h.exact = true
 	f.open()
-	acked := 0
 	const fillings = 3
 	for range fillings {
-		acked += f.fill()
+		y.acked += f.fill()
 		f.drain()
 		f.recover()
-		acked++
+		y.acked++
+		y.states++
 	}
 	if err := f.c.Stats().Stopped; err != nil {
 		t.Errorf("the channel has stopped: %v", err)
@@ -157,5 +160,5 @@ func TestAFullDiskRefusesDrainsAndRecovers(t *testing.T) {
 	if err := f.h.check(f.dir); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("filled %d times: %d transactions acknowledged, all of them delivered once", fillings, acked)
+	y.result, y.took = "all delivered, once", time.Since(begun)
 }

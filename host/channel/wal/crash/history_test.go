@@ -49,6 +49,7 @@ var (
 	errTwice = errors.New("twice")      // an event, or an offset for two events
 	errWrong = errors.New("wrong data") // half a transaction, another order, bytes that nobody put
 	errOpen  = errors.New("does not open")
+	errMount = errors.New("mount") // the file system itself did not survive
 )
 
 // history is what the worker had said up to a moment.

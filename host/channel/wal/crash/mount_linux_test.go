@@ -49,9 +49,6 @@ func (s *fileSystem) make(t *testing.T) *image {
 	return m
 }
 
-// errMount: the file system itself did not survive.
-var errMount = errors.New("mount")
-
 // mount has a disk's file system in dir until unmount is called.
 func (s *fileSystem) mount(path, dir string) (unmount func() error, err error) {
 	device, closeLoop, err := attach(path)

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 )
@@ -46,16 +45,14 @@ type snapshot struct {
 // record has the work done on a file system. With a command, the worker runs under that; it is given where the channel will be.
 func record(t *testing.T, s *shelf, f fileSystem, command func(dir string) []string) *recording {
 	t.Helper()
-	empty := f.make(t)
-	d, path, remove := s.put(empty.clone())
+	d, path, remove := s.put(f.make(t))
 	defer remove()
 	mnt := t.TempDir()
 	unmount, err := f.mount(path, mnt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	empty = d.now.clone() // what mounting wrote is there: a cut before it would be of no interest
-	d.record()
+	empty := d.record() // what mounting wrote is there: a cut before that would be of no interest
 	dir := filepath.Join(mnt, "channel")
 	for round := range rounds {
 		var under []string
@@ -136,53 +133,11 @@ func (r *recording) before(at int) (*history, error) {
 	return h, nil
 }
 
-// tally is a row of the table.
-type tally struct {
-	name                                       string
-	states, cuts, acked                        int
-	lost, twice, wrong, refused, fsLost, other int
-	finds                                      []error // the first few of what was found
-	took                                       time.Duration
-	seen                                       map[digest]bool
-}
-
-func newTally(name string) *tally { return &tally{name: name, seen: map[digest]bool{}} }
-
-func (y *tally) found() int { return y.lost + y.twice + y.wrong + y.refused + y.other }
-
-func (y *tally) count(err error) {
-	switch {
-	case errors.Is(err, errMount):
-		y.fsLost++
-	case errors.Is(err, errOpen):
-		y.refused++
-	case errors.Is(err, errLost):
-		y.lost++
-	case errors.Is(err, errTwice):
-		y.twice++
-	case errors.Is(err, errWrong):
-		y.wrong++
-	default:
-		y.other++
-	}
-	const few = 3
-	if len(y.finds) < few {
-		y.finds = append(y.finds, err)
-	}
-}
-
-const tableHead = "work on                        | states | cut out of | acked checked | lost | twice | wrong | not opened | fs lost | seconds"
-
-func (y *tally) String() string {
-	return fmt.Sprintf("%-30s | %6d | %10d | %13d | %4d | %5d | %5d | %10d | %7d | %7.1f", y.name, y.states, y.cuts, y.acked,
-		y.lost, y.twice, y.wrong, y.refused+y.other, y.fsLost, y.took.Seconds())
-}
-
 // explore opens images of a recording until the tally has n distinct ones, or is enough.
 func (r *recording) explore(t *testing.T, s *shelf, y *tally, n int, rng *rand.Rand, enough func(*tally) bool) {
 	t.Helper()
 	begun := time.Now()
-	y.cuts += len(r.list)
+	y.of += len(r.list)
 	for tries := (n - y.states) * duplicateTries; y.states < n && tries > 0 && !enough(y); tries-- {
 		c := r.cut(rng)
 		if y.seen[c.image.sum] {
@@ -241,14 +196,13 @@ func never(*tally) bool { return false }
 func TestAPowerCutLosesNothingAcknowledged(t *testing.T) {
 	needsDisks(t)
 	rng, s := newRNG(t), newShelf(t)
-	var rows []string
 	for _, f := range fileSystems {
 		y := newTally(f.name)
 		for n := 0; n < *states && !t.Failed(); {
 			n = min(n+statesPerRecording, *states)
 			record(t, s, f, nil).explore(t, s, y, n, rng, never)
 		}
-		rows = append(rows, y.String())
+		shown.add(y)
 		if y.found() > 0 {
 			t.Errorf("%s: %v", f.name, errors.Join(y.finds...))
 		}
@@ -259,7 +213,6 @@ func TestAPowerCutLosesNothingAcknowledged(t *testing.T) {
 			t.Errorf("%s: %d of %d images could not be mounted: %v", f.name, y.fsLost, y.states, errors.Join(y.finds...))
 		}
 	}
-	t.Logf("\n%s\n%s", tableHead, strings.Join(rows, "\n"))
 }
 
 // controls take one kind of sync out of the work: strace answers it with success, and the kernel never hears of it.
@@ -286,24 +239,22 @@ func without(call string, only ...string) []string {
 func TestASyncThatIsMissingIsFound(t *testing.T) {
 	needsDisks(t)
 	rng, s := newRNG(t), newShelf(t)
-	var rows []string
 	for _, c := range controls {
 		y, n := newTally(c.f.name+", "+c.name), controlStates
 		if c.why != "" {
 			n = *states
 		}
 		record(t, s, c.f, c.inject).explore(t, s, y, n, rng, func(y *tally) bool { return y.found() > 0 })
-		result := "CAUGHT"
+		y.result = "CAUGHT"
 		switch {
 		case y.found() > 0:
 			t.Logf("%s: %v", y.name, y.finds[0])
 		case c.why != "":
-			result = "cannot matter: " + c.why
+			y.result = "cannot matter: " + c.why
 		default:
-			result = "MISSED"
+			y.result = "MISSED"
 			t.Errorf("%s: nothing was found in %d states", y.name, y.states)
 		}
-		rows = append(rows, y.String()+" | "+result)
+		shown.add(y)
 	}
-	t.Logf("\n%s\n%s", tableHead, strings.Join(rows, "\n"))
 }
