@@ -15,6 +15,15 @@
 // the last flush, any: none, all, the first few, any subset, any subset of their sectors. Such an image is mounted, so that the
 // kernel replays its journal, the channel is opened on it, and then must hold whatever was acknowledged before the place of the cut.
 //
+// # Failing calls, full disks
+//
+// The same work runs under strace, which fails one call: the n-th write, sync, open, rename, unlink or preallocation. Then nothing
+// acknowledged may be gone; and after a failed flush of a segment nothing may be acknowledged at all, until it is opened again.
+// A small tmpfs is filled, drained and filled again.
+//
+// Flags: -states (images of each file system), -injections (calls to fail; 0 = each), -seed. `make powercut` is the short form,
+// `make soak` the long one. Needs root, /dev/fuse, loop devices, strace, mkfs.ext4 and mkfs.xfs; what is missing is a skip, in CI a failure.
+//
 // # Invariants
 //
 //   - The process waits until its word stands in the list. So what it acknowledged stands no earlier than it was acknowledged

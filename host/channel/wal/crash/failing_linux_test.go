@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-var injections = flag.Int("injections", 16, "how many system calls are failed, one a run; 0 = each that there is")
+var injections = flag.Int("injections", 13, "how many system calls are failed, one a run; 0 = each that there is")
 
 // failures are the calls that change what is on the disk, and how they are made to fail.
 var failures = []struct{ call, how string }{

@@ -127,7 +127,7 @@ func (f *filler) recover() {
 }
 
 func TestAFullDiskRefusesDrainsAndRecovers(t *testing.T) {
-	needs(t, "/proc/self/ns")
+	needs(t, root)
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fullDisk); err != nil {
 		t.Fatalf("mount a tmpfs: %v", err)

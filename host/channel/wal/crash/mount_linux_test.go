@@ -115,27 +115,29 @@ func openLoop(device string, n int) (int, error) {
 	return unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC, 0)
 }
 
-// needs skips a test where the machine cannot do it; in CI that is a failure.
+// root among the things that a test needs.
+const root = "root"
+
+// needs skips a test where the machine cannot do it; in CI that is a failure. A thing is root, the path of a device, or a command.
 func needs(t *testing.T, things ...string) {
 	t.Helper()
 	for _, thing := range things {
-		var err error
-		if filepath.IsAbs(thing) {
-			_, err = os.Stat(thing)
-		} else {
-			_, err = exec.LookPath(thing)
+		missing := false
+		switch {
+		case thing == root:
+			missing = os.Getuid() != 0
+		case filepath.IsAbs(thing):
+			_, err := os.Stat(thing)
+			missing = err != nil
+		default:
+			_, err := exec.LookPath(thing)
+			missing = err != nil
 		}
-		missing := ""
-		if err != nil {
-			missing = thing
-		} else if os.Getuid() != 0 {
-			missing = "root"
+		if missing && os.Getenv("CI") != "" {
+			t.Fatalf("needs %s, and in CI nothing is left out", thing)
 		}
-		if missing != "" && os.Getenv("CI") != "" {
-			t.Fatalf("needs %s, and in CI nothing is left out", missing)
-		}
-		if missing != "" {
-			t.Skipf("NOT TESTED: needs root and %v; what is missing is %s", things, missing)
+		if missing {
+			t.Skipf("NOT TESTED: needs %v; what is missing is %s", things, thing)
 		}
 	}
 }
