@@ -77,6 +77,20 @@ func TestBatchGoesOutWithItsCursorWhenPollReturns(t *testing.T) {
 	}
 }
 
+func TestBatchWhoseCursorWasRefusedDoesNotGoOut(t *testing.T) {
+	s := opened(t, &source{poll: func(p *sdk.Poll) error {
+		return errors.Join(add(p, "a"), p.SetCursor(strings.Repeat("k", abi.MaxKey+1), []byte("1")))
+	}})
+	for range 2 {
+		if got, err := s.Poll(); err == nil || len(got) != 0 {
+			t.Errorf("%d events went out, %v", len(got), err)
+		}
+	}
+	if len(s.Events) != 0 {
+		t.Errorf("events are %q", sdktest.Bodies(s.Events))
+	}
+}
+
 func TestFullBatchTakesNoMore(t *testing.T) {
 	s := opened(t, &source{poll: func(p *sdk.Poll) error {
 		for n := 0; ; n++ {

@@ -19,7 +19,7 @@ type Poll struct {
 	batch event.Builder
 	moved bool // the cursor was set since the last batch
 	seq   uint64
-	stuck error // the host refused a batch: what follows would have a hole before it
+	stuck error // the host refused a batch, or a part of its cursor: what follows would have a hole before it, or come again
 	host  *Host
 }
 
@@ -66,14 +66,19 @@ func (p *Poll) MaxBody(attributes ...event.Attribute) int {
 }
 
 // SetCursor says how far the batch brings the source. Entries that are not set stay as they are; an
-// empty value deletes one. Neither is kept. A batch may be all cursor and no event.
+// empty value deletes one. Neither is kept. A batch may be all cursor and no event. After an error the
+// batch does not go out, nor any later one: its events would come again.
 func (p *Poll) SetCursor(key string, value []byte) error {
+	err := check(p.host.Cursor(key, value), "set cursor")
 	if len(key) > abi.MaxKey || len(value) > abi.MaxValue {
-		return fmt.Errorf("cursor entry of %d + %d bytes is over the limit of %d + %d",
+		err = fmt.Errorf("cursor entry of %d + %d bytes is over the limit of %d + %d",
 			len(key), len(value), abi.MaxKey, abi.MaxValue)
 	}
+	if err != nil {
+		p.stuck = err
+	}
 	p.moved = true
-	return check(p.host.Cursor(key, value), "set cursor")
+	return err
 }
 
 // Flush sends the batch and returns its number, or 0 when there was nothing to send. It is needed

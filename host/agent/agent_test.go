@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -118,7 +119,7 @@ func run(t *testing.T, dir, pipeline string, edit ...func(*Options)) rig {
 		return <-done
 	})
 	t.Cleanup(func() {
-		if err := stop(); err != nil && !errors.Is(err, ErrNotDrained) { // that is for the test to judge, and goleak
+		if err := stop(); err != nil && !errors.Is(err, ErrNotDrained) && !errors.Is(err, net.ErrClosed) { // those are for the test to judge, and goleak
 			t.Error(err)
 		}
 		if t.Failed() {

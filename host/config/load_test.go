@@ -177,12 +177,9 @@ func TestLinksToFilesAreFollowed(t *testing.T) {
 	}
 }
 
-func TestAFileThatMayNotBeReadIsNamed(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root may read anything")
-	}
-	dir, o := write(t, map[string]string{"a.hcl": small})
-	if err := os.Chmod(filepath.Join(dir, "a.hcl"), 0); err != nil {
+func TestAFileThatCannotBeReadIsNamed(t *testing.T) {
+	dir, o := write(t, map[string]string{"b.hcl": small})
+	if err := os.Symlink("a.hcl", filepath.Join(dir, "a.hcl")); err != nil { // a link to itself stops root as well
 		t.Fatal(err)
 	}
 	if _, _, diags := Load(dir, o); !slices.Equal(codesOf(diags), []string{"E1001"}) {

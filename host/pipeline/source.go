@@ -170,7 +170,9 @@ func (s *Source) begin(ctx context.Context) (channel.Tx, error) {
 				s.Observer.State(Running, "")
 			}
 			return tx, nil
-		case ctx.Err() != nil || !full && !errors.Is(err, context.DeadlineExceeded):
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case !full && !errors.Is(err, context.DeadlineExceeded):
 			return nil, fmt.Errorf("begin: %w", err)
 		case n == 1:
 			s.Observer.State(Running, "its channel is full: it waits for room")

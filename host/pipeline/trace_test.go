@@ -292,14 +292,17 @@ func TestASourceOfAFullChannelThatRefusesStopsWhenItIsTold(t *testing.T) {
 		tr := &trace{refuses: true}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- newSource(tr).Run(ctx) }()
+		s := newSource(tr)
+		said := new(strings.Builder)
+		s.Log = slog.New(slog.NewTextHandler(said, nil))
+		go func() { done <- s.Run(ctx) }()
 		time.Sleep(time.Minute)
 		if n := strings.Count(tr.String(), "begin"); n < 10 {
 			t.Errorf("it asked %d times in a minute", n)
 		}
 		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
+		if err := <-done; err != nil || said.Len() > 0 {
+			t.Errorf("%v, and it said: %s", err, said)
 		}
 	})
 }

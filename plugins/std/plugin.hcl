@@ -75,7 +75,7 @@ source "generate" {
     doc     = "Events a second; 0 = as many as are taken."
   }
   argument "count" {
-    type    = number
+    type    = integer
     default = 0
     min     = 0
     doc     = "How many in all, then the source has finished; 0 = endless."
@@ -107,7 +107,7 @@ sink "file" {
   argument "rotate_size" {
     type    = size
     default = "0B"
-    doc     = "Rename the file to PATH.1, PATH.2, … before it grows over this; 0 = never."
+    doc     = "Rename the file to PATH.1, PATH.2, … before a delivery that would take it over this; 0 = never. A delivery is never split: one that is larger than this makes a file that is."
   }
   argument "rotate_every" {
     type    = duration
@@ -115,7 +115,7 @@ sink "file" {
     doc     = "Rename the file this long after its first line; 0 = never."
   }
   argument "rotate_keep" {
-    type    = number
+    type    = integer
     default = 0
     min     = 0
     doc     = "How many renamed files to keep; older ones are deleted. 0 = all."

@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 )
 
 var errCrashed = errors.New("the machine has crashed")
@@ -18,6 +19,7 @@ var errCrashed = errors.New("the machine has crashed")
 // simDisk is a disk in memory that can crash before any of its steps, and then holds what was flushed
 // and, by the kind of crash, some of what was not.
 type simDisk struct {
+	mu      sync.Mutex           // positions are written beside the log
 	names   map[string]*simFile // what a process sees
 	durable map[string]*simFile // what is in the folders on disk
 	steps   int
@@ -43,6 +45,13 @@ func (f *simFile) flush() {
 
 func newSimDisk() *simDisk {
 	return &simDisk{names: map[string]*simFile{}, durable: map[string]*simFile{}}
+}
+
+// failing sets what is asked before each step.
+func (d *simDisk) failing(fail func(step, name string) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fail = fail
 }
 
 // step counts one step, and says whether it is made.
@@ -97,6 +106,8 @@ func reordered(f *simFile) []byte {
 
 // crash returns the disk that the next boot finds.
 func (d *simDisk) crash(kind string) *simDisk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	how := crashes[kind]
 	left := newSimDisk()
 	names := d.durable
@@ -116,6 +127,8 @@ func (d *simDisk) system() system {
 }
 
 func (d *simDisk) List(dir string) (list []fileInfo, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for name, f := range d.names {
 		if path.Dir(name) == dir {
 			list = append(list, fileInfo{path.Base(name), int64(len(f.data))})
@@ -126,6 +139,8 @@ func (d *simDisk) List(dir string) (list []fileInfo, err error) {
 }
 
 func (d *simDisk) Open(name string, how openMode) (file, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if how == openFolder {
 		return &simHandle{d: d, name: name, folder: true}, nil
 	}
@@ -137,6 +152,8 @@ func (d *simDisk) Open(name string, how openMode) (file, error) {
 }
 
 func (d *simDisk) Publish(name string, data []byte) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if err := d.step("publish", name); err != nil {
 		return err
 	}
@@ -151,6 +168,8 @@ func (d *simDisk) Publish(name string, data []byte) error {
 }
 
 func (d *simDisk) Remove(name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if _, ok := d.names[name]; !ok {
 		return &fs.PathError{Op: "remove", Path: name, Err: fs.ErrNotExist}
 	}
@@ -180,6 +199,8 @@ func (d *simDisk) syncDir(dir string) error {
 
 // writeBack is what a kernel does when it has time.
 func (d *simDisk) writeBack(dir string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for name, f := range d.names {
 		if path.Dir(name) == dir {
 			f.flush()
@@ -198,10 +219,14 @@ type simHandle struct {
 func (h *simHandle) Close() error { return nil }
 
 func (h *simHandle) ReadAt(b []byte, at int64) (int, error) {
+	h.d.mu.Lock()
+	defer h.d.mu.Unlock()
 	return bytes.NewReader(h.f.data).ReadAt(b, at)
 }
 
 func (h *simHandle) WriteAt(b []byte, at int64) (int, error) {
+	h.d.mu.Lock()
+	defer h.d.mu.Unlock()
 	err := h.d.step("write", h.name)
 	if err != nil && h.d.half {
 		b = b[:len(b)/2]
@@ -215,6 +240,8 @@ func (h *simHandle) WriteAt(b []byte, at int64) (int, error) {
 }
 
 func (h *simHandle) Sync() error {
+	h.d.mu.Lock()
+	defer h.d.mu.Unlock()
 	if h.folder {
 		return h.d.syncDir(h.name)
 	}
@@ -229,6 +256,8 @@ func (h *simHandle) Sync() error {
 }
 
 func (h *simHandle) Truncate(size int64) error {
+	h.d.mu.Lock()
+	defer h.d.mu.Unlock()
 	if err := h.d.step("truncate", h.name); err != nil {
 		return err
 	}
@@ -252,7 +281,11 @@ func openSimLog(d *simDisk, segmentSize int) (appender, error) {
 		return l, l.create()
 	}
 	name := names[len(names)-1].name
-	l.tail = &simHandle{d: d, name: logDir + "/" + name, f: d.names[logDir+"/"+name]}
+	tail, err := d.Open(logDir+"/"+name, writeFile)
+	if err != nil {
+		return nil, err
+	}
+	l.tail = tail.(*simHandle)
 	l.last = segmentIndex(name) - 1
 	for b := l.tail.f.data; len(b) > 0; l.last++ {
 		n, u := binary.Uvarint(b)
@@ -265,6 +298,8 @@ func openSimLog(d *simDisk, segmentSize int) (appender, error) {
 }
 
 func (l *simLog) create() error {
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
 	name := segmentName(l.last + 1)
 	if err := l.d.step("create", name); err != nil {
 		return err

@@ -35,11 +35,12 @@ func (s *Sink) follow() error {
 	switch {
 	case err != nil && !gone:
 		return err
-	case s.out == nil: // the last try to reopen came only so far
-		return s.reopen(s.state.rotated)
-	case gone || id != s.state.output:
+	case gone || id != s.state.output || s.out == nil: // nil: the last try to reopen came only so far
+		if err := s.reopen(s.state.rotated); err != nil {
+			return err
+		}
 		s.log.Info("output was moved away; going on with what is at its path", "path", s.cfg.Path)
-		return s.reopen(s.state.rotated)
+		return nil
 	case size != s.state.length:
 		s.log.Info("output was changed by somebody else; going on at its end",
 			"path", s.cfg.Path, "committed", s.state.length, "size", size)

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/penstock-io/penstock/host/channel"
+)
+
+// blocked is a pipeline whose destination never answers.
+const blocked = `
+plugin "faulty" {
+  source = "./faulty.wasm"
+  grant {
+    dir "until" {
+      path = "DIR"
+    }
+  }
+}
+source "generate" "g" {
+  into = channel.main
+  config { count = 100 }
+}
+channel "memory" "main" {
+  max_events = 50
+  on_full    = "refuse"
+}
+sink "faulty" "down" {
+  from = channel.main
+  config { until = "DIR/until" }
+}
+`
+
+func TestAChannelIsOpenedAsThePipelineSays(t *testing.T) {
+	r := run(t, t.TempDir(), blocked)
+	c := r.channels[0]
+	eventually(t, "full", func() bool { return c.Stats().Events >= 50 })
+	if _, err := c.Begin(t.Context()); !errors.Is(err, channel.ErrFull) {
+		t.Errorf("a full channel that refuses answered %v", err)
+	}
+	if c.pool.Used() == 0 {
+		t.Error("what it holds is not in its pool")
+	}
+	if p, err := c.Cursor(t.Context(), "source.g"); err != nil || p.Version != 1 {
+		t.Errorf("the cursor is kept in form %d, %v", p.Version, err)
+	}
+	sink := r.components[0]
+	sink.MemoryBytes = 123
+	if got := r.request(sink).Limits.MemoryBytes; got != 123 {
+		t.Errorf("the limit of memory is %d", got)
+	}
+}
+
+func TestAnAgentThatCannotBeAskedEnds(t *testing.T) {
+	r := run(t, t.TempDir(), blocked)
+	eventually(t, "it runs", func() bool { return len(r.Ready()) == 0 })
+	if err := r.server.Close(); err != nil { // as if somebody had taken its socket away
+		t.Fatal(err)
+	}
+	eventually(t, "ended by itself", func() bool {
+		reasons := r.Ready()
+		return len(reasons) == 1 && strings.Contains(reasons[0], "does not run")
+	})
+	if err := r.stop(); err == nil || !strings.Contains(err.Error(), "serve on") {
+		t.Errorf("it answered %v", err)
+	}
+}
+
+// stopped is a channel whose disk has failed.
+type stopped struct{ channel.Operator }
+
+func (stopped) Stats() channel.Stats { return channel.Stats{Stopped: errors.New("input/output error")} }
+
+func TestAnAgentWithAChannelThatStoppedIsToBeStartedAgain(t *testing.T) {
+	a := &Agent{channels: []*openChannel{{Operator: stopped{}, address: "channel.main"}}}
+	if err := a.Live(); err == nil || !strings.Contains(err.Error(), "channel.main has stopped: input/output error") {
+		t.Errorf("live: %v", err)
+	}
+}
