@@ -23,8 +23,8 @@ const (
 	rounds = 3
 	// statesPerRecording: then the work is done anew, since its timing is never the same.
 	statesPerRecording = 250
-	// controlStates is how many images are opened at most until a missing sync is found.
-	controlStates = 200
+	// controlStates is how many images are opened at most until one has lost what was acknowledged.
+	controlStates = 100
 	// duplicateTries bounds the search for images that were not seen yet, per image that is asked for.
 	duplicateTries = 20
 )
@@ -246,7 +246,7 @@ func TestASyncThatIsMissingIsFound(t *testing.T) {
 		if c.why != "" {
 			n = *states
 		}
-		record(t, s, c.f, c.inject).explore(t, s, y, n, rng, func(y *tally) bool { return y.found() > 0 })
+		record(t, s, c.f, c.inject).explore(t, s, y, n, rng, func(y *tally) bool { return y.lost > 0 })
 		y.result = "CAUGHT"
 		switch {
 		case y.found() > 0:
