@@ -34,6 +34,7 @@ func (l *loader) declareChannels(c *Config) {
 			CapacityBytes: uint64(v.number("capacity")),
 			MaxEvents:     uint64(v.number("max_events")),
 			OnFull:        v.text("on_full"),
+			OnCorrupt:     v.text("on_corrupt"),
 			DeclRange:     v.at,
 		})
 	}

@@ -76,6 +76,7 @@ type Channel struct {
 	CapacityBytes uint64
 	MaxEvents     uint64 // 0 = no bound
 	OnFull        string // "block", "refuse"
+	OnCorrupt     string // "stop", "quarantine"
 	DeclRange     hcl.Range
 }
 

@@ -19,6 +19,7 @@ const (
 	defaultCapacity  = "1GiB"
 	defaultMaxEvents = "0"
 	defaultOnFull    = "block"
+	defaultOnCorrupt = "stop"
 
 	defaultStart       = "oldest"
 	defaultBatchEvents = "4096"
