@@ -19,7 +19,7 @@ var errCrashed = errors.New("the machine has crashed")
 // simDisk is a disk in memory that can crash before any of its steps, and then holds what was flushed
 // and, by the kind of crash, some of what was not.
 type simDisk struct {
-	mu      sync.Mutex           // positions are written beside the log
+	mu      sync.Mutex          // positions are written beside the log
 	names   map[string]*simFile // what a process sees
 	durable map[string]*simFile // what is in the folders on disk
 	steps   int
