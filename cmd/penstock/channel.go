@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/penstock/host/agent"
+	"github.com/penstock-io/penstock/host/channel/wal"
 )
 
 const channelArgHelp = `A CHANNEL is a name ("main"), a channel's directory, or a data directory, which means all channels in it. Without one,
@@ -19,12 +20,13 @@ all channels of the agent in this directory's pipeline files are meant.`
 func newChannelCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "channel",
-		Short: "Look into durable channels, and verify them",
-		Long:  "Look into durable channels, and verify them. The directories are read as they are; no agent needs to run.",
+		Short: "Look into durable channels, verify and repair them",
+		Long:  "Look into durable channels, verify and repair them. The directories are read as they are; no agent needs to run.\nWhat changes a channel is refused while an agent has it open.",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newChannelVerifyCommand(a), newChannelInspectCommand(a))
+	cmd.AddCommand(newChannelVerifyCommand(a), newChannelInspectCommand(a), newChannelPeekCommand(a), newChannelExportCommand(a),
+		newChannelRepairCommand(a), newChannelForgetCommand(a))
 	return cmd
 }
 
@@ -82,6 +84,35 @@ func (a *app) findChannel(arg, dataDir string) ([]channelDir, error) {
 	return nil, wrongUse(hint, "there is no channel %q", arg)
 }
 
+// oneChannel finds the one directory that arg means.
+func (a *app) oneChannel(arg, dataDir string) (channelDir, error) {
+	found, err := a.findChannel(arg, dataDir)
+	if err != nil {
+		return channelDir{}, err
+	}
+	if len(found) > 1 {
+		return channelDir{}, wrongUse("Name one of its channels.", "%s holds %d channels", arg, len(found))
+	}
+	return found[0], nil
+}
+
+// completeChannel lets the shell complete a directory, and behind it the names of readers, if they are wanted.
+func completeChannel(readers bool) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) == 0 {
+			return nil, cobra.ShellCompDirectiveFilterDirs
+		}
+		var names []cobra.Completion
+		if len(args) == 1 && readers {
+			info, _ := wal.Inspect(args[0]) // what cannot be read completes nothing
+			for _, r := range info.Readers {
+				names = append(names, r.Name)
+			}
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
 // channelsIn lists the channels of a data directory.
 func channelsIn(dataDir string) ([]channelDir, error) {
 	parent := filepath.Dir(agent.ChannelDir(dataDir, "x"))
@@ -111,5 +142,5 @@ func channelName(path string) string {
 // isChannel says whether path looks like the directory of a durable channel, damaged as it may be.
 func isChannel(path string) bool {
 	_, err := os.Stat(filepath.Join(path, "META"))
-	return err == nil || isDir(filepath.Join(path, "log"))
+	return err == nil || isDir(filepath.Join(path, "log")) || isDir(filepath.Join(path, "pos")) && isDir(filepath.Join(path, "quarantine"))
 }

@@ -23,6 +23,8 @@ type verified struct {
 	Records  uint64   `json:"records"`
 	Events   uint64   `json:"events"`
 	Bytes    int64    `json:"bytes"`
+	Gaps     int      `json:"gaps"` // places where damage was set aside earlier
+	Lost     uint64   `json:"lost"` // events that were there
 	Damage   []damage `json:"damage"`
 	Seconds  float64  `json:"seconds"`
 }
@@ -82,9 +84,19 @@ func (a *app) verify(cmd *cobra.Command, dirs []channelDir) error {
 	}
 	return &fault{
 		err: fmt.Errorf("damaged: %s", strings.Join(damaged, ", ")), exit: exitIntegrity, code: "integrity", result: list,
-		hint: "Copy the directory before anything else. What is undamaged can still be read; an agent delivers what comes before the damage and then holds the sinks, rather than skip what is missing.",
+		hint: "Copy the directory before anything else. What is undamaged can still be read; an agent delivers what comes before the damage and then holds the sinks, rather than skip what is missing. To set the damage aside, stop the agent, then: penstock channel repair " + damagedPath(list),
 		at:   firstDamage(list), show: func() { show(a.out) },
 	}
+}
+
+// damagedPath is the directory of the first damaged channel.
+func damagedPath(list []verified) string {
+	for _, v := range list {
+		if !v.Sound {
+			return v.Path
+		}
+	}
+	return ""
 }
 
 // firstDamage is the place of the first damage, in the form of all errors.
@@ -112,7 +124,7 @@ func (a *app) verifyOne(dir channelDir, quiet bool) (verified, error) {
 	}
 	v := verified{
 		channelDir: dir, Sound: report.Sound(), UsedBy: report.UsedBy, Segments: report.Segments,
-		Records: report.Records, Events: report.Events, Bytes: report.Bytes, Damage: []damage{}, Seconds: time.Since(start).Seconds(),
+		Records: report.Records, Events: report.Events, Bytes: report.Bytes, Gaps: report.Gaps, Lost: report.Lost, Damage: []damage{}, Seconds: time.Since(start).Seconds(),
 	}
 	for _, d := range report.Damage {
 		v.Damage = append(v.Damage, damage{d.File, d.Offset, d.Length, d.Torn, d.Cause.Error()})
@@ -129,6 +141,9 @@ func (v verified) print(t *terminal) {
 		plural(v.Records, "record"), plural(v.Events, "event"), span(time.Duration(v.Seconds*float64(time.Second))))
 	if v.UsedBy != "" {
 		t.printf("  in use by the agent with pid %s: what it is just writing may look torn\n", v.UsedBy)
+	}
+	if v.Gaps > 0 {
+		t.printf("  damage was set aside earlier in %s, which held %s\n", plural(v.Gaps, "place"), plural(v.Lost, "event"))
 	}
 	for _, d := range v.Damage {
 		t.printf("  %s\n", d.text(t, v.Path))

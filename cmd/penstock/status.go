@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/penstock/host/admin"
+	"github.com/penstock-io/penstock/host/agent"
 )
 
 func newStatusCommand(a *app) *cobra.Command {
@@ -153,6 +154,12 @@ func printReasons(t *terminal, s admin.Status) {
 		}
 	}
 	for _, c := range s.Channels {
+		for _, r := range c.Readers {
+			if !r.InUse {
+				t.printf("\n%s no sink uses it any more; it has %s waiting in %s. To give them up, stop the agent, then:\n  penstock channel forget %s %s\n",
+					t.paint(bold, r.Name), plural(r.Waiting, "event"), c.Address, agent.ChannelDir(s.DataDir, strings.TrimPrefix(c.Address, "channel.")), r.Name)
+			}
+		}
 		if c.Stopped != "" {
 			t.printf("\n%s stopped: %s\n", t.paint(bold, c.Address), c.Stopped)
 		}

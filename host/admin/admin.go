@@ -83,6 +83,7 @@ type Reader struct {
 	Low     event.Offset `json:"low"` // everything below is committed
 	Waiting uint64       `json:"waiting"`
 	Leased  uint64       `json:"leased"`
+	InUse   bool         `json:"in_use"` // else its sink is gone, and it holds what it has not committed
 }
 
 // ChannelStatus puts a channel's figures, taken at the time now, in the words of a [Status].
@@ -96,7 +97,7 @@ func ChannelStatus(address, kind string, s channel.Stats, now time.Time) Channel
 	}
 	for _, name := range sortedKeys(s.Readers) {
 		r := s.Readers[name]
-		c.Readers = append(c.Readers, Reader{name, r.Low, r.Waiting, r.Leased})
+		c.Readers = append(c.Readers, Reader{name, r.Low, r.Waiting, r.Leased, r.InUse})
 	}
 	if s.Stopped != nil {
 		c.Stopped = s.Stopped.Error()

@@ -98,6 +98,7 @@ func (c *ChannelMetrics) onRefused(reason string) {
 type channelCollector struct {
 	descs []*prometheus.Desc // in the order of figures
 	lag   *prometheus.Desc
+	drops *prometheus.Desc
 
 	mu   sync.Mutex
 	open map[string]channel.Operator
@@ -127,6 +128,8 @@ var figures = []struct {
 		func(s channel.Stats) float64 { return s.RecoverySecs }},
 	{"corrupt_records_total", "Damaged records that were found.", prometheus.CounterValue,
 		func(s channel.Stats) float64 { return float64(s.CorruptRecords) }},
+	{"unused_readers", "Readers that no sink uses any more, which hold what they have not committed.", prometheus.GaugeValue,
+		func(s channel.Stats) float64 { return float64(unused(s)) }},
 	{"quarantine_bytes", "Bytes that repair moved aside, ever.", prometheus.GaugeValue,
 		func(s channel.Stats) float64 { return float64(s.QuarantineSize) }},
 	{"gaps_total", "Readers that stood behind the end of the log when it was opened: what was lost there nobody can count.", prometheus.CounterValue,
@@ -142,6 +145,8 @@ func newChannelCollector() *channelCollector {
 		open: map[string]channel.Operator{},
 		lag: prometheus.NewDesc(namespace+"_channel_reader_lag_events",
 			"Events that this reader has not committed.", []string{"component", "reader"}, nil),
+		drops: prometheus.NewDesc(namespace+"_channel_dropped_events_total",
+			"Events that a policy gave up, by reason: corrupt = the disk had damaged them.", []string{"component", "reason"}, nil),
 	}
 	for _, f := range figures {
 		c.descs = append(c.descs, prometheus.NewDesc(namespace+"_channel_"+f.name, f.help, []string{"component"}, nil))
@@ -165,6 +170,7 @@ func (c *channelCollector) Describe(out chan<- *prometheus.Desc) {
 		out <- d
 	}
 	out <- c.lag
+	out <- c.drops
 }
 
 // Collect implements [prometheus.Collector].
@@ -177,10 +183,20 @@ func (c *channelCollector) Collect(out chan<- prometheus.Metric) {
 		for i, f := range figures {
 			out <- prometheus.MustNewConstMetric(c.descs[i], f.kind, f.value(s), component)
 		}
+		out <- prometheus.MustNewConstMetric(c.drops, prometheus.CounterValue, float64(s.Dropped), component, "corrupt")
 		for _, reader := range sortedKeys(s.Readers) {
 			out <- prometheus.MustNewConstMetric(c.lag, prometheus.GaugeValue, float64(s.Readers[reader].Waiting), component, reader)
 		}
 	}
+}
+
+func unused(s channel.Stats) (n int) {
+	for _, r := range s.Readers {
+		if !r.InUse {
+			n++
+		}
+	}
+	return n
 }
 
 func flag(on bool) float64 {

@@ -123,7 +123,11 @@ func (a *Agent) build(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return a.buildComponents()
+	if err := a.buildComponents(); err != nil {
+		return err
+	}
+	a.warnUnused()
+	return nil
 }
 
 // onClose makes Close call f, before all that was opened earlier.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -26,12 +27,13 @@ const poolIdle = 16 << 20
 
 // channelOptions is what every kind of channel is opened with.
 type channelOptions struct {
-	dir      string
-	capacity channel.Capacity
-	onFull   channel.FullPolicy
-	pool     *channel.Pool
-	observer channel.Observer
-	log      *slog.Logger
+	dir       string
+	capacity  channel.Capacity
+	onFull    channel.FullPolicy
+	onCorrupt string
+	pool      *channel.Pool
+	observer  channel.Observer
+	log       *slog.Logger
 	durable
 }
 
@@ -62,8 +64,12 @@ var channels = map[string]func(o channelOptions) (store, error){
 		return memory.New(memory.Options{Capacity: o.capacity, OnFull: o.onFull, Pool: o.pool, Observer: o.observer}), nil
 	},
 	"wal": func(o channelOptions) (store, error) {
-		return wal.Open(wal.Options{Dir: o.dir, Capacity: o.capacity, OnFull: o.onFull, Pool: o.pool, Observer: o.observer, Log: o.log,
-			Durability: o.level, FlushEvery: o.every, MinFree: o.minFree, Reserve: wal.DefaultReserve})
+		w := wal.Options{Dir: o.dir, Capacity: o.capacity, OnFull: o.onFull, Pool: o.pool, Observer: o.observer, Log: o.log,
+			Durability: o.level, FlushEvery: o.every, MinFree: o.minFree, Reserve: wal.DefaultReserve}
+		if o.onCorrupt == "quarantine" {
+			w.OnCorrupt = wal.Quarantine
+		}
+		return wal.Open(w)
 	},
 }
 
@@ -91,12 +97,13 @@ func (a *Agent) openChannels() error {
 		}
 		metrics := a.metrics.Channel(c.Address())
 		o := channelOptions{
-			dir:      ChannelDir(a.dir, c.Name),
-			capacity: channel.Capacity{Bytes: c.CapacityBytes, Events: c.MaxEvents},
-			pool:     channel.NewPool(poolIdle),
-			observer: metrics.Observer(),
-			log:      a.opts.Log.With("component", c.Address()),
-			durable:  durableOptions(c),
+			dir:       ChannelDir(a.dir, c.Name),
+			capacity:  channel.Capacity{Bytes: c.CapacityBytes, Events: c.MaxEvents},
+			pool:      channel.NewPool(poolIdle),
+			observer:  metrics.Observer(),
+			log:       a.opts.Log.With("component", c.Address()),
+			durable:   durableOptions(c),
+			onCorrupt: c.OnCorrupt,
 		}
 		o.observer.Step = a.opts.Step
 		if c.OnFull == "refuse" {
@@ -115,6 +122,19 @@ func (a *Agent) openChannels() error {
 		a.onClose(oc.Close)
 	}
 	return nil
+}
+
+// warnUnused names the readers of which the sinks are gone: what they have not committed takes room for ever.
+func (a *Agent) warnUnused() {
+	for _, c := range a.channels {
+		for name, r := range c.Stats().Readers {
+			if !r.InUse {
+				a.opts.Log.Warn("a reader that no sink uses any more holds what it has not delivered: to give up its events, stop the agent and forget it",
+					"component", c.address, "reader", name, "waiting", r.Waiting,
+					"command", "penstock channel forget "+ChannelDir(a.dir, strings.TrimPrefix(c.address, "channel."))+" "+name)
+			}
+		}
+	}
 }
 
 func (a *Agent) channel(name string) *openChannel {

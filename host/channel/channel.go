@@ -166,6 +166,7 @@ type ReaderInfo struct {
 	Incarnations []Incarnation
 	Waiting      uint64 // events not committed, leased ones included
 	Leased       uint64 // events in leases
+	InUse        bool   // somebody has it open; else its sink is gone, and it holds what it has not committed
 }
 
 // Incarnation is one opening of the channel.
@@ -215,6 +216,7 @@ type Stats struct {
 	CorruptRecords uint64
 	Gaps           uint64 // readers that stood behind the end of the log at opening: so much, and nobody knows how much, was lost
 	QuarantineSize uint64 // bytes that repair moved aside, ever
+	Dropped        uint64 // events that were damaged, and passed over by policy
 }
 
 // Observer is told what a channel does, as it happens. Calls come from the commit path and must be short. A nil func is not called.
@@ -226,6 +228,6 @@ type Observer struct {
 	// Refused: a transaction was not taken, and why, in one word ("full", "prior", "error", "limit").
 	Refused func(reason string)
 	// Step names each durable step just before it is made ("put", "fsync", "roll", "state", "position",
-	// "unlink", "dirsync"): for tests that kill the process there.
+	// "unlink", "dirsync", "mend"): for tests that kill the process there.
 	Step func(name string)
 }

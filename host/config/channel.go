@@ -40,6 +40,7 @@ func (l *loader) declareChannels(c *Config) {
 			Durability:    level,
 			FlushEvery:    every,
 			MinFreeBytes:  minFree(v),
+			OnCorrupt:     v.text("on_corrupt"),
 			DeclRange:     v.at,
 		})
 	}

@@ -79,6 +79,7 @@ type Channel struct {
 	Durability    string        // "fsync", "interval", "os"
 	FlushEvery    time.Duration // of "interval"
 	MinFreeBytes  *uint64       // nil: what the kind of channel thinks right
+	OnCorrupt     string        // "stop", "quarantine"
 	DeclRange     hcl.Range
 }
 

@@ -20,6 +20,7 @@ const (
 	defaultCapacity  = "1GiB"
 	defaultMaxEvents = "0"
 	defaultOnFull    = "block"
+	defaultOnCorrupt = "stop"
 
 	defaultDurability = "fsync"
 	// shownMinFree is what the channel takes when a file does not say: it depends on the disk.

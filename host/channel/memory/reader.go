@@ -71,6 +71,7 @@ func (r *reader) info() channel.ReaderInfo {
 		Incarnations: []channel.Incarnation{r.c.incarnation},
 		Waiting:      r.ledger.Waiting(r.c.end),
 		Leased:       r.ledger.Leased(),
+		InUse:        true, // none outlives the process that opened it
 	}
 }
 

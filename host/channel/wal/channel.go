@@ -40,6 +40,7 @@ type Options struct {
 	Dir         string // made when it is not there
 	Capacity    channel.Capacity
 	OnFull      channel.FullPolicy
+	OnCorrupt   CorruptPolicy
 	Pool        event.Buffers // where memory comes from; nil: the Go heap
 	Observer    channel.Observer
 	Log         *slog.Logger // nil: nothing is said
@@ -54,18 +55,19 @@ type Options struct {
 
 // Channel is a durable channel. It implements [channel.Channel] and [channel.Operator].
 type Channel struct {
-	o        Options
-	dir      string
-	sys      system
-	pool     event.Buffers
-	observer channel.Observer
-	log      *slog.Logger
-	onFull   channel.FullPolicy
-	lock     *os.File
-	logDir   file // synced after a roll and an unlink
-	meta     meta
-	tail     tail          // of whoever set leading
-	done     chan struct{} // closed by Close
+	o         Options
+	dir       string
+	sys       system
+	pool      event.Buffers
+	observer  channel.Observer
+	log       *slog.Logger
+	onFull    channel.FullPolicy
+	onCorrupt CorruptPolicy
+	lock      *os.File
+	logDir    file // synced after a roll and an unlink
+	meta      meta
+	tail      tail          // of whoever set leading
+	done      chan struct{} // closed by Close
 
 	mu       sync.Mutex
 	state    *state // the sum of all durable records
@@ -220,24 +222,11 @@ func (c *Channel) before(o event.Offset) amount {
 	}
 	begin := amount{s.events, s.bytes}
 	in := next.minus(begin)
-	n := c.count(event.Range{First: s.first, Next: o})
+	n := c.state.count(event.Range{First: s.first, Next: o})
 	if n >= in.events {
 		return next
 	}
 	return amount{begin.events + n, begin.bytes + uint64(float64(in.bytes)*float64(n)/float64(in.events))}
-}
-
-// count is the number of events in a range, of which offsets that were skipped at an opening are none.
-func (c *Channel) count(r event.Range) (n uint64) {
-	last := len(c.state.incarnations) - 1
-	for i, in := range c.state.incarnations {
-		next := in.next
-		if i == last {
-			next = c.state.end
-		}
-		n += r.Intersect(event.Range{First: in.first, Next: next}).Len()
-	}
-	return n
 }
 
 func (c *Channel) refused(reason string) {

@@ -13,7 +13,7 @@
 //	CLEAN              the last record, when the channel was closed in order
 //	log/<20 digits>    segments, named by the index of their first record
 //	pos/<reader>       two slots, written in turn: where the reader stands
-//	quarantine/        what repair cut off, kept for people to look at
+//	quarantine/        what could not be used, kept for people to look at
 //	reserve            ballast, thrown off when the disk is full
 //
 // # The record
@@ -23,7 +23,8 @@
 //	 0  u32  magic "PSW1", so that a record never begins with zero
 //	 4  u8   kind: 1 PUT, 2 STATE, 3 FENCE, 4 GAP
 //	 5  u8   version = 1
-//	 6  u16  flags: bit 0 = everything before this record was on disk when it was written
+//	 6  u16  flags: bit 0 = everything before this record was on disk when it was written; bit 1 = it stands in the
+//	         place of damaged ones, and the next need not hold its CRC
 //	 8  u8   codec of body and TLVs: 0 = as they are
 //	 9  u8   reserved = 0, three times
 //	12  u32  id of the key that sealed body and TLVs; 0 = none
@@ -33,7 +34,7 @@
 //	32  u64  offset of the first event, or of the next one where there are none
 //	40  i64  time of commit, unix nanoseconds
 //	48  u32  length of the body as stored
-//	52  u32  length of the body before the codec
+//	52  u32  length of the body before the codec; of a GAP: how many records it stands for
 //	56  u32  length of the TLVs as stored
 //	60  u32  CRC-32C of the body as stored
 //	64  u32  CRC-32C of the TLVs as stored
@@ -47,6 +48,7 @@
 //   - A STATE stands first in each segment, and nowhere else: so any prefix of segments can be unlinked.
 //   - Nothing is ever written after an error: the tail is cut back to what is durable and opened anew; after a
 //     failed flush the channel stops.
+//   - What is damaged is never thrown away: its bytes lie in quarantine before a GAP takes their place.
 //   - Each opening writes a FENCE: a random incarnation, and offsets from the next multiple of 2^32.
 //   - With no room on the disk nothing is lost and takes go on: what an opening could not write is written later.
 //   - c.mu guards all that is in memory, and is never held during a read, a write or a flush. Whoever

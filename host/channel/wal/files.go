@@ -232,7 +232,7 @@ func readAll(fs files, name string, size int64) ([]byte, error) {
 
 // removeTemps removes what a Publish that was cut short left behind.
 func removeTemps(fs files) error {
-	for _, dir := range []string{".", logDir} {
+	for _, dir := range []string{".", logDir, quarantineDir} {
 		list, err := fs.List(dir)
 		if err != nil {
 			return fmt.Errorf("list %s: %w", dir, err)

@@ -56,7 +56,7 @@ func open(o Options, sys system) (*Channel, error) {
 		o.FlushEvery = DefaultFlushEvery
 	}
 	c := &Channel{
-		o: o, dir: o.Dir, sys: sys, pool: o.Pool, observer: o.Observer, log: o.Log, onFull: o.OnFull, capacity: o.Capacity,
+		o: o, dir: o.Dir, sys: sys, pool: o.Pool, observer: o.Observer, log: o.Log, onFull: o.OnFull, onCorrupt: o.OnCorrupt, capacity: o.Capacity,
 		done: make(chan struct{}), readers: map[string]*reader{}, flights: map[string]*flight{},
 	}
 	if c.pool == nil {
@@ -96,21 +96,15 @@ func (c *Channel) start(segmentSize int64) error {
 	if err := c.prepareRoom(); err != nil {
 		return err
 	}
-	names, err := listSegments(c.sys)
-	if err != nil {
-		return err
-	}
-	rec := &recovered{index: 1, sum: seal{index: 1}, empty: true}
-	if len(names) > 0 {
-		if rec, err = recoverTail(c.sys, names, c.pool); err != nil {
-			return c.helpless(err)
+	rec, err := c.recall()
+	if _, ok := errors.AsType[*Damage](err); ok && c.onCorrupt == Quarantine && !foreign(err) {
+		if err := c.mendLog(); err != nil {
+			return err
 		}
+		rec, err = c.recall()
 	}
-	if err := c.identify(rec); err != nil {
-		return err
-	}
-	if err := c.restore(rec); err != nil {
-		return err
+	if err != nil {
+		return c.helpless(err)
 	}
 	o := &opening{rec: rec, segmentSize: segmentSize}
 	if err = c.complete(o); noRoom(err) {
@@ -152,10 +146,28 @@ func (c *Channel) complete(o *opening) error {
 	return c.fence()
 }
 
+// recall finds out what the log, META and the positions say, and seats the readers.
+func (c *Channel) recall() (*recovered, error) {
+	names, err := listSegments(c.sys)
+	if err != nil {
+		return nil, err
+	}
+	rec := &recovered{index: 1, sum: seal{index: 1}, empty: true}
+	if len(names) > 0 {
+		if rec, err = recoverTail(c.sys, names, c.pool); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.identify(rec); err != nil {
+		return nil, err
+	}
+	return rec, c.restore(rec)
+}
+
 // helpless says what to do about damage.
 func (c *Channel) helpless(err error) error {
 	if errors.Is(err, channel.ErrCorrupt) {
-		return fmt.Errorf("%w; nothing was changed: run `penstock channel verify %s`", err, c.dir)
+		return fmt.Errorf("%w; nothing was changed: run `penstock channel verify %s`, then `penstock channel repair %s`", err, c.dir, c.dir)
 	}
 	return err
 }
@@ -221,7 +233,7 @@ func (c *Channel) restore(rec *recovered) error {
 	if rec.tail != nil {
 		earlier, dead, err := heads(c.sys, rec.before(), rec.tail, low, c.pool)
 		if err != nil {
-			return c.helpless(err)
+			return err
 		}
 		for _, f := range dead { // every reader had committed them: nobody looks into them
 			c.dead = append(c.dead, &segment{index: segmentIndex(f.name)})
@@ -248,7 +260,7 @@ func (c *Channel) seat(entry readerEntry, p position, rec *recovered) error {
 		}
 	}
 	if oldest := c.oldest(); p.low < oldest {
-		if p.found && !p.damaged {
+		if !p.damaged {
 			return fmt.Errorf("%w: %s stands at offset %d, the log begins with %d: restore the older segments, or remove %s to go on without what they held",
 				channel.ErrCorrupt, entry.name, p.low, oldest, positionName(entry.name))
 		}

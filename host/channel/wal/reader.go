@@ -198,6 +198,7 @@ func (r *reader) info() channel.ReaderInfo {
 		Oldest:  r.c.gone,
 		Waiting: r.ledger.Waiting(r.c.state.end),
 		Leased:  r.ledger.Leased(),
+		InUse:   r.inUse,
 	}
 	for _, i := range r.c.state.incarnations {
 		info.Incarnations = append(info.Incarnations, channel.Incarnation{ID: i.id, First: i.first})

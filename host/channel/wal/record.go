@@ -32,12 +32,16 @@ const (
 	kindPut   kind = 1 // events, cursor changes, changes of readers: any of them
 	kindState kind = 2 // all that a reader of the rest of the log must know of what was before
 	kindFence kind = 3 // the channel was opened
-	kindGap   kind = 4 // what a policy left out; read, not yet written
+	kindGap   kind = 4 // stands for what was damaged: see gap
 )
 
 // flagDurable says that all records before this one had been flushed when it was written. So damage
 // that is followed by such a record struck acknowledged data, and damage that is not may be a torn tail.
 const flagDurable = 1
+
+// flagMended says that this record was put in the place of damaged ones, of which a GAP says in the
+// field raw how many they were. The record behind it does not hold its header CRC.
+const flagMended = 2
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -132,6 +136,14 @@ func parseHeader(b []byte) (h header, err error) {
 // span is the range of the record's events.
 func (h *header) span() event.Range {
 	return event.Range{First: h.first, Next: h.first + event.Offset(h.events)}
+}
+
+// stands is for how many records it stands: itself, or those that it replaces.
+func (h *header) stands() uint64 {
+	if h.kind == kindGap && h.flags&flagMended != 0 {
+		return uint64(h.raw)
+	}
+	return 1
 }
 
 // length is that of the whole record.

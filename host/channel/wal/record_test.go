@@ -168,6 +168,9 @@ func FuzzScan(f *testing.F) {
 	p.put(put)
 	f.Add(segmentOf(state, put))
 	f.Add(segmentOf(state))
+	lost := gap{index: 2, records: 3, lost: event.Range{First: 0, Next: 1 << 32}, incarnations: []incarnation{{id: 7, first: 1 << 32}}}
+	mended, _ := appendMended(segmentOf(state), header{kind: kindGap, index: 2, prev: h.crc, raw: 3}, lost.body())
+	f.Add(mended)
 	f.Add([]byte{0})
 	f.Add([]byte(strings.Repeat("PSW1", 50)))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -177,6 +180,9 @@ func FuzzScan(f *testing.F) {
 		err := r.walk(sc)
 		if err != nil && !errors.Is(err, channel.ErrCorrupt) {
 			t.Fatalf("not damage: %v", err)
+		}
+		if _, err := explore(newScanner(bytes.NewReader(b), 1, int64(len(b)), event.Heap{}), 9); err != nil && !foreign(err) && !strings.Contains(err.Error(), "two logs are mixed") {
+			t.Fatalf("explored: %v", err)
 		}
 		for sc.resync(func(*header) bool { return true }) {
 			if _, err := sc.next(); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, channel.ErrCorrupt) {

@@ -14,14 +14,15 @@ import (
 
 // segment is one file of the log that begins with a STATE.
 type segment struct {
-	index  uint64       // of its first record
-	first  event.Offset // of the next event when it began
-	events uint64       // put before it, ever
-	bytes  uint64       // of the batches put before it, ever
-	size   int64        // of its entries; of the tail: of those that are durable
-	time   int64        // when it began
-	before seal
-	state  int64 // bytes of its STATE's entry
+	index   uint64       // of its first record
+	first   event.Offset // of the next event when it began
+	events  uint64       // put before it, ever
+	bytes   uint64       // of the batches put before it, ever
+	size    int64        // of its entries; of the tail: of those that are durable
+	time    int64        // when it began
+	before  seal
+	state   int64  // bytes of its STATE's entry
+	version uint32 // how often it was written anew since the channel was opened
 }
 
 func newSegment(r *record, s *state) *segment {
@@ -179,7 +180,9 @@ func (r *recovered) interpret(rec *record) (err error) {
 		return nil
 	case kindFence:
 		return r.state.applyFence(&rec.header, rec.bodyBytes())
-	case kindPut, kindGap:
+	case kindGap:
+		return r.state.applyGap(&rec.header, rec.bodyBytes())
+	case kindPut:
 		changes, err := parseChanges(rec.tlvBytes())
 		if err != nil {
 			return fmt.Errorf("%w: %w", errContent, err)

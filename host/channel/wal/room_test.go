@@ -53,7 +53,7 @@ func TestBelowMinFreePutsWaitAndTakesGoOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size, keep = 8 << 20, 1 << 20
 		d := newSimDisk()
-		d.size = size
+		d.bound = size
 		b := onSmallDisk(t, d, Options{MinFree: keep, SegmentSize: 4 << 10})
 		r := b.reader("sink.a")
 		b.put("source.a", "1", "event 1")
@@ -99,7 +99,7 @@ func TestBelowMinFreePutsWaitAndTakesGoOn(t *testing.T) {
 func TestAFullDiskRefusesWhereThatIsThePolicy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newSimDisk()
-		d.size = 1 << 20
+		d.bound = 1 << 20
 		b := onSmallDisk(t, d, Options{MinFree: 2 << 20, OnFull: channel.Refuse})
 		if _, err := b.c.Begin(t.Context()); !errors.Is(err, channel.ErrFull) || !strings.Contains(err.Error(), "MiB") {
 			t.Errorf("begin answered: %v", err)
@@ -125,7 +125,7 @@ func (b *bench) fillUp(source string) (acked []string) {
 func TestAFullDiskThrowsOffTheBallastDrainsAndRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newSimDisk()
-		d.size = 400 << 10
+		d.bound = 400 << 10
 		b := onSmallDisk(t, d, Options{Reserve: 8 << 10, SegmentSize: 4 << 10})
 		r := b.reader("sink.a")
 		d.leave(40 << 10)
@@ -166,7 +166,7 @@ func verifySim(d *simDisk) error {
 func full(t *testing.T, room, torn int) (*simDisk, []string) {
 	t.Helper()
 	d := newSimDisk()
-	d.size = 400 << 10
+	d.bound = 400 << 10
 	b := onSmallDisk(t, d, Options{SegmentSize: 4 << 10})
 	b.reader("sink.a")
 	d.leave(room)

@@ -98,8 +98,9 @@ func (s *scanner) skip() (record, error) {
 
 func (s *scanner) advance(r *record) {
 	s.at += r.size
-	s.index++
+	s.index += r.stands()
 	s.follow(r.crc)
+	s.chained = r.flags&flagMended == 0
 	s.sum.add(&r.header)
 }
 

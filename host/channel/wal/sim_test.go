@@ -28,14 +28,14 @@ type simDisk struct {
 	half    bool   // of a write, the first half is made
 	last    string // the step that was not made
 	fail    func(step, name string) error
-	size    int // bytes that all files may have; 0 = no bound
+	bound   int // bytes that all files may have; 0 = no bound
 	logs    int // open
 	other   int // of them, what is not the channel's
 }
 
 // grow says whether there is room for so much more.
 func (d *simDisk) grow(n int) error {
-	if d.size > 0 && n > d.free() {
+	if d.bound > 0 && n > d.free() {
 		return syscall.ENOSPC
 	}
 	return nil
@@ -46,7 +46,7 @@ func (d *simDisk) free() int {
 	for _, f := range d.names {
 		used += len(f.data)
 	}
-	return max(0, d.size-used)
+	return max(0, d.bound-used)
 }
 
 // with changes the disk, or what happens on it, while timers may run.
@@ -163,7 +163,7 @@ func (d *simDisk) crash(kind string) *simDisk {
 	defer d.mu.Unlock()
 	how := crashes[kind]
 	left := newSimDisk()
-	left.size, left.other = d.size, d.other
+	left.bound, left.other = d.bound, d.other
 	names := d.durable
 	if how.names {
 		names = d.names
@@ -178,10 +178,10 @@ func (d *simDisk) crash(kind string) *simDisk {
 
 func (d *simDisk) system() system {
 	sys := system{files: d, openLog: func(segmentSize int) (appender, error) { return openSimLog(d, segmentSize) }}
-	if d.size > 0 {
+	if d.bound > 0 {
 		sys.ballast = d.ballast
 		sys.room = func() (now disk, err error) {
-			d.with(func() { now = disk{uint64(d.free()), uint64(d.size)} })
+			d.with(func() { now = disk{uint64(d.free()), uint64(d.bound)} })
 			return now, nil
 		}
 	}

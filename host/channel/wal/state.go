@@ -31,7 +31,8 @@ type state struct {
 	cursors      int // bytes of all cursors
 	readers      map[string]readerEntry
 	incarnations []incarnation
-	before       seal // the segment before
+	before       seal          // the segment before
+	lost         []event.Range // that GAPs stand for, in the segments that were read; not in STATE
 }
 
 // cursorState is where one source stands.
@@ -58,7 +59,7 @@ func (s *seal) add(h *header) {
 	var b [4]byte
 	binary.LittleEndian.PutUint32(b[:], h.crc)
 	s.headers = updateCRC(s.headers, b[:])
-	s.count++
+	s.count += h.stands()
 }
 
 func newState(uuid [16]byte) *state {
@@ -160,14 +161,32 @@ func (s *state) current() uint64 {
 	return s.incarnations[len(s.incarnations)-1].id
 }
 
-// gaps yields the ranges between incarnations, in which there never was an event.
+// gaps yields the ranges in which there is no event: between incarnations there never was one.
 func (s *state) gaps(yield func(event.Range) bool) {
+	for _, r := range s.lost {
+		if !yield(r) {
+			return
+		}
+	}
 	for i := 1; i < len(s.incarnations); i++ {
 		r := event.Range{First: s.incarnations[i-1].next, Next: s.incarnations[i].first}
 		if !r.Empty() && !yield(r) {
 			return
 		}
 	}
+}
+
+// count is the number of events in a range, of which offsets that were skipped at an opening are none.
+func (s *state) count(r event.Range) (n uint64) {
+	last := len(s.incarnations) - 1
+	for i, in := range s.incarnations {
+		next := in.next
+		if i == last {
+			next = s.end
+		}
+		n += r.Intersect(event.Range{First: in.first, Next: next}).Len()
+	}
+	return n
 }
 
 // append encodes the state as the body of a STATE.

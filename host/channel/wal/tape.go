@@ -3,6 +3,7 @@
 package wal
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -16,12 +17,14 @@ import (
 
 // tape reads the log for one reader: forwards, as long as it can.
 type tape struct {
-	c    *Channel
-	gate chan struct{} // holds the token of whoever uses what follows
-	file file
-	scan *scanner
-	rec  record // the last that was read; good while data is set
-	only string // of rec
+	c       *Channel
+	gate    chan struct{} // holds the token of whoever uses what follows
+	file    file
+	scan    *scanner
+	rec     record       // the last that was read; good while data is set
+	only    string       // of rec
+	next    event.Offset // behind rec
+	version uint32       // of the segment, when it was opened
 }
 
 func newTape(c *Channel) *tape {
@@ -50,6 +53,9 @@ func (r *reader) leaseFromDisk(ctx context.Context, want channel.Want) (*lease, 
 		return nil, cut{}, nil
 	}
 	hole, err := r.tape.gather(&got, r.entry.name)
+	if err != nil && got.span.Empty() {
+		return nil, cut{}, r.damaged(err)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if now := r.next(want); now.next.First != got.next.First || now.next.Next < got.span.Next {
@@ -62,11 +68,7 @@ func (r *reader) leaseFromDisk(ctx context.Context, want channel.Want) (*lease, 
 		c.freed()
 	}
 	if got.span.Empty() {
-		if err != nil {
-			c.stats.CorruptRecords++
-			err = fmt.Errorf("read the log: %w: run `penstock channel verify %s`", err, c.dir)
-		}
-		return nil, cut{}, err
+		return nil, cut{}, nil
 	}
 	return r.hand(&got), got, nil
 }
@@ -77,8 +79,10 @@ func (t *tape) gather(got *cut, reader string) (hole event.Range, err error) {
 		if err := t.seek(at); err != nil {
 			return hole, err
 		}
-		span := t.rec.span()
+		span := event.Range{First: t.rec.first, Next: t.next}
 		switch {
+		case t.rec.kind == kindGap:
+			hole = event.Range{First: at, Next: span.Next}
 		case span.First > at:
 			hole = event.Range{First: at, Next: span.First}
 		case t.only != "" && t.only != reader:
@@ -119,19 +123,19 @@ func (h *header) reaches(o event.Offset) bool {
 
 // seek moves to the first record that reaches o.
 func (t *tape) seek(o event.Offset) error {
-	seg, end := t.c.locate(o)
+	seg := t.c.locate(o)
 	var err error
 	switch {
-	case t.scan != nil && t.scan.index == seg && t.scan.at >= t.scan.end:
+	case t.scan != nil && t.scan.index == seg.index && t.scan.at >= t.scan.end:
 		err = t.nextSegment()
-	case t.scan == nil || t.scan.sum.index != seg || t.passed(o):
-		err = t.load(seg)
+	case t.scan == nil || t.scan.sum.index != seg.index || t.version != seg.version || t.passed(o):
+		err = t.load(seg.index)
 	}
 	if err != nil {
 		return err
 	}
-	t.scan.end = end
-	for t.rec.data == nil || !t.rec.reaches(o) {
+	t.scan.end = seg.size
+	for t.rec.data == nil || t.next <= o {
 		if err := t.forward(o); err != nil {
 			return err
 		}
@@ -148,7 +152,7 @@ func (t *tape) passed(o event.Offset) bool {
 func (t *tape) forward(o event.Offset) error {
 	t.rec.data = nil
 	peek, err := t.scan.head()
-	if err == nil && !peek.reaches(o) {
+	if err == nil && peek.kind != kindGap && !peek.reaches(o) {
 		t.rec, err = t.scan.skip()
 		return err
 	}
@@ -160,23 +164,35 @@ func (t *tape) forward(o event.Offset) error {
 		return t.nextSegment()
 	case err != nil:
 		return err
+	case t.rec.kind == kindGap:
+		return t.gap()
 	}
-	t.only = onlyOf(t.rec.tlvBytes())
+	t.only, t.next = onlyOf(t.rec.tlvBytes()), t.rec.span().Next
+	return nil
+}
+
+// gap finds out how far the current record, a GAP, reaches.
+func (t *tape) gap() error {
+	g, err := parseGap(t.rec.bodyBytes())
+	if err != nil {
+		return &Damage{File: t.scan.name, Offset: t.rec.at, Cause: err}
+	}
+	t.only, t.next = "", g.lost.Next
 	return nil
 }
 
 // nextSegment goes on with the segment behind this one, whose first record must follow the last of this.
 func (t *tape) nextSegment() error {
-	index, prev := t.scan.index, t.scan.prev
-	end, ok := t.c.extent(index)
-	if !ok {
+	index, prev, chained := t.scan.index, t.scan.prev, t.scan.chained
+	if _, ok := t.c.extent(index); !ok {
 		return t.scan.damage(errShort) // something durable is not there
 	}
 	if err := t.load(index); err != nil {
 		return err
 	}
-	t.scan.end = end
-	t.scan.follow(prev)
+	if chained {
+		t.scan.follow(prev)
+	}
 	return nil
 }
 
@@ -185,12 +201,12 @@ func (t *tape) load(index uint64) error {
 	if err := t.close(); err != nil {
 		return err
 	}
-	end, _ := t.c.extent(index)
+	seg, _ := t.c.extent(index)
 	f, err := t.c.sys.Open(segmentName(index), readFile)
 	if err != nil {
 		return fmt.Errorf("%w: %w", channel.ErrCorrupt, err)
 	}
-	t.file, t.scan = f, newScanner(f, index, end, t.c.pool)
+	t.file, t.scan, t.version = f, newScanner(f, index, seg.size, t.c.pool), seg.version
 	return nil
 }
 
@@ -204,23 +220,28 @@ func (t *tape) close() error {
 	return t.file.Close()
 }
 
-// locate returns the segment that holds o, by the index of its first record, and how much of it is durable.
-func (c *Channel) locate(o event.Offset) (index uint64, end int64) {
+// locate returns a copy of the segment that holds o. Its size is how much of it is durable.
+func (c *Channel) locate(o event.Offset) segment {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	i := max(0, sort.Search(len(c.segments), func(i int) bool { return c.segments[i].first > o })-1)
-	return c.segments[i].index, c.segments[i].size
+	return *c.segments[i]
 }
 
-// extent is how much of a segment is durable.
-func (c *Channel) extent(index uint64) (end int64, ok bool) {
+// extent returns a copy of the segment that begins with that record.
+func (c *Channel) extent(index uint64) (s segment, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	i := sort.Search(len(c.segments), func(i int) bool { return c.segments[i].index >= index })
-	if i == len(c.segments) || c.segments[i].index != index {
-		return 0, false
+	i, ok := c.indexOf(index)
+	if !ok {
+		return s, false
 	}
-	return c.segments[i].size, true
+	return *c.segments[i], true
+}
+
+// indexOf is the place in the list of the segment that begins with that record.
+func (c *Channel) indexOf(index uint64) (i int, ok bool) {
+	return sort.Find(len(c.segments), func(i int) int { return cmp.Compare(index, c.segments[i].index) })
 }
 
 // onlyOf returns the reader that a trailer names, without decoding the rest of it.

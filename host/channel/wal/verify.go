@@ -27,6 +27,8 @@ type Report struct {
 	Records  uint64
 	Events   uint64
 	Bytes    int64
+	Gaps     int      // places where damage was set aside earlier
+	Lost     uint64   // events that were there
 	Damage   []Damage // in the order of the log; at most 1000
 }
 
@@ -87,12 +89,13 @@ func verify(sys files, pool event.Buffers, holder string, progress func(done, to
 // verifier goes through the segments in order.
 type verifier struct {
 	Report
-	sys   files
-	pool  event.Buffers
-	meta  meta
-	state *state // the sum so far; nil after damage, until the next STATE
-	sum   seal   // of the segment before
-	prev  uint32
+	sys     files
+	pool    event.Buffers
+	meta    meta
+	state   *state // the sum so far; nil after damage, until the next STATE
+	sum     seal   // of the segment before
+	prev    uint32
+	chained bool // prev counts
 }
 
 func (v *verifier) report(d Damage) {
@@ -134,7 +137,7 @@ func (v *verifier) segment(info fileInfo, last bool) error {
 	}
 	s := newScanner(file, segmentIndex(info.name), info.size, v.pool)
 	defer s.release()
-	if v.sum.index != 0 && v.sum.index+v.sum.count == s.index {
+	if v.chained && v.sum.index != 0 && v.sum.index+v.sum.count == s.index {
 		s.follow(v.prev)
 	}
 	for {
@@ -153,7 +156,7 @@ func (v *verifier) segment(info fileInfo, last bool) error {
 			break
 		}
 	}
-	v.sum, v.prev = s.sum, s.prev
+	v.sum, v.prev, v.chained = s.sum, s.prev, s.chained
 	return file.Close()
 }
 
@@ -201,6 +204,9 @@ func (v *verifier) fits(rec *record, s *scanner) error {
 			return fmt.Errorf("%w: the header counts %d events, the batch holds %d", errContent, rec.events, b.Len())
 		}
 	}
+	if rec.kind == kindGap {
+		return v.gap(rec)
+	}
 	if rec.index == s.sum.index {
 		return fmt.Errorf("%w: a segment begins with a STATE", errContent)
 	}
@@ -209,6 +215,18 @@ func (v *verifier) fits(rec *record, s *scanner) error {
 	}
 	r := recovered{state: v.state}
 	return r.interpret(rec)
+}
+
+// gap counts what repair had to leave out. From there to the next STATE the sum is not known.
+func (v *verifier) gap(rec *record) error {
+	g, err := parseGap(rec.bodyBytes())
+	if err != nil {
+		return err
+	}
+	v.Gaps++
+	v.Lost += g.events
+	v.state = nil
+	return nil
 }
 
 // stateFits compares a STATE with the sum of all that was before it.
@@ -222,6 +240,9 @@ func (v *verifier) stateFits(rec *record, s *scanner) error {
 	}
 	sum := v.state
 	v.state = now
+	if rec.flags&flagMended != 0 { // what repair knew of it
+		v.state = nil
+	}
 	if v.meta.created.IsZero() { // META is damaged
 		v.meta.uuid = now.uuid
 	}
