@@ -18,7 +18,7 @@ LDFLAGS  := -s -w -X main.version=$(VERSION)
 # What is not a package name (errors, downloads) is printed as it is.
 counted = $(1) 2>&1 | awk '/^[a-z0-9._~\/-]+$$/ {n++; if (n%10==0) {printf "\r    %d packages compiled", n; fflush()}; next} {print} END {if (n>=10) print ""}'
 
-.PHONY: all build plugins test race fuzz crash soak bench quickstart examples tidy help
+.PHONY: all build plugins test race fuzz crash powercut soak bench quickstart examples tidy help
 
 all: build vet test ## build, vet and test
 
@@ -49,11 +49,15 @@ race: plugins ## what is concurrent, under the race detector (needs a C compiler
 quickstart: build ## a running demo: a log that is being written flows through plugins and the channel to the screen
 	@$(BIN) quickstart $(ARGS)
 
-crash: build ## kill -9 and SIGTERM again and again, and compare every byte (short; see soak)
+crash: build ## kill -9, SIGTERM, power cuts, failing system calls, full disks, and compare every byte (short; see soak)
 	@$(GO) test -count=1 -v -timeout 20m -run 'TestKill' ./cmd/penstock/crash -args -kills=$(or $(KILLS),50) -lines=$(or $(LINES),1000000)
+	@$(MAKE) powercut
+
+powercut: ## the part of crash that fails the disk (Linux, root, /dev/fuse, loop devices, strace, mkfs.ext4, mkfs.xfs)
+	@$(GO) test -count=1 -v -timeout 60m ./host/channel/wal/crash -args -states=$(or $(STATES),80) -injections=$(or $(INJECTIONS),32)
 
 soak: ## the same for long
-	@$(MAKE) crash KILLS=500 LINES=10000000
+	@$(MAKE) crash KILLS=500 LINES=10000000 STATES=1000 INJECTIONS=0
 
 fuzz: plugins ## every decoder for a while (FUZZTIME=30s)
 	@for f in $$(grep -rlE '^func Fuzz' --include='*_test.go' .); do \
