@@ -106,8 +106,8 @@ func (c *Channel) takeStock(spare uint64) (why string) {
 		return ""
 	}
 	keep := c.o.minFree(d)
-	if spare > 0 {
-		spare += keep / minFreeSlack
+	if spare > 0 { // a disk smaller than a segment must recover too
+		spare = min(spare, d.total/reserveShare) + keep/minFreeSlack
 	}
 	size := uint64(0)
 	if !c.short.reserved {
