@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/penstock-io/penstock/host/admin"
 )
 
 func TestFiguresAreWrittenForPeople(t *testing.T) {
@@ -59,5 +61,16 @@ func TestTheLogWritesDurationsAsPeopleDo(t *testing.T) {
 	newApp(nil, &out, &out).newLogger("json", "info").Info("draining", "within", 30*time.Second)
 	if !strings.Contains(out.String(), `"within":"30s"`) {
 		t.Error(out.String())
+	}
+}
+
+func TestStatusSaysWhatIsShortOfDisk(t *testing.T) {
+	var out bytes.Buffer
+	s := admin.Status{Channels: []admin.Channel{{Address: "channel.main", ShortOfDisk: "1.0 MiB of the disk are free"}}}
+	printStatus(newTerminal(&out), s, time.Now())
+	for _, want := range []string{"channel.main is short of disk", "1.0 MiB of the disk are free", "min_free"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in %s", want, &out)
+		}
 	}
 }

@@ -74,6 +74,9 @@ func summarize(s admin.Status) string {
 		if c.Stopped != "" {
 			troubled = append(troubled, c.Address+" has stopped")
 		}
+		if c.ShortOfDisk != "" {
+			troubled = append(troubled, c.Address+" is short of disk")
+		}
 	}
 	if len(troubled) > 0 {
 		return strings.Join(troubled, ", ")
@@ -159,6 +162,10 @@ func printReasons(t *terminal, s admin.Status) {
 		}
 		if c.Stopped != "" {
 			t.printf("\n%s stopped: %s\n", t.paint(bold, c.Address), c.Stopped)
+		}
+		if c.ShortOfDisk != "" {
+			t.printf("\n%s is short of disk: %s\n  Its sources wait, its sinks go on. It ends by itself when there is room: free some, or set a smaller min_free.\n",
+				t.paint(bold, c.Address), c.ShortOfDisk)
 		}
 	}
 }

@@ -73,7 +73,8 @@ type Channel struct {
 	Segments       int      `json:"segments"`
 	Quarantine     uint64   `json:"quarantine_bytes"` // moved aside by repair, ever
 	Readers        []Reader `json:"readers"`
-	Stopped        string   `json:"stopped,omitempty"` // why it takes nothing more
+	Stopped        string   `json:"stopped,omitempty"`       // why it takes nothing more
+	ShortOfDisk    string   `json:"short_of_disk,omitempty"` // why sources wait for room on the disk
 }
 
 // Reader is where one reader of a channel stands.
@@ -92,7 +93,7 @@ func ChannelStatus(address, kind string, s channel.Stats, now time.Time) Channel
 		Events: s.Events, Bytes: s.Bytes,
 		CapacityBytes: s.Capacity.Bytes, CapacityEvents: s.Capacity.Events,
 		OldestSeconds: age(s.Oldest, now), Put: s.Put, Syncs: s.Syncs, Segments: s.Segments,
-		Quarantine: s.QuarantineSize, Readers: []Reader{},
+		Quarantine: s.QuarantineSize, ShortOfDisk: s.ShortOfDisk, Readers: []Reader{},
 	}
 	for _, name := range sortedKeys(s.Readers) {
 		r := s.Readers[name]

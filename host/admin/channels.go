@@ -132,6 +132,10 @@ var figures = []struct {
 		func(s channel.Stats) float64 { return float64(unused(s)) }},
 	{"quarantine_bytes", "Bytes that repair moved aside, ever.", prometheus.GaugeValue,
 		func(s channel.Stats) float64 { return float64(s.QuarantineSize) }},
+	{"gaps_total", "Readers that stood behind the end of the log when it was opened: what was lost there nobody can count.", prometheus.CounterValue,
+		func(s channel.Stats) float64 { return float64(s.Gaps) }},
+	{"short_of_disk", "1 while sources wait for room on the disk.", prometheus.GaugeValue,
+		func(s channel.Stats) float64 { return flag(s.ShortOfDisk != "") }},
 	{"stopped", "1 when the channel stopped after an error of the disk.", prometheus.GaugeValue,
 		func(s channel.Stats) float64 { return flag(s.Stopped != nil) }},
 }

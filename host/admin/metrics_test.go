@@ -170,7 +170,7 @@ func TestAChannelIsReadWhenItIsScraped(t *testing.T) {
 	ch := m.Channel("channel.main")
 	ch.Watch(operator{channel.Stats{
 		Events: 7, Bytes: 70, Capacity: channel.Capacity{Bytes: 1 << 30}, Oldest: time.Now().Add(-time.Hour),
-		Put: 9, Segments: 2, CorruptRecords: 1, Stopped: errors.New("disk"),
+		Put: 9, Segments: 2, CorruptRecords: 1, Gaps: 3, ShortOfDisk: "1 MiB is free", Stopped: errors.New("disk"),
 		Readers: map[string]channel.ReaderInfo{"sink.orders": {Waiting: 7}},
 	}})
 	got := expose(t, reg)
@@ -179,6 +179,8 @@ func TestAChannelIsReadWhenItIsScraped(t *testing.T) {
 		"penstock_channel_capacity_bytes{component=channel.main}":                       "1.073741824e+09",
 		"penstock_channel_put_events_total{component=channel.main}":                     "9",
 		"penstock_channel_corrupt_records_total{component=channel.main}":                "1",
+		"penstock_channel_gaps_total{component=channel.main}":                           "3",
+		"penstock_channel_short_of_disk{component=channel.main}":                        "1",
 		"penstock_channel_stopped{component=channel.main}":                              "1",
 		"penstock_channel_reader_lag_events{component=channel.main,reader=sink.orders}": "7",
 	} {

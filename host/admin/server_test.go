@@ -137,7 +137,7 @@ func TestTheControlSocketAnswersTheStatus(t *testing.T) {
 		Agent: "web-01", Version: "1.2.3", PID: 7, Started: now, DataDir: "/d",
 		Components: []Component{{Address: "source.shop", Kind: "source", State: Running, Since: now, Events: 5}},
 		Channels: []Channel{ChannelStatus("channel.main", "wal", channel.Stats{
-			Events: 5, Oldest: now.Add(-time.Second), Stopped: errors.New("disk"),
+			Events: 5, Oldest: now.Add(-time.Second), Stopped: errors.New("disk"), ShortOfDisk: "1 MiB is free",
 			Readers: map[string]channel.ReaderInfo{"sink.b": {Low: 1 << 32}, "sink.a": {Waiting: 2, Leased: 1}},
 		}, now)},
 	}
@@ -154,7 +154,7 @@ func TestTheControlSocketAnswersTheStatus(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if c := got.Channels[0]; c.OldestSeconds != 1 || c.Stopped != "disk" || c.Readers[0].Name != "sink.a" {
+	if c := got.Channels[0]; c.OldestSeconds != 1 || c.Stopped != "disk" || c.ShortOfDisk != "1 MiB is free" || c.Readers[0].Name != "sink.a" {
 		t.Errorf("channel says %+v", c)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -33,6 +34,22 @@ type channelOptions struct {
 	pool      *channel.Pool
 	observer  channel.Observer
 	log       *slog.Logger
+	durable
+}
+
+// durable is what only a channel on disk is opened with.
+type durable struct {
+	level   wal.Durability
+	every   time.Duration // between flushes, at the level that says so
+	minFree uint64
+}
+
+func durableOptions(c config.Channel) durable {
+	d := durable{level: levels[c.Durability], every: c.FlushEvery, minFree: wal.DefaultMinFree}
+	if c.MinFreeBytes != nil {
+		d.minFree = *c.MinFreeBytes
+	}
+	return d
 }
 
 // store is what every kind of channel is.
@@ -47,13 +64,17 @@ var channels = map[string]func(o channelOptions) (store, error){
 		return memory.New(memory.Options{Capacity: o.capacity, OnFull: o.onFull, Pool: o.pool, Observer: o.observer}), nil
 	},
 	"wal": func(o channelOptions) (store, error) {
-		w := wal.Options{Dir: o.dir, Capacity: o.capacity, OnFull: o.onFull, Pool: o.pool, Observer: o.observer, Log: o.log}
+		w := wal.Options{Dir: o.dir, Capacity: o.capacity, OnFull: o.onFull, Pool: o.pool, Observer: o.observer, Log: o.log,
+			Durability: o.level, FlushEvery: o.every, MinFree: o.minFree, Reserve: wal.DefaultReserve}
 		if o.onCorrupt == "quarantine" {
 			w.OnCorrupt = wal.Quarantine
 		}
 		return wal.Open(w)
 	},
 }
+
+// levels are those of a channel's durability.
+var levels = map[string]wal.Durability{"fsync": wal.Fsync, "interval": wal.Interval, "os": wal.OS}
 
 // runtimes makes a runtime by name. A runtime lives as long as the agent.
 var runtimes = map[string]func(cacheDir string, log *slog.Logger) (plugin.Runtime, error){
@@ -81,6 +102,7 @@ func (a *Agent) openChannels() error {
 			pool:      channel.NewPool(poolIdle),
 			observer:  metrics.Observer(),
 			log:       a.opts.Log.With("component", c.Address()),
+			durable:   durableOptions(c),
 			onCorrupt: c.OnCorrupt,
 		}
 		o.observer.Step = a.opts.Step

@@ -31,15 +31,26 @@ func lock(dir string) (*os.File, error) {
 			ErrEnvironment, dir, strings.TrimSpace(string(holder)))
 	}
 	if err == nil {
-		err = f.Truncate(0)
-	}
-	if err == nil {
-		_, err = fmt.Fprintf(f, "%d\n", os.Getpid())
+		err = writePID(f)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 	}
 	return f, nil
+}
+
+// writePID says who holds the lock: over what is there, which needs no room. On a full disk that may remain
+// unsaid, since an agent must start there to drain its channels.
+func writePID(f *os.File) error {
+	pid := fmt.Appendf(nil, "%d\n", os.Getpid())
+	_, err := f.WriteAt(pid, 0)
+	if err == nil {
+		err = f.Truncate(int64(len(pid)))
+	}
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return nil
+	}
+	return err
 }
 
 // diskFree returns how many bytes data below path may come to take: what is free, and, where path is a

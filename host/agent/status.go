@@ -82,6 +82,11 @@ func (a *Agent) Ready() []string {
 	if err := a.Live(); err != nil {
 		reasons = append(reasons, err.Error())
 	}
+	for _, c := range a.channels {
+		if why := c.Stats().ShortOfDisk; why != "" {
+			reasons = append(reasons, fmt.Sprintf("%s is short of disk, so that its sources wait: %s", c.address, why))
+		}
+	}
 	for _, c := range a.components {
 		switch state, reason, _ := c.fate(); state {
 		case pipeline.Held:

@@ -6,8 +6,11 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/host/channel/wal"
+	"github.com/penstock-io/penstock/host/config"
 )
 
 // blocked is a pipeline whose destination never answers.
@@ -51,6 +54,22 @@ func TestAChannelIsOpenedAsThePipelineSays(t *testing.T) {
 	sink.MemoryBytes = 123
 	if got := r.request(sink).Limits.MemoryBytes; got != 123 {
 		t.Errorf("the limit of memory is %d", got)
+	}
+}
+
+func TestADurableChannelIsOpenedAsThePipelineSays(t *testing.T) {
+	r := run(t, t.TempDir(), strings.Replace(blocked, `"memory" "main" {`, `"wal" "main" {
+  durability = "os"
+  min_free   = "1024TiB"`, 1))
+	eventually(t, "it is short of disk, and not ready", func() bool {
+		return strings.Contains(strings.Join(r.Ready(), " "), "channel.main is short of disk")
+	})
+	if s := r.Status().Channels[0]; s.ShortOfDisk == "" || s.Put != 0 {
+		t.Errorf("the status is %+v", s)
+	}
+	c := config.Channel{Durability: "interval", FlushEvery: time.Second}
+	if o := durableOptions(c); o.level != wal.Interval || o.every != time.Second || o.minFree != wal.DefaultMinFree {
+		t.Errorf("the options are %+v", o)
 	}
 }
 

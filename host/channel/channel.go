@@ -210,9 +210,11 @@ type Stats struct {
 	Syncs          uint64
 	Segments       int
 	Readers        map[string]ReaderInfo
-	Stopped        error // why the channel stopped, or nil
+	Stopped        error  // why the channel stopped, or nil
+	ShortOfDisk    string // why sources wait for room on the disk as if the channel were full; "" when they do not
 	RecoverySecs   float64
 	CorruptRecords uint64
+	Gaps           uint64 // readers that stood behind the end of the log at opening: so much, and nobody knows how much, was lost
 	QuarantineSize uint64 // bytes that repair moved aside, ever
 	Dropped        uint64 // events that were damaged, and passed over by policy
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 )
@@ -29,15 +30,63 @@ func (l *loader) declareChannels(c *Config) {
 		if kind := v.labels[0]; !slices.Contains(kinds, kind) {
 			l.add("E2002", v.label[0], "There is no channel of kind %q.%s", kind, thereIs(kind, kinds))
 		}
+		l.durableOnly(v)
+		level, every := l.durability(v)
 		c.Channels = append(c.Channels, Channel{
 			Kind: v.labels[0], Name: v.name(),
 			CapacityBytes: uint64(v.number("capacity")),
 			MaxEvents:     uint64(v.number("max_events")),
 			OnFull:        v.text("on_full"),
+			Durability:    level,
+			FlushEvery:    every,
+			MinFreeBytes:  minFree(v),
 			OnCorrupt:     v.text("on_corrupt"),
 			DeclRange:     v.at,
 		})
 	}
+}
+
+// durableOnly warns of what only a channel on disk has a use for.
+func (l *loader) durableOnly(v *values) {
+	for _, arg := range []string{"durability", "min_free"} {
+		if v.labels[0] != kindDurable && v.isSet(arg) {
+			l.add("W2004", v.args[arg].name, "Only a channel of kind %q has a use for %s: this one keeps nothing on disk.", kindDurable, arg)
+		}
+	}
+}
+
+func minFree(v *values) *uint64 {
+	if !v.isSet("min_free") {
+		return nil
+	}
+	n := uint64(v.number("min_free"))
+	return &n
+}
+
+// durability reads a level, and says what is at risk below fsync.
+func (l *loader) durability(v *values) (level string, every time.Duration) {
+	wrote := v.text("durability")
+	at := v.where("durability")
+	name := "channel." + v.name()
+	const resend = "What its sources can send again comes again; what its sinks have delivered meanwhile, twice."
+	level, interval, timed := strings.Cut(wrote, ":")
+	switch {
+	case v.broken, wrote == "fsync", v.labels[0] != kindDurable:
+		return "fsync", 0
+	case wrote == "os":
+		l.add("W2003", at, "When the machine crashes, %s may lose events that it has acknowledged: up to 8 MiB of the newest. %s", name, resend)
+		return level, 0
+	case level == "interval" && timed:
+		every, err := parseDuration(interval)
+		if err == nil && every >= minFlushEvery && every <= maxFlushEvery {
+			l.add("W2003", at, "When the machine crashes, %s may lose events that it has acknowledged: those of the last %s. %s", name, formatDuration(every), resend)
+			return level, every
+		}
+		l.add("E2003", at, "The interval must be a duration from %s to %s; this is %q.", formatDuration(minFlushEvery), formatDuration(maxFlushEvery), interval)
+	default:
+		l.add("E2003", at, "durability is \"fsync\", \"interval:100ms\" or \"os\"; this is %q.", wrote)
+	}
+	return "", 0
 }
 
 // channelOf reads a reference to a channel, and notes in ends that it leads there; ok is false when it

@@ -200,6 +200,15 @@ The first label of a channel is its kind:
 
     channel "wal" "main" { … }       # on disk; survives a crash
     channel "memory" "main" { … }    # fast, and forgets when the agent stops`},
+	"E2003": {"Not a level of durability", `
+durability says what it means that a channel has acknowledged events:
+
+    durability = "fsync"             # they are on disk (the default)
+    durability = "interval:100ms"    # they will be, at most 100 ms later
+    durability = "os"                # the operating system has them
+
+An interval is from 1ms to 1m. Below fsync a crash of the machine, not of the agent, may lose the
+newest events.`},
 	"E3001": {"Missing grant", `
 A plugin that is not builtin may touch nothing but what its plugin block grants. It declares what
 it needs, often as an expression over its config; here the pipeline does not grant all of it. The
@@ -312,6 +321,21 @@ a mistake otherwise.`},
 The channels may come to hold more than there is room for where the agent keeps its data. When the
 disk is full, the agent stops taking events, and so may everything else on that disk. Give the
 channel less capacity, or the data directory a larger disk.`},
+	"W2003": {"Acknowledged before it is on disk", `
+This channel acknowledges events before they are flushed to the disk. When the agent is killed,
+nothing is lost. When the machine loses power or its kernel crashes, what was not flushed yet is
+lost, although its source was told that it is safe:
+
+    interval:100ms    what came in the last 100 ms
+    os                what the system had not written: at most the last segment of the log, some 8 MiB
+
+The cursors of sources go with the events: a source that can read again (a file) sends them again. One
+that was only told so once (a network client) does not. Sinks may be given again what they had
+already, since it comes under new numbers. With the default, durability = "fsync", none of this can
+happen. Many transactions share a flush there, so that the difference in speed is often small.`},
+	"W2004": {"Argument of durable channels", `
+The argument is about the disk, and this kind of channel keeps nothing there. It has no effect:
+remove it, or make the channel one of kind "wal".`},
 	"W3001": {"Grant that nobody asks for", `
 A plugin block grants a directory under a handle that none of the plugin's needs has. The grant has
 no effect. Most often the handle is mistyped.

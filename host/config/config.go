@@ -74,9 +74,12 @@ type Agent struct {
 type Channel struct {
 	Kind, Name    string
 	CapacityBytes uint64
-	MaxEvents     uint64 // 0 = no bound
-	OnFull        string // "block", "refuse"
-	OnCorrupt     string // "stop", "quarantine"
+	MaxEvents     uint64        // 0 = no bound
+	OnFull        string        // "block", "refuse"
+	Durability    string        // "fsync", "interval", "os"
+	FlushEvery    time.Duration // of "interval"
+	MinFreeBytes  *uint64       // nil: what the kind of channel thinks right
+	OnCorrupt     string        // "stop", "quarantine"
 	DeclRange     hcl.Range
 }
 

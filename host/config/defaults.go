@@ -5,6 +5,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // Defaults, written as a user would write them. The table of the language (language.go) refers to
@@ -20,6 +21,10 @@ const (
 	defaultMaxEvents = "0"
 	defaultOnFull    = "block"
 	defaultOnCorrupt = "stop"
+
+	defaultDurability = "fsync"
+	// shownMinFree is what the channel takes when a file does not say: it depends on the disk.
+	shownMinFree = "1 GiB, or a twentieth of the disk where that is less"
 
 	defaultStart       = "oldest"
 	defaultBatchEvents = "4096"
@@ -66,6 +71,9 @@ const (
 	maxOperators = 10_000
 	// maxName bounds the name of anything: names become directories and labels of metrics.
 	maxName = 64
+	// minFlushEvery and maxFlushEvery bound durability = "interval:…": less often is "os", more often hardly less than "fsync".
+	minFlushEvery = time.Millisecond
+	maxFlushEvery = time.Minute
 	// maxTypeDepth bounds types within types in a plugin's manifest.
 	maxTypeDepth = 8
 )

@@ -233,6 +233,9 @@ func dump(c *Config) string {
 		a.Name, a.ID, a.DataDir, a.DrainTimeout, a.Listen, a.LogLevel, a.LogFormat)
 	for _, ch := range c.Channels {
 		fmt.Fprintf(&s, "%s kind=%s capacity=%d max_events=%d on_full=%s\n", ch.Address(), ch.Kind, ch.CapacityBytes, ch.MaxEvents, ch.OnFull)
+		if ch.Durability != "fsync" || ch.MinFreeBytes != nil {
+			fmt.Fprintf(&s, "  durability=%s every=%v min_free=%d\n", ch.Durability, ch.FlushEvery, deref(ch.MinFreeBytes))
+		}
 	}
 	for _, src := range c.Sources {
 		fmt.Fprintf(&s, "%s into=%s\n%s", src.Address(), src.Into, dumpComponent(src.Component))
@@ -247,4 +250,12 @@ func dump(c *Config) string {
 func dumpComponent(c Component) string {
 	return fmt.Sprintf("  plugin %s of %s from %s memory=%d\n  dirs=%v needs=%v\n  config=%s\n",
 		c.Plugin.Name, c.Ref.Name, c.Ref.Source, c.MemoryBytes, c.Dirs, c.Needs, c.Config)
+}
+
+// deref shows what is set, -1 for what is not.
+func deref(n *uint64) int64 {
+	if n == nil {
+		return -1
+	}
+	return int64(*n)
 }

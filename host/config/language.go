@@ -96,6 +96,8 @@ var pipelineLanguage = block{blocks: []block{
 			arg{name: "max_events", typ: "integer", def: defaultMaxEvents, max: math.MaxInt64 / 2, doc: "The same in events; 0 is no bound."},
 			arg{name: "on_full", typ: "string", def: defaultOnFull, enum: []string{"block", "refuse"}, doc: "`block` makes sources wait; `refuse` answers them that it is full."},
 			arg{name: "on_corrupt", typ: "string", def: defaultOnCorrupt, enum: []string{"stop", "quarantine"}, doc: "What becomes of a `wal` that the disk damaged: `stop` holds the sink that gets there, and refuses to start on what cannot be read; `quarantine` sets the damaged bytes aside, counts and logs what is lost, and delivers the rest."},
+			arg{name: "durability", typ: "string", def: defaultDurability, doc: "What an acknowledgement promises. `fsync`: it is on disk; `interval:100ms`: it is flushed at most so much later; `os`: the system has it. Below `fsync` a crash of the machine may lose the newest events; a killed agent never does. Of `wal`."},
+			arg{name: "min_free", typ: "size", shown: shownMinFree, max: 1 << 50, doc: "When less of the disk is free, sources wait as if the channel were full, and sinks go on. 0: only when a write has failed. Of `wal`."},
 		),
 	},
 	{

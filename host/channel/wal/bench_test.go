@@ -96,6 +96,10 @@ func produce(b *testing.B, pool event.Buffers, commit committer) float64 {
 }
 
 func openBench(b *testing.B, pool event.Buffers, delay time.Duration) *Channel {
+	return openBenchAt(b, pool, delay, Fsync)
+}
+
+func openBenchAt(b *testing.B, pool event.Buffers, delay time.Duration, level Durability) *Channel {
 	dir := b.TempDir()
 	sys := realSystem(dir)
 	if delay > 0 {
@@ -106,7 +110,7 @@ func openBench(b *testing.B, pool event.Buffers, delay time.Duration) *Channel {
 			return nil
 		})
 	}
-	c, err := open(Options{Dir: dir, Pool: pool}, sys)
+	c, err := open(Options{Dir: dir, Pool: pool, Durability: level}, sys)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -117,6 +121,26 @@ func openBench(b *testing.B, pool event.Buffers, delay time.Duration) *Channel {
 		os.RemoveAll(dir)
 	})
 	return c
+}
+
+// BenchmarkLevels compares what the levels of durability cost, in one run.
+func BenchmarkLevels(b *testing.B) {
+	pool := channel.NewPool(64 << 20)
+	defer pool.Close()
+	levels := map[string]Durability{"fsync": Fsync, "interval": Interval, "os": OS}
+	rates := map[string][]float64{}
+	for b.Loop() {
+		for range benchRounds {
+			for name, level := range levels {
+				rates[name] = append(rates[name], produce(b, pool, groupCommitOn(openBenchAt(b, pool, 0, level))))
+			}
+		}
+	}
+	for name := range levels {
+		slices.Sort(rates[name])
+		b.ReportMetric(rates[name][len(rates[name])/2], name+"-tx/s")
+	}
+	b.ReportMetric(0, "ns/op")
 }
 
 func groupCommit(b *testing.B, pool event.Buffers, delay time.Duration) committer {

@@ -45,10 +45,17 @@ type Options struct {
 	Observer    channel.Observer
 	Log         *slog.Logger // nil: nothing is said
 	SegmentSize int          // bytes; 0 means DefaultSegment
+	Durability  Durability
+	FlushEvery  time.Duration // of Interval; 0 means DefaultFlushEvery
+	// MinFree is how many bytes of the disk must be free, or puts wait: see [DefaultMinFree]. 0: puts wait only when a write has failed.
+	MinFree uint64
+	// Reserve is how many bytes of ballast lie on the disk, to be thrown off when it is full; on a small disk less. 0: none.
+	Reserve uint64
 }
 
 // Channel is a durable channel. It implements [channel.Channel] and [channel.Operator].
 type Channel struct {
+	o         Options
 	dir       string
 	sys       system
 	pool      event.Buffers
@@ -72,17 +79,22 @@ type Channel struct {
 	queue    []*tx              // submitted, and in nobody's group
 	pending  amount             // of what is submitted and not settled
 	leading  bool
+	flushDue bool          // who leads should flush
 	idle     chan struct{} // closed when the leader steps down; nil while nobody waits for that
 	room     chan struct{} // closed when there is room; nil while nobody waits for that
 	capacity channel.Capacity
 	stats    channel.Stats
 	stopped  error // why nothing is taken any more
 	closed   bool
+	short    shortage
+	opening  *opening // what is left of it, for lack of room; nil when it is done
 
-	flushing sync.Mutex     // held while positions are written
-	dead     []*segment     // off the list, and to be unlinked; flushing guards it
-	timer    *time.Timer    // that will write positions; nil while none needs to be
-	timers   sync.WaitGroup // one while timer is set or its function runs
+	flushing   sync.Mutex     // held while positions are written
+	dead       []*segment     // off the list, and to be unlinked; flushing guards it
+	ballast    sync.Mutex     // held while the reserve is made or released
+	timer      *time.Timer    // that will write positions; nil while none needs to be
+	flushTimer *time.Timer    // that will flush the log, at the level Interval
+	timers     sync.WaitGroup // one for each timer that is set or whose function runs
 }
 
 var (
@@ -110,6 +122,9 @@ func (c *Channel) Begin(ctx context.Context) (channel.Tx, error) {
 		}
 		if c.onFull == channel.Refuse {
 			c.refused("full")
+			if c.short.why != "" {
+				return nil, fmt.Errorf("begin: %w: %s", channel.ErrFull, c.short.why)
+			}
 			held := c.held()
 			return nil, fmt.Errorf("begin: %w: it holds %d events and %d bytes that not every reader has committed",
 				channel.ErrFull, held.events, held.bytes)
@@ -156,6 +171,9 @@ func (c *Channel) usable() error {
 }
 
 func (c *Channel) full() bool {
+	if c.short.why != "" {
+		return true
+	}
 	if c.capacity == (channel.Capacity{}) {
 		return false
 	}
@@ -239,7 +257,7 @@ func (c *Channel) Stats() channel.Stats {
 	held, low := c.held(), c.lowest()
 	s := c.stats
 	s.Events, s.Bytes, s.Capacity = held.events, held.bytes, c.capacity
-	s.Segments, s.Stopped = len(c.segments), c.stopped
+	s.Segments, s.Stopped, s.ShortOfDisk = len(c.segments), c.stopped, c.short.why
 	if held.events > 0 {
 		s.Oldest = time.Unix(0, c.since(low))
 	}

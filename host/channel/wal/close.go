@@ -27,7 +27,7 @@ func (c *Channel) Close() error {
 		}
 	}
 	err := c.flushPositions(true)
-	if c.stopped == nil && err == nil {
+	if c.stopped == nil && err == nil && c.opening == nil {
 		err = c.finish()
 	}
 	if err = errors.Join(err, c.letGo()); err != nil {
@@ -45,9 +45,7 @@ func (c *Channel) shut() bool {
 	}
 	c.closed = true
 	close(c.done)
-	if c.timer != nil && c.timer.Stop() {
-		c.timers.Done()
-	}
+	c.stopTimers()
 	c.abandon(channel.ErrClosed)
 	c.letIn()
 	for c.leading {
@@ -75,7 +73,18 @@ func (c *Channel) finish() error {
 	if err := log.Close(); err != nil {
 		return fmt.Errorf("flush the log: %w", err)
 	}
-	return c.sys.Publish(cleanFile, cleanMark(c.tail.index, c.tail.prev))
+	mark := cleanMark(c.tail.index, c.tail.prev)
+	err := c.sys.Publish(cleanFile, mark)
+	if noRoom(err) {
+		if err = c.releaseReserve(); err == nil {
+			err = c.sys.Publish(cleanFile, mark)
+		}
+	}
+	if noRoom(err) { // it only saves work at the next opening
+		c.log.Warn("there is no room to say that the channel was closed in order", "dir", c.dir, "error", err)
+		return nil
+	}
+	return err
 }
 
 // letGo frees what is held. After a failed flush the log's own handles stay open: closing them would flush again.

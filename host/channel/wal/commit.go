@@ -27,6 +27,7 @@ type group struct {
 	segment *segment      // which that begins
 	tail    tail          // what the tail is after it
 	rolls   bool          // its last entry ends the segment
+	firm    bool          // it is flushed whatever the level
 }
 
 // submit queues t, and returns its wait.
@@ -58,6 +59,9 @@ func (c *Channel) submit(t *tx) func() error {
 func (c *Channel) admit(t *tx) (reason string, err error) {
 	if err := c.usable(); err != nil {
 		return "error", err
+	}
+	if err := c.errOpening(); err != nil && t.header.kind != kindFence {
+		return "full", err
 	}
 	for i := range t.changes.sources {
 		if f, ok := c.flights[t.changes.sources[i].source]; ok && (f.refused || f.broken) {
@@ -164,8 +168,19 @@ func (c *Channel) lead() {
 			c.mu.Lock()
 		}
 		c.settle(g, err)
+		if err == nil && c.lookDue(g.bytes) {
+			c.mu.Unlock()
+			c.look()
+			c.mu.Lock()
+		}
 	}
 	c.letIn() // what was refused uses no room any more
+	c.catchUp()
+	c.stepAside()
+}
+
+// stepAside lets somebody else lead.
+func (c *Channel) stepAside() {
 	c.leading = false
 	if c.idle != nil {
 		close(c.idle)
@@ -196,6 +211,7 @@ func (c *Channel) assemble() *group {
 		if t.header.kind == kindPut {
 			t.header.first = g.tail.end
 		}
+		g.firm = g.firm || t.internal
 		g.txs = append(g.txs, t)
 		g.add(&t.header, t.entry)
 		t.batch = t.batch.WithBase(t.header.first)
@@ -244,8 +260,8 @@ func (c *Channel) begin(g *group, now int64) {
 
 // add gives a record the next place.
 func (g *group) add(h *header, entry []byte) {
-	if len(g.entries) == 0 {
-		h.flags |= flagDurable // the flush of the group before is over
+	if len(g.entries) == 0 && !g.tail.dirty {
+		h.flags |= flagDurable // the flush of what was before is over
 	}
 	h.index, h.prev = g.tail.index, g.tail.prev
 	h.put(entry)
@@ -261,8 +277,12 @@ func (c *Channel) settle(g *group, err error) {
 		g.state.Release()
 	}
 	if err != nil {
+		reason := "error"
+		if errors.Is(err, channel.ErrFull) {
+			reason = "full"
+		}
 		for _, t := range g.txs {
-			c.refuse(t, "error", err)
+			c.refuse(t, reason, err)
 		}
 		return
 	}
@@ -270,6 +290,7 @@ func (c *Channel) settle(g *group, err error) {
 		c.segments = append(c.segments, g.segment)
 	}
 	c.tail = g.tail
+	c.tail.dirty = !g.rolls && !c.mustFlush(g)
 	transactions, longest := 0, time.Duration(0)
 	for _, t := range g.txs {
 		if !t.internal {
@@ -293,12 +314,17 @@ func (c *Channel) settle(g *group, err error) {
 	for _, r := range c.readers {
 		r.arrived()
 	}
+	c.flushLater()
 }
 
 // publish makes one durable record visible.
 func (c *Channel) publish(t *tx) {
 	if t.header.kind == kindFence {
 		c.state.fence(c.tail.incarnation, t.header.first)
+		for _, r := range c.readers {
+			r.coverGaps()
+			c.touched(r) // so that no position lies before more openings than the log remembers, for want of events
+		}
 		return
 	}
 	if err := c.state.apply(&t.header, &t.changes); err != nil {

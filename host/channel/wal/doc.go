@@ -14,6 +14,7 @@
 //	log/<20 digits>    segments, named by the index of their first record
 //	pos/<reader>       two slots, written in turn: where the reader stands
 //	quarantine/        what could not be used, kept for people to look at
+//	reserve            ballast, thrown off when the disk is full
 //
 // # The record
 //
@@ -42,12 +43,14 @@
 //
 // # Invariants
 //
-//   - A record is published to readers, and its transaction acknowledged, only after a flush that began when it was written.
+//   - A record is published to readers, and its transaction acknowledged, at the same moment: after a flush that
+//     began when it was written, or below Fsync when the system has it. A STATE, a FENCE and a registration are always flushed.
 //   - A STATE stands first in each segment, and nowhere else: so any prefix of segments can be unlinked.
 //   - Nothing is ever written after an error: the tail is cut back to what is durable and opened anew; after a
 //     failed flush the channel stops.
 //   - What is damaged is never thrown away: its bytes lie in quarantine before a GAP takes their place.
 //   - Each opening writes a FENCE: a random incarnation, and offsets from the next multiple of 2^32.
+//   - With no room on the disk nothing is lost and takes go on: what an opening could not write is written later.
 //   - c.mu guards all that is in memory, and is never held during a read, a write or a flush. Whoever
 //     set c.leading owns the log's tail.
 package wal

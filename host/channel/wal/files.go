@@ -20,6 +20,7 @@ const (
 	logDir        = "log"
 	posDir        = "pos"
 	quarantineDir = "quarantine"
+	reserveFile   = "reserve"
 	tempSuffix    = ".tmp"
 
 	dirPerms  = 0o750
@@ -31,6 +32,21 @@ type system struct {
 	files
 	// openLog opens the log for appending, behind what is there, in segments of at least that many bytes.
 	openLog func(segmentSize int) (appender, error)
+	// room says how much of the disk is free; nil: nobody knows.
+	room func() (disk, error)
+	// ballast makes a file that takes so much room. It need not last: what a crash takes away is made again.
+	ballast func(name string, size int64) error
+}
+
+// osSystem is the real thing, in a directory that is absolute.
+func osSystem(dir string) system {
+	files := osFiles{dir}
+	return system{
+		files:   files,
+		openLog: func(segmentSize int) (appender, error) { return openTidwall(filepath.Join(dir, logDir), segmentSize) },
+		room:    func() (disk, error) { return diskOf(dir) },
+		ballast: files.ballast,
+	}
 }
 
 // files is the directory of one channel. Names are relative to it, with slashes.
@@ -164,6 +180,26 @@ func syncFolder(path string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// ballast lets the system set the room aside, and writes zeros where it cannot.
+func (o osFiles) ballast(name string, size int64) error {
+	f, err := os.OpenFile(o.path(name), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, filePerms)
+	if err != nil {
+		return err
+	}
+	if err = occupy(f, size); errors.Is(err, errors.ErrUnsupported) {
+		_, err = io.CopyN(f, zeros{}, size)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// zeros is an endless file of them.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
 }
 
 func (o osFiles) Remove(name string) error { return os.Remove(o.path(name)) }

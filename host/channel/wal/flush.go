@@ -24,7 +24,7 @@ func (c *Channel) flushAfter(delay time.Duration) {
 	}
 }
 
-// flushSoon is what the timer runs. Close waits for it.
+// flushSoon is what the timer runs.
 func (c *Channel) flushSoon() {
 	defer c.timers.Done()
 	err := c.flushPositions(false)
@@ -83,7 +83,7 @@ func (c *Channel) changedPositions() (moved map[*reader]position, readers []*rea
 		if r.dirty {
 			r.dirty = false
 			moved[r] = position{id: r.entry.id, generation: r.entry.generation,
-				low: r.ledger.Low(), finished: slices.Collect(r.ledger.Finished())}
+				flags: c.positionFlags(), low: r.ledger.Low(), finished: slices.Collect(r.ledger.Finished())}
 		}
 	}
 	// The last one stays, whatever is committed: it holds the STATE that the next opening begins with.
@@ -105,6 +105,10 @@ func (c *Channel) keepPosition(r *reader) error {
 	c.mu.Unlock()
 	if err == nil && r.file == nil {
 		r.file, err = openPosition(c.sys, r.entry.name, r.sequence)
+	}
+	if noRoom(err) {
+		c.log.Warn("there is no room for the position of a reader: a crash now would deliver its events again", "dir", c.dir, "reader", r.entry.name, "error", err)
+		return nil
 	}
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 
 	"github.com/penstock-io/penstock/host/channel"
 )
@@ -26,6 +27,10 @@ func openSim(t *testing.T, d *simDisk) *bench {
 // TestAShortWriteIsCutOffAndTheLogGoesOn lets the library write half a record, as on a full disk.
 func TestAShortWriteIsCutOffAndTheLogGoesOn(t *testing.T) {
 	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) { shortWrites(t, dir) })
+}
+
+func shortWrites(t *testing.T, dir string) {
 	full := false
 	sys := faulty(realSystem(dir), func(step string) error {
 		if step != "put" || !full {
@@ -54,7 +59,7 @@ func TestAShortWriteIsCutOffAndTheLogGoesOn(t *testing.T) {
 	full = true
 	for range 3 {
 		err := submit(c, "source.a", "2", "lost")()
-		if !errors.Is(err, syscall.ENOSPC) || errors.Is(err, channel.ErrIndeterminate) {
+		if !errors.Is(err, syscall.ENOSPC) || !errors.Is(err, channel.ErrFull) || errors.Is(err, channel.ErrIndeterminate) {
 			t.Fatalf("a write on a full disk answered: %v", err)
 		}
 		b.cursor("source.a", "1")
@@ -74,6 +79,10 @@ func TestAShortWriteIsCutOffAndTheLogGoesOn(t *testing.T) {
 }
 
 func TestEveryFailingWriteIsRefusedAndLeavesNothing(t *testing.T) {
+	synctest.Test(t, failingWrites) // in which puts wait a second for room
+}
+
+func failingWrites(t *testing.T) {
 	for nth := 1; nth < 40; nth++ {
 		for _, half := range []bool{false, true} {
 			d := newSimDisk()

@@ -32,10 +32,12 @@ func lock(dir string) (*os.File, error) {
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	if err := f.Truncate(0); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock the channel: %w", err), f.Close())
+	pid := []byte(strconv.Itoa(os.Getpid()) + "\n")
+	_, err = f.WriteAt(pid, 0) // over what is there, which needs no room
+	if err == nil {
+		err = f.Truncate(int64(len(pid)))
 	}
-	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
+	if err != nil && !noRoom(err) { // the pid is a courtesy
 		return nil, errors.Join(fmt.Errorf("lock the channel: %w", err), f.Close())
 	}
 	return f, nil

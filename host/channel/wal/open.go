@@ -38,10 +38,7 @@ func Open(o Options) (*Channel, error) {
 		return nil, fmt.Errorf("open channel: %w", err)
 	}
 	o.Dir = dir
-	c, err := open(o, system{
-		files:   osFiles{dir},
-		openLog: func(segmentSize int) (appender, error) { return openTidwall(filepath.Join(dir, logDir), segmentSize) },
-	})
+	c, err := open(o, osSystem(dir))
 	if err != nil {
 		return nil, errors.Join(err, held.Close())
 	}
@@ -52,8 +49,14 @@ func Open(o Options) (*Channel, error) {
 // open opens the channel on any system.
 func open(o Options, sys system) (*Channel, error) {
 	begun := time.Now()
+	if o.SegmentSize <= 0 {
+		o.SegmentSize = DefaultSegment
+	}
+	if o.FlushEvery <= 0 {
+		o.FlushEvery = DefaultFlushEvery
+	}
 	c := &Channel{
-		dir: o.Dir, sys: sys, pool: o.Pool, observer: o.Observer, log: o.Log, onFull: o.OnFull, onCorrupt: o.OnCorrupt, capacity: o.Capacity,
+		o: o, dir: o.Dir, sys: sys, pool: o.Pool, observer: o.Observer, log: o.Log, onFull: o.OnFull, onCorrupt: o.OnCorrupt, capacity: o.Capacity,
 		done: make(chan struct{}), readers: map[string]*reader{}, flights: map[string]*flight{},
 	}
 	if c.pool == nil {
@@ -62,10 +65,12 @@ func open(o Options, sys system) (*Channel, error) {
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
-	if o.SegmentSize <= 0 {
-		o.SegmentSize = DefaultSegment
-	}
 	if err := c.start(int64(o.SegmentSize)); err != nil {
+		c.mu.Lock()
+		c.closed = true
+		c.stopTimers()
+		c.mu.Unlock()
+		c.timers.Wait()
 		return nil, errors.Join(fmt.Errorf("open channel %s: %w", o.Dir, err), c.letGo())
 	}
 	c.stats.RecoverySecs = time.Since(begun).Seconds()
@@ -88,6 +93,9 @@ func (c *Channel) start(segmentSize int64) error {
 	if err := removeTemps(c.sys); err != nil {
 		return err
 	}
+	if err := c.prepareRoom(); err != nil {
+		return err
+	}
 	rec, err := c.recall()
 	if _, ok := errors.AsType[*Damage](err); ok && c.onCorrupt == Quarantine && !foreign(err) {
 		if err := c.mendLog(); err != nil {
@@ -98,10 +106,44 @@ func (c *Channel) start(segmentSize int64) error {
 	if err != nil {
 		return c.helpless(err)
 	}
-	if err := c.repair(rec); err != nil {
-		return fmt.Errorf("repair the end of the log: %w", err)
+	o := &opening{rec: rec, segmentSize: segmentSize}
+	if err = c.complete(o); noRoom(err) {
+		return c.takesOnly(o, err)
 	}
-	return c.resume(rec, segmentSize)
+	if err != nil {
+		return err
+	}
+	if why := c.takeStock(0); why != "" {
+		c.runShort(why)
+	}
+	return nil
+}
+
+// opening is the part of an opening that needs room on the disk, and how far it has come.
+type opening struct {
+	rec         *recovered
+	segmentSize int64
+	aside       bool // what is cut off is in quarantine
+	repaired    bool
+	resumed     bool
+}
+
+// complete makes the end of the log good, opens it, and begins an incarnation. After an error for lack
+// of room it can be called again, and goes on where it was.
+func (c *Channel) complete(o *opening) error {
+	if !o.repaired {
+		if err := c.repair(o); err != nil {
+			return fmt.Errorf("repair the end of the log: %w", err)
+		}
+		o.repaired = true
+	}
+	if !o.resumed {
+		if err := c.resume(o.rec, o.segmentSize); err != nil {
+			return err
+		}
+		o.resumed = true
+	}
+	return c.fence()
 }
 
 // recall finds out what the log, META and the positions say, and seats the readers.
@@ -228,13 +270,18 @@ func (c *Channel) seat(entry readerEntry, p position, rec *recovered) error {
 		c.log.Warn("the position of a reader is lost or damaged, events may be delivered again", "dir", c.dir, "reader", entry.name, "from", uint64(p.low))
 	}
 	if p.low > c.state.end {
-		if rec.torn == nil {
+		relaxed := p.flags&posRelaxed != 0
+		if rec.torn == nil && !relaxed {
 			return fmt.Errorf("%w: %s stands at offset %d, behind the end of the log at %d, which has lost what was acknowledged: restore it, or remove %s to go on",
 				channel.ErrCorrupt, entry.name, p.low, c.state.end, positionName(entry.name))
 		}
-		// What is cut off was damaged after it was acknowledged. The sources send it again, since their cursors went with it.
-		c.log.Error("the end of the log is damaged: what a reader had committed behind it will come again under other offsets",
-			"dir", c.dir, "reader", entry.name, "position", uint64(p.low), "end", uint64(c.state.end))
+		// What is cut off was damaged after it was acknowledged, or never flushed. The sources send it again, since their cursors went with it.
+		say := "the end of the log is damaged: what a reader had committed behind it will come again under other offsets"
+		if relaxed {
+			say = "the end of the log was not flushed before a crash: what a reader had committed behind it comes again under other offsets, if its source can send it again"
+		}
+		c.log.Error(say, "dir", c.dir, "reader", entry.name, "position", uint64(p.low), "end", uint64(c.state.end))
+		c.stats.Gaps++
 		p.low, p.finished = c.state.end, nil
 	}
 	for i := range p.finished {
@@ -249,19 +296,24 @@ func (c *Channel) seat(entry readerEntry, p position, rec *recovered) error {
 
 // repair puts aside what follows the last good record, and after an unclean stop writes the last segment
 // anew: what a failed flush left in memory would be read as if it were on disk.
-func (c *Channel) repair(rec *recovered) error {
-	if rec.torn != nil {
+func (c *Channel) repair(o *opening) error {
+	rec := o.rec
+	if rec.torn != nil && !o.aside {
 		if err := c.setAside(rec); err != nil {
 			return err
 		}
+		o.aside = true
 	}
 	kept, err := c.sys.List(quarantineDir)
 	if err != nil {
 		return err
 	}
+	c.mu.Lock()
+	c.stats.QuarantineSize = 0
 	for _, f := range kept {
 		c.stats.QuarantineSize += uint64(f.size)
 	}
+	c.mu.Unlock()
 	if len(rec.names) == 0 || rec.torn == nil && closedClean(c.sys, rec.index, rec.prev) {
 		return nil
 	}
@@ -277,7 +329,6 @@ func (c *Channel) repair(rec *recovered) error {
 
 // setAside copies what will be cut off into quarantine.
 func (c *Channel) setAside(rec *recovered) error {
-	c.stats.CorruptRecords++
 	cut, err := c.part(rec.torn.File, rec.torn.Offset, rec.torn.Offset+rec.torn.Length)
 	if err != nil {
 		return err
@@ -286,7 +337,13 @@ func (c *Channel) setAside(rec *recovered) error {
 	name := fmt.Sprintf("%s/%020d-%d-%d", quarantineDir, rec.sum.index, rec.torn.Offset, time.Now().UnixNano())
 	c.log.Warn("the log ends in the middle of a record, as after a power cut: the rest is cut off and kept", "dir", c.dir,
 		"file", rec.torn.File, "offset", rec.torn.Offset, "bytes", rec.torn.Length, "cause", rec.torn.Cause, "kept", name)
-	return c.sys.Publish(name, cut.Bytes())
+	if err := c.sys.Publish(name, cut.Bytes()); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.stats.CorruptRecords++
+	c.mu.Unlock()
+	return nil
 }
 
 // part reads the bytes of a file from one place to another.
@@ -321,10 +378,7 @@ func (c *Channel) resume(rec *recovered, segmentSize int64) error {
 		c.state.before = rec.sum
 		c.tail.size, c.tail.sum = 0, seal{index: rec.index}
 	}
-	if err := c.reopen(limit); err != nil {
-		return err
-	}
-	return c.fence()
+	return c.reopen(limit)
 }
 
 // fence writes the record that begins this opening's incarnation.
@@ -343,12 +397,6 @@ func (c *Channel) fence() error {
 	t.entry = t.buf.Frame(headerSize, 0)
 	if err := c.submit(t)(); err != nil {
 		return fmt.Errorf("begin an incarnation: %w", err)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, r := range c.readers {
-		r.coverGaps()
-		c.touched(r) // so that no position lies before more openings than the log remembers, for want of events
 	}
 	return nil
 }

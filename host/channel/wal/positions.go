@@ -21,7 +21,7 @@ import (
 //
 //	 0  u32  magic "PSP1"
 //	 4  u16  version = 1
-//	 6  u16  flags = 0
+//	 6  u16  flags: bit 0 = written at a level below fsync, so that it may have outlived what it is about
 //	 8  u64  sequence: the higher of two good slots counts
 //	16  u64  id of the reader
 //	24  u32  generation
@@ -33,6 +33,7 @@ import (
 const (
 	posMagic   = 0x31505350
 	posVersion = 1
+	posRelaxed = 1 // flag
 	posFixed   = 48
 	// slotSize has room for channel.MaxFinished ranges, and for as many assigned ones later.
 	slotSize = 128 << 10
@@ -40,6 +41,7 @@ const (
 
 // position is where a reader stood.
 type position struct {
+	flags      uint16
 	sequence   uint64
 	id         uint64
 	generation uint32
@@ -72,7 +74,7 @@ func (p *position) append(dst []byte) []byte {
 	finished := p.finished[:min(len(p.finished), channel.MaxFinished)] // what does not fit is handed out again after a crash
 	dst = le.AppendUint32(dst, posMagic)
 	dst = le.AppendUint16(dst, posVersion)
-	dst = le.AppendUint16(dst, 0)
+	dst = le.AppendUint16(dst, p.flags)
 	dst = le.AppendUint64(dst, p.sequence)
 	dst = le.AppendUint64(dst, p.id)
 	dst = le.AppendUint32(dst, p.generation)
@@ -97,7 +99,7 @@ func parsePosition(b []byte) (p position, ok bool) {
 	if n > channel.MaxFinished || end+4 > int64(len(b)) || checksum(b[:end]) != le.Uint32(b[end:]) {
 		return p, false
 	}
-	p = position{sequence: le.Uint64(b[8:]), id: le.Uint64(b[16:]), generation: le.Uint32(b[24:]), low: event.Offset(le.Uint64(b[40:]))}
+	p = position{flags: le.Uint16(b[6:]), sequence: le.Uint64(b[8:]), id: le.Uint64(b[16:]), generation: le.Uint32(b[24:]), low: event.Offset(le.Uint64(b[40:]))}
 	for b := b[posFixed:end]; len(b) > 0; b = b[16:] {
 		p.finished = append(p.finished, event.Range{First: event.Offset(le.Uint64(b)), Next: event.Offset(le.Uint64(b[8:]))})
 	}

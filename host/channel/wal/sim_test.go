@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 var errCrashed = errors.New("the machine has crashed")
@@ -27,6 +28,58 @@ type simDisk struct {
 	half    bool   // of a write, the first half is made
 	last    string // the step that was not made
 	fail    func(step, name string) error
+	bound   int // bytes that all files may have; 0 = no bound
+	logs    int // open
+	other   int // of them, what is not the channel's
+}
+
+// grow says whether there is room for so much more.
+func (d *simDisk) grow(n int) error {
+	if d.bound > 0 && n > d.free() {
+		return syscall.ENOSPC
+	}
+	return nil
+}
+
+func (d *simDisk) free() int {
+	used := d.other
+	for _, f := range d.names {
+		used += len(f.data)
+	}
+	return max(0, d.bound-used)
+}
+
+// with changes the disk, or what happens on it, while timers may run.
+func (d *simDisk) with(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f()
+}
+
+func (d *simDisk) has(name string) (there bool) {
+	d.with(func() { _, there = d.names[name] })
+	return there
+}
+
+// leave makes the rest of the machine take all but so many bytes.
+func (d *simDisk) leave(room int) {
+	d.with(func() {
+		d.other = 0
+		d.other = d.free() - room
+	})
+}
+
+func (d *simDisk) ballast(name string, size int64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.step("ballast", name); err != nil {
+		return err
+	}
+	if err := d.grow(int(size)); err != nil {
+		return err
+	}
+	d.names[name] = &simFile{data: make([]byte, size)}
+	return nil
 }
 
 type simFile struct {
@@ -110,6 +163,7 @@ func (d *simDisk) crash(kind string) *simDisk {
 	defer d.mu.Unlock()
 	how := crashes[kind]
 	left := newSimDisk()
+	left.bound, left.other = d.bound, d.other
 	names := d.durable
 	if how.names {
 		names = d.names
@@ -123,7 +177,15 @@ func (d *simDisk) crash(kind string) *simDisk {
 }
 
 func (d *simDisk) system() system {
-	return system{files: d, openLog: func(segmentSize int) (appender, error) { return openSimLog(d, segmentSize) }}
+	sys := system{files: d, openLog: func(segmentSize int) (appender, error) { return openSimLog(d, segmentSize) }}
+	if d.bound > 0 {
+		sys.ballast = d.ballast
+		sys.room = func() (now disk, err error) {
+			d.with(func() { now = disk{uint64(d.free()), uint64(d.bound)} })
+			return now, nil
+		}
+	}
+	return sys
 }
 
 func (d *simDisk) List(dir string) (list []fileInfo, err error) {
@@ -155,6 +217,9 @@ func (d *simDisk) Publish(name string, data []byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.step("publish", name); err != nil {
+		return err
+	}
+	if err := d.grow(len(data)); err != nil {
 		return err
 	}
 	f := &simFile{data: slices.Clone(data), synced: slices.Clone(data)}
@@ -233,6 +298,9 @@ func (h *simHandle) WriteAt(b []byte, at int64) (int, error) {
 	} else if err != nil {
 		return 0, err
 	}
+	if grow := int(at) + len(b) - len(h.f.data); err == nil && h.d.grow(grow) != nil {
+		err, b = syscall.ENOSPC, b[:max(0, len(b)-grow+h.d.free())] // what fits is written
+	}
 	if grow := int(at) + len(b) - len(h.f.data); grow > 0 {
 		h.f.data = append(slices.Clip(h.f.data), make([]byte, grow)...)
 	}
@@ -276,6 +344,7 @@ type simLog struct {
 
 func openSimLog(d *simDisk, segmentSize int) (appender, error) {
 	names, _ := listSegments(d)
+	d.with(func() { d.logs++ })
 	l := &simLog{d: d, size: segmentSize}
 	if len(names) == 0 {
 		return l, l.create()
@@ -332,6 +401,7 @@ func (l *simLog) Last() (uint64, error) { return l.last, nil }
 func (l *simLog) Trim()                 {}
 
 func (l *simLog) Close() error {
+	l.d.with(func() { l.d.logs-- })
 	if err := l.tail.Sync(); err != nil {
 		return errors.Join(errFlush, err)
 	}

@@ -4,9 +4,14 @@
 
 package wal
 
-import "os"
+import (
+	"errors"
+	"os"
+)
 
 // datasync: on darwin (*os.File).Sync is F_FULLFSYNC, which is what is meant.
 func datasync(f *os.File) error { return f.Sync() }
 
 func preallocate(*os.File, int64) {}
+
+func occupy(*os.File, int64) error { return errors.ErrUnsupported }

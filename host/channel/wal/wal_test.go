@@ -27,11 +27,16 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func openForSuite(t *testing.T, o channeltest.Options) channel.Channel {
 	t.Helper()
+	return openAt(t, o, Fsync)
+}
+
+func openAt(t *testing.T, o channeltest.Options, level Durability) channel.Channel {
+	t.Helper()
 	sys := realSystem(o.Dir)
 	if o.Fault != nil {
 		sys = faulty(sys, o.Fault)
 	}
-	c, err := open(Options{Dir: o.Dir, Capacity: o.Capacity, OnFull: o.OnFull, Pool: o.Buffers, Observer: o.Observer}, sys)
+	c, err := open(Options{Dir: o.Dir, Capacity: o.Capacity, OnFull: o.OnFull, Pool: o.Buffers, Observer: o.Observer, Durability: level}, sys)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,6 +45,20 @@ func openForSuite(t *testing.T, o channeltest.Options) channel.Channel {
 
 func TestItKeepsTheLaws(t *testing.T) { channeltest.Run(t, openForSuite) }
 
+func TestItKeepsTheLawsBelowFsync(t *testing.T) {
+	for name, level := range map[string]Durability{"interval": Interval, "os": OS} {
+		t.Run(name, func(t *testing.T) {
+			relaxed := func(t *testing.T, o channeltest.Options) channel.Channel {
+				t.Helper()
+				return openAt(t, o, level)
+			}
+			channeltest.Run(t, relaxed)
+			channeltest.RunDurable(t, relaxed)
+			channeltest.RunFaults(t, relaxed, channeltest.StepPut)
+		})
+	}
+}
+
 func TestItKeepsTheLawsOverReopening(t *testing.T) { channeltest.RunDurable(t, openForSuite) }
 
 func TestItKeepsTheLawsWhenTheDiskFails(t *testing.T) {
@@ -47,12 +66,7 @@ func TestItKeepsTheLawsWhenTheDiskFails(t *testing.T) {
 }
 
 // realSystem is the one that Open makes.
-func realSystem(dir string) system {
-	return system{
-		files:   osFiles{dir},
-		openLog: func(segmentSize int) (appender, error) { return openTidwall(filepath.Join(dir, logDir), segmentSize) },
-	}
-}
+func realSystem(dir string) system { return osSystem(dir) }
 
 // faulty asks fault before entries are written and before a segment is flushed.
 func faulty(sys system, fault func(step string) error) system {

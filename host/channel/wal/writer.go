@@ -24,6 +24,7 @@ type tail struct {
 	sealed      seal  // of the segment before, after a roll
 	written     int64 // size of the segment that the last record went to
 	limit       int64 // the size with which a segment ends
+	dirty       bool  // no flush has covered the last record
 	entered     bool  // file is open, and the segment's name durable
 	incarnation uint64
 }
@@ -58,11 +59,15 @@ func (c *Channel) write(g *group) error {
 	switch {
 	case errors.Is(err, errFlush):
 		return c.inDoubt(err)
+	case noRoom(err):
+		return c.cut(c.ranOut(err))
 	case err != nil:
 		return c.cut(err)
 	case g.rolls:
 		c.tail.log.Trim() // and it has flushed the segment that is full
 		c.synced(begun)
+		return nil
+	case !c.mustFlush(g):
 		return nil
 	}
 	return c.flush()

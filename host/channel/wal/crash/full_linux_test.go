@@ -42,7 +42,7 @@ func (f *filler) open() {
 			}
 		}
 	}
-	c, err := wal.Open(wal.Options{Dir: f.dir, SegmentSize: segmentSize, Observer: channel.Observer{Step: step}})
+	c, err := wal.Open(wal.Options{Dir: f.dir, SegmentSize: segmentSize, OnFull: channel.Refuse, Observer: channel.Observer{Step: step}})
 	if err != nil {
 		f.t.Fatal(err)
 	}

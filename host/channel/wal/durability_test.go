@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/penstock-io/penstock/host/channel"
+)
+
+// TestBelowFsyncACrashTakesTheNewestAndNothingElse: whatever was not flushed, what is left is a beginning of what
+// was put, every cursor fits it, no number is given twice, and a process that is only killed has lost nothing.
+func TestBelowFsyncACrashTakesTheNewestAndNothingElse(t *testing.T) {
+	whole, h := newSimDisk(), newHistory()
+	h.level = OS
+	if err := h.workload(whole); err != nil {
+		t.Fatal(err)
+	}
+	for at := 1; at <= whole.steps; at++ {
+		for kind := range crashes {
+			d, h := newSimDisk(), newHistory()
+			h.level, d.crashAt, d.half = OS, at, at%2 == 0
+			if h.workload(d) == nil {
+				t.Fatalf("step %d of %d was not reached", at, whole.steps)
+			}
+			if err := h.check(d.crash(kind), strings.HasPrefix(kind, "kill -9")); err != nil {
+				t.Fatalf("crash before step %d (%s), %s: %v", at, d.last, kind, err)
+			}
+		}
+	}
+}
+
+// levelled opens a channel at a level in a bubble of time, and counts its flushes.
+func levelled(t *testing.T, o Options, f func(b *bench, flushes func() uint64)) {
+	t.Helper()
+	o.Dir = t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		c, err := open(o, realSystem(o.Dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &bench{T: t, c: c}
+		b.reader("sink.a")
+		before := c.Stats().Syncs
+		f(b, func() uint64 { return c.Stats().Syncs - before })
+		b.close()
+	})
+}
+
+func TestAtIntervalOneFlushFollowsInTimeAndNoneWhenIdle(t *testing.T) {
+	levelled(t, Options{Durability: Interval, FlushEvery: 50 * time.Millisecond}, func(b *bench, flushes func() uint64) {
+		for range 10 {
+			b.put("source.a", "1", "event")
+		}
+		if n := flushes(); n != 0 {
+			t.Errorf("%d flushes before the time", n)
+		}
+		time.Sleep(50*time.Millisecond + time.Microsecond)
+		synctest.Wait()
+		if n := flushes(); n != 1 || b.c.tail.dirty {
+			t.Errorf("%d flushes after the time", n)
+		}
+		time.Sleep(time.Hour)
+		if n := flushes(); n != 1 {
+			t.Errorf("%d flushes in an idle hour", n-1)
+		}
+	})
+}
+
+func TestAtOSNothingIsFlushedButReadersAreRegisteredDurably(t *testing.T) {
+	levelled(t, Options{Durability: OS}, func(b *bench, flushes func() uint64) {
+		b.put("source.a", "1", "event")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := flushes(); n != 0 {
+			t.Errorf("%d flushes", n)
+		}
+		b.reader("sink.b")
+		if n := flushes(); n != 1 {
+			t.Errorf("a reader was registered with %d flushes", n)
+		}
+	})
+}
+
+func TestAFlushThatFailsLaterStopsTheChannelAsWell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newSimDisk()
+		c, err := open(Options{Dir: "sim", Durability: Interval}, d.system())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &bench{T: t, c: c}
+		b.put("source.a", "1", "event")
+		d.with(func() {
+			d.fail = func(what, _ string) error {
+				if what == "fsync" {
+					return syscall.EIO
+				}
+				return nil
+			}
+		})
+		time.Sleep(DefaultFlushEvery + time.Microsecond)
+		synctest.Wait()
+		if c.Stats().Stopped == nil {
+			t.Error("the channel goes on")
+		}
+		_ = c.Close()
+	})
+}
+
+// cutBehindPosition makes a log whose end is lost, though a reader had committed it.
+func cutBehindPosition(t *testing.T, o Options) *bench {
+	t.Helper()
+	b := newBench(t, o)
+	r := b.reader("sink.a")
+	b.put("source.a", "1", "event 1")
+	good := b.c.tail.size
+	b.put("source.a", "2", "event 2")
+	b.drained(r, "event 1", "event 2")
+	b.must(b.c.flushPositions(false))
+	dir := b.copyDir()
+	b.must(os.Truncate(fmt.Sprint(dir, "/", segmentName(1)), good))
+	o.Dir = dir
+	return &bench{T: t, o: o}
+}
+
+func TestAPositionBehindTheEndIsRefusedAtFsyncAndTakenBackBelow(t *testing.T) {
+	b := cutBehindPosition(t, Options{})
+	if _, err := Open(b.o); !errors.Is(err, channel.ErrCorrupt) || !strings.Contains(err.Error(), "pos/sink.a") {
+		t.Errorf("at fsync open answered: %v", err)
+	}
+	for _, next := range []Durability{OS, Fsync} { // what counts is the level at which it was written
+		b = cutBehindPosition(t, Options{Durability: OS})
+		b.o.Durability = next
+		b.open()
+		if gaps := b.c.Stats().Gaps; gaps != 1 {
+			t.Errorf("%d gaps are counted", gaps)
+		}
+		b.cursor("source.a", "1")
+		b.put("source.a", "2", "event 2 again")
+		b.drained(b.reader("sink.a"), "event 2 again")
+		b.close()
+	}
+}
