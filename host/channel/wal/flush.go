@@ -53,10 +53,12 @@ func (c *Channel) flushPositions(all bool) error {
 	c.mu.Lock()
 	moved, readers := c.changedPositions()
 	c.mu.Unlock()
-	for r, p := range moved {
-		if err := c.writePosition(r, &p); err != nil {
-			return err
-		}
+	var failed error
+	for r, p := range moved { // all of them: none but these has them written again
+		failed = errors.Join(failed, c.writePosition(r, &p))
+	}
+	if failed != nil {
+		return failed
 	}
 	if len(c.dead) == 0 && !all {
 		return nil

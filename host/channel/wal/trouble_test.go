@@ -165,6 +165,45 @@ func TestWhatCouldNotBeWrittenDownIsTriedAgain(t *testing.T) {
 	}
 }
 
+func TestAPositionThatCannotBeWrittenHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newSimDisk()
+		b := openSim(t, d)
+		b.must(b.c.reopen(300))
+		one, other := b.reader("sink.a"), b.reader("sink.b")
+		for i := range 20 {
+			b.put("source.a", fmt.Sprint(i), "event")
+		}
+		var failures atomic.Int32
+		d.fail = func(what, name string) error {
+			if what == "write" && strings.HasPrefix(name, posDir) && failures.Add(1) == 1 {
+				return syscall.EIO
+			}
+			return nil
+		}
+		for _, r := range []channel.Reader{one, other} {
+			if got, err := drain(r); err != nil || len(got) != 20 {
+				t.Fatalf("%d events, %v", len(got), err)
+			}
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(b.c.segments) > 1 || failures.Load() < 2 {
+			t.Errorf("%d segments are left, after %d writes", len(b.c.segments), failures.Load())
+		}
+		for kind := range crashes {
+			again := openSim(t, d.crash(kind))
+			for _, name := range []string{"sink.a", "sink.b"} {
+				if n := again.reader(name).Info().Waiting; n != 0 {
+					t.Errorf("after a crash (%s) %d events come again to %s", kind, n, name)
+				}
+			}
+			again.close()
+		}
+		b.close()
+	})
+}
+
 // TestMoreOpeningsThanTheLogRemembersLoseNothing of a reader that has all, nor of one whose position is lost.
 func TestMoreOpeningsThanTheLogRemembersLoseNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
