@@ -50,11 +50,11 @@ quickstart: build ## a running demo: a log that is being written flows through p
 	@$(BIN) quickstart $(ARGS)
 
 crash: build ## kill -9, SIGTERM, power cuts, failing system calls, full disks, and compare every byte (short; see soak)
-	@$(GO) test -count=1 -v -timeout 20m -run 'TestKill' ./cmd/penstock/crash -args -kills=$(or $(KILLS),50) -lines=$(or $(LINES),1000000)
+	@$(GO) test -count=1 -v -timeout 20m -run 'TestKill' ./cmd/penstock/crash -args -kills=$(or $(KILLS),50) -lines=$(or $(LINES),1000000) $(if $(SEED),-seed=$(SEED))
 	@$(MAKE) powercut
 
 powercut: ## the part of crash that fails the disk (Linux, root, /dev/fuse, loop devices, strace, mkfs.ext4, mkfs.xfs)
-	@$(GO) test -count=1 -v -timeout 60m ./host/channel/wal/crash -args -states=$(or $(STATES),80) -injections=$(or $(INJECTIONS),32)
+	@$(GO) test -count=1 -v -timeout 60m ./host/channel/wal/crash -args -states=$(or $(STATES),80) -injections=$(or $(INJECTIONS),32) $(if $(SEED),-seed=$(SEED))
 
 soak: ## the same for long
 	@$(MAKE) crash KILLS=500 LINES=10000000 STATES=1000 INJECTIONS=0
