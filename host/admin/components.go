@@ -70,6 +70,7 @@ func (s *SourceMetrics) Counts() SourceCounts {
 // sinkFamilies are the families of sinks, labelled by component.
 type sinkFamilies struct {
 	events, bytes, retries, errors     *prometheus.CounterVec
+	expired                            *prometheus.CounterVec
 	batchSeconds, batchEvents, latency *prometheus.HistogramVec
 }
 
@@ -79,6 +80,7 @@ func newSinkFamilies(r registrar) sinkFamilies {
 		bytes:        r.counter("sink_bytes_total", "Bytes of encoded events, by what became of them.", "component", "result"),
 		retries:      r.counter("sink_retries_total", "Batches that were rolled back to be tried again.", "component"),
 		errors:       r.counter("sink_errors_total", "Errors of the destination or the plugin, by class.", "component", "class"),
+		expired:      r.counter("sink_deadlines_total", "Batches that were not written within the sink's timeout, so that its instance was ended.", "component"),
 		batchSeconds: r.histogram("sink_batch_seconds", "Time that the plugin took to write one batch that it committed.", secondsBuckets, "component"),
 		batchEvents:  r.histogram("sink_batch_events", "Events of one committed batch.", countBuckets, "component"),
 		latency:      r.histogram("event_latency_seconds", "From the time of a batch's first event, at which its source read it, to the commit of the sink.", latencyBuckets, "component"),
@@ -91,7 +93,7 @@ var classNames = [...]string{"retry", "reject", "config", "fatal"}
 // SinkMetrics is one sink's part. Its methods may be called by many goroutines.
 type SinkMetrics struct {
 	committed, committedBytes, rejected prometheus.Counter
-	retries                             prometheus.Counter
+	retries, expired                    prometheus.Counter
 	errors                              [len(classNames)]prometheus.Counter
 	otherErrors                         prometheus.Counter
 	taken, returned                     prometheus.Counter // the channel's transactions, op "take"
@@ -108,6 +110,7 @@ func (m *Metrics) Sink(component, channel string) *SinkMetrics {
 		rejected:       f.events.WithLabelValues(component, "rejected"),
 		committedBytes: f.bytes.WithLabelValues(component, "committed"),
 		retries:        f.retries.WithLabelValues(component),
+		expired:        f.expired.WithLabelValues(component),
 		otherErrors:    f.errors.WithLabelValues(component, "other"),
 		taken:          m.channel.transactions.WithLabelValues(channel, "take", "committed"),
 		returned:       m.channel.transactions.WithLabelValues(channel, "take", "rolled_back"),
@@ -153,6 +156,9 @@ func (s *SinkMetrics) Failed(class string) {
 	}
 	s.otherErrors.Inc()
 }
+
+// Expired counts a batch that was not written in time. It is counted as Failed too.
+func (s *SinkMetrics) Expired() { s.expired.Inc() }
 
 // Rejected counts events that the destination will never take.
 func (s *SinkMetrics) Rejected(events int) { s.rejected.Add(float64(events)) }

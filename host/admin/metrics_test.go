@@ -82,6 +82,7 @@ func TestEverySeriesOfADeclaredComponentIsThereAtZero(t *testing.T) {
 		"penstock_sink_events_total{component=sink.orders,result=committed}",
 		"penstock_sink_events_total{component=sink.orders,result=rejected}",
 		"penstock_sink_retries_total{component=sink.orders}",
+		"penstock_sink_deadlines_total{component=sink.orders}",
 		"penstock_sink_errors_total{class=fatal,component=sink.orders}",
 		"penstock_plugin_memory_bytes{component=source.shop}",
 		"penstock_plugin_traps_total{component=sink.orders}",
@@ -122,6 +123,7 @@ func TestABatchIsCountedOnItsWay(t *testing.T) {
 	sink.Committed(100, 25600, time.Second, 2*time.Second)
 	sink.Committed(1, 10, time.Second, -1)
 	sink.Rejected(2)
+	sink.Expired()
 	sink.State(Held)
 	m.ConfigRevision("old")
 	m.ConfigRevision("new")
@@ -148,6 +150,7 @@ func TestABatchIsCountedOnItsWay(t *testing.T) {
 		"penstock_sink_errors_total{class=fatal,component=sink.orders}":                          "1",
 		"penstock_sink_errors_total{class=other,component=sink.orders}":                          "1",
 		"penstock_sink_retries_total{component=sink.orders}":                                     "1",
+		"penstock_sink_deadlines_total{component=sink.orders}":                                   "1",
 		"penstock_sink_batch_seconds{component=sink.orders}":                                     "2 of 2",
 		"penstock_event_latency_seconds{component=sink.orders}":                                  "1 of 2",
 		"penstock_config_revision{revision=new}":                                                 "1",

@@ -207,7 +207,7 @@ func (a *Agent) waiting() (n uint64) {
 func (a *Agent) busy() []string {
 	var busy []string
 	for _, c := range a.components {
-		if state, _, _ := c.fate(); state != pipeline.Stopped && state != pipeline.Held && state != pipeline.Finished {
+		if !c.ended.Load() {
 			busy = append(busy, c.Address()+" is still in a call")
 		}
 	}
@@ -239,6 +239,7 @@ func (a *Agent) Close() error {
 
 // runLogged runs the component and logs why it is held, if it is: the others go on.
 func (c *component) runLogged(ctx context.Context) error {
+	defer c.ended.Store(true)
 	err := c.run(ctx)
 	if held, ok := errors.AsType[*pipeline.HeldError](err); ok {
 		c.log.Error("held: mend the cause, then restart the agent; until then its events stay where they are", "reason", held.Err)

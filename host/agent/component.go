@@ -42,6 +42,7 @@ type component struct {
 	reason string
 	tries  uint64 // times that it waited to try again
 
+	ended  atomic.Bool  // run has returned
 	flying atomic.Int64 // events that a source has read and that are not durable yet
 
 	source *admin.SourceMetrics // one of the two is nil
@@ -128,8 +129,8 @@ func (a *Agent) buildSink(s config.Sink) (*component, error) {
 	request := a.request(c)
 	loop := &pipeline.Sink{
 		Address: c.Address(), Reader: reader, Backoff: pipeline.Backoff{Min: s.Retry.Min, Max: s.Retry.Max},
-		Want:  channel.Want{Events: s.Batch.Events, Bytes: s.Batch.Bytes, Wait: s.Batch.Wait},
-		Drain: a.opts.Config.Agent.DrainTimeout, Observer: sinkObserver{c}, Log: c.log,
+		Want:    channel.Want{Events: s.Batch.Events, Bytes: s.Batch.Bytes, Wait: s.Batch.Wait},
+		Timeout: s.Timeout, Drain: a.opts.Config.Agent.DrainTimeout, Observer: sinkObserver{c}, Log: c.log,
 		Open: func(ctx context.Context, info channel.ReaderInfo) (plugin.Instance, error) {
 			r := request
 			r.Stream = info.Stream
@@ -218,5 +219,7 @@ func (o sinkObserver) Failed(class abi.Class) {
 		o.plugins.Trapped(o.Address())
 	}
 }
+
+func (o sinkObserver) Expired() { o.sink.Expired() }
 
 func (o sinkObserver) Step(name string) { o.step(name) }

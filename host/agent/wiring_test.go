@@ -4,6 +4,8 @@ package agent
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -97,5 +99,29 @@ func TestAnAgentWithAChannelThatStoppedIsToBeStartedAgain(t *testing.T) {
 	a := &Agent{channels: []*openChannel{{Operator: stopped{}, address: "channel.main"}}}
 	if err := a.Live(); err == nil || !strings.Contains(err.Error(), "channel.main has stopped: input/output error") {
 		t.Errorf("live: %v", err)
+	}
+}
+
+func TestADeliveryThatHangsIsEndedWithItsInstanceAndTriedAgain(t *testing.T) {
+	hangs := strings.Replace(blocked, `config { until = "DIR/until" }`, `timeout = "50ms"
+  config {
+    until = "DIR/until"
+    hangs = true
+  }`, 1)
+	r := run(t, t.TempDir(), hangs)
+	sink := r.components[0]
+	eventually(t, "twice", func() bool { return r.component("sink.down").Retries >= 2 })
+	if s := r.component("sink.down"); s.Events != 0 || sink.reader.Info().Leased > 50 {
+		t.Errorf("it is %+v", s)
+	}
+	if err := os.WriteFile(filepath.Join(r.dir, "until"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all is delivered", func() bool { return r.component("sink.down").Events == 100 })
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(r.log.String(), "was not over after 50ms") {
+		t.Errorf("the log says:\n%s", r.log)
 	}
 }

@@ -26,6 +26,7 @@ func (l *loader) sink(v *values) (Sink, bool) {
 		Component: c,
 		From:      from,
 		Start:     v.text("start"),
+		Timeout:   time.Duration(v.number("timeout")),
 		Batch: Batch{
 			Events: int(batch.number("events")),
 			Bytes:  int(batch.number("bytes")),

@@ -113,8 +113,10 @@ type Sink struct {
 	Component
 	From  string // name of a channel
 	Start string // "oldest", "now": where it begins when it is new
-	Batch Batch
-	Retry Retry
+	// Timeout is how long a delivery may take; 0 = no bound.
+	Timeout time.Duration
+	Batch   Batch
+	Retry   Retry
 }
 
 // Batch bounds what a sink is given at a time.

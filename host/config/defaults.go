@@ -27,6 +27,7 @@ const (
 	shownMinFree = "1 GiB, or a twentieth of the disk where that is less"
 
 	defaultStart       = "oldest"
+	defaultTimeout     = "1m" // far beyond any healthy write of a batch, and short enough to be noticed
 	defaultBatchEvents = "4096"
 	defaultBatchBytes  = "1MiB"
 	defaultBatchWait   = "100ms"

@@ -106,6 +106,7 @@ var pipelineLanguage = block{blocks: []block{
 		args: arguments(
 			arg{name: "from", typ: "channel", required: true, doc: "The channel that it drains."},
 			arg{name: "start", typ: "string", def: defaultStart, enum: []string{"oldest", "now"}, doc: "Where it begins when it is new: with the oldest event that is still there, or with the next."},
+			arg{name: "timeout", typ: "duration", def: defaultTimeout, max: 24 * hour, doc: "How long one batch may take to be written. Then the instance of the plugin is ended, and only after that the batch is handed to a new one. 0: no bound."},
 		),
 		blocks: []block{
 			{name: "batch", once: true, doc: "What it is given at a time: whichever bound is reached first.", args: arguments(

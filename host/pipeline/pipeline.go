@@ -9,7 +9,8 @@
 //	take write commit
 //
 // A source is acknowledged only after its batch is durable; a lease is committed only after the
-// destination said that it holds the batch. Begin comes before Read, so that a full channel stops the
+// destination said that it holds the batch, and rolled back only after the instance that had it has ended,
+// or has said itself that it may be asked again. Begin comes before Read, so that a full channel stops the
 // source from reading rather than leaving a batch in hand: that is all of back-pressure.
 //
 // Both loops live in sessions. A session opens an instance of the plugin, from the committed cursor or with
@@ -170,10 +171,10 @@ func (s *supervisor) held(err error) error {
 	case errors.Is(err, channel.ErrStopped), errors.Is(err, channel.ErrClosed), errors.Is(err, channel.ErrCorrupt):
 		return err // no other instance would find the disk in another state
 	}
-	switch plugin.ClassOf(err) {
-	case abi.Config:
+	switch class := plugin.ClassOf(err); {
+	case class == abi.Config:
 		return err
-	case abi.Fatal:
+	case class == abi.Fatal && !errors.Is(err, errDeadline):
 		now := time.Now()
 		s.crashes = append(s.crashes, now)
 		for now.Sub(s.crashes[0]) > crashWindow {

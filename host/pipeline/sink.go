@@ -16,9 +16,19 @@ import (
 	"github.com/penstock-io/penstock/spec/event"
 )
 
+// endGrace is how long an instance may take to end, after its delivery's time is over or it is closed, before
+// someone is told: a guest that sleeps is woken at once, and a system call is over within that on a disk that works.
+const endGrace = 10 * time.Second
+
+// errDeadline is wrapped when a delivery was not over in time. A destination that hangs is more often the cause than
+// the plugin, so it does not count as one of its crashes.
+var errDeadline = errors.New("deadline")
+
 // SinkObserver is told what a sink does. Calls must be short.
 type SinkObserver interface {
 	Lifecycle
+	// Expired: a delivery was not over in time.
+	Expired()
 	// Committed: a lease ended well; took is the destination's time.
 	Committed(b event.Batch, took time.Duration)
 	// Step names what comes next ("take", "write", "commit"): for tests that kill the process there.
@@ -32,6 +42,7 @@ type Sink struct {
 	Open     func(ctx context.Context, info channel.ReaderInfo) (plugin.Instance, error)
 	Want     channel.Want
 	Backoff  Backoff
+	Timeout  time.Duration // how long a delivery may take before its instance is ended; 0 = no bound
 	Drain    time.Duration // how long a delivery that has begun may take after ctx ended
 	Observer SinkObserver
 	Log      *slog.Logger
@@ -56,7 +67,13 @@ func (s *Sink) session(ctx context.Context) (moved bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer func() { err = errors.Join(err, inst.Sink.Close()) }()
+	var left channel.Lease // with which the instance ended
+	defer func() {
+		err = errors.Join(err, s.end(inst.Sink))
+		if left != nil { // never while a write of it may still run
+			left.Rollback()
+		}
+	}()
 	held, err := known(info, inst.Held)
 	if err != nil {
 		return false, err
@@ -73,45 +90,45 @@ func (s *Sink) session(ctx context.Context) (moved bool, err error) {
 	}
 	s.Observer.State(Running, "")
 	for {
-		if err := s.deliver(ctx, late, inst.Sink); err != nil {
+		if left, err = s.deliver(ctx, late, inst.Sink); err != nil {
 			return moved, err
 		}
 		moved = true
 	}
 }
 
-// deliver is the loop's body: take, write, commit.
-func (s *Sink) deliver(ctx, late context.Context, to plugin.Sink) error {
+// deliver is the loop's body: take, write, commit. When the instance must end with it, the lease is the caller's, who
+// rolls it back after that. Only where the plugin itself said that it may be asked again is it rolled back here.
+func (s *Sink) deliver(ctx, late context.Context, to plugin.Sink) (left channel.Lease, err error) {
 	s.Observer.Step("take")
 	lease, err := s.Reader.Take(ctx, s.Want)
 	if err != nil {
-		return fmt.Errorf("take: %w", err)
+		return nil, fmt.Errorf("take: %w", err)
 	}
-	defer lease.Rollback()
 	d := lease.Delivery()
 	s.Observer.Step("write")
 	start := time.Now()
-	out, err := write(late, to, d)
+	out, err := s.write(late, to, d)
 	took := time.Since(start)
 	if err == nil && len(out.Rejected) == 0 {
 		s.Observer.Step("commit")
 		s.Observer.Committed(d.Batch, took) // before Commit: the batch is ours until then
 		if err := lease.Commit(); err != nil {
-			return fmt.Errorf("commit: %w", err)
+			return nil, fmt.Errorf("commit: %w", err)
 		}
 		if d.Attempt > 1 {
 			s.Observer.State(Running, "")
 		}
-		return nil
+		return nil, nil
 	}
 	if err == nil || errors.Is(err, plugin.ErrRejected) {
 		err = rejected(d, out)
 	}
 	switch {
 	case plugin.ClassOf(err) == abi.Fatal:
-		return s.poison(d, err)
+		return lease, s.poison(d, err)
 	case !retry(ctx, err):
-		return err
+		return lease, err
 	}
 	lease.Rollback()
 	s.Observer.Failed(abi.Retry)
@@ -119,20 +136,75 @@ func (s *Sink) deliver(ctx, late context.Context, to plugin.Sink) error {
 	s.Observer.State(Retrying, err.Error())
 	s.Log.Warn("cannot deliver, will try again", "error", err, "attempt", d.Attempt, "in", delay.Round(time.Millisecond))
 	sleep(ctx, delay)
-	return nil
+	return nil, nil
 }
 
-// write hands the batch over; a range of which nothing is left to deliver needs no destination.
-func write(ctx context.Context, to plugin.Sink, d channel.Delivery) (plugin.Outcome, error) {
-	if d.Batch.Len() == 0 {
+// write hands the batch over, for as long as it may take; a range of which nothing is left to deliver needs no destination.
+func (s *Sink) write(late context.Context, to plugin.Sink, d channel.Delivery) (plugin.Outcome, error) {
+	switch {
+	case d.Batch.Len() == 0:
 		return plugin.Outcome{}, nil
+	case s.Timeout == 0:
+		return to.Write(late, d.Range, d.Batch)
 	}
-	return to.Write(ctx, d.Range, d.Batch)
+	ctx, cancel := context.WithTimeout(late, s.Timeout)
+	defer cancel()
+	stuck := s.watch(s.Timeout+endGrace, fmt.Sprintf("the delivery of %v, which has a timeout of %v,", d.Range, s.Timeout))
+	out, err := to.Write(ctx, d.Range, d.Batch)
+	if stuck.stop() {
+		s.Observer.State(Running, "")
+	}
+	if err == nil || errors.Is(err, plugin.ErrRejected) || ctx.Err() == nil || late.Err() != nil {
+		return out, err // it has answered, or is to stop anyway
+	}
+	s.Observer.Expired()
+	return plugin.Outcome{}, &plugin.Error{
+		Class: abi.Fatal, Message: fmt.Sprintf("the delivery of %v was not over after %v, and was ended: %v", d.Range, s.Timeout, err),
+		Hint: "see what its destination does; if it needs so long, raise timeout of the sink, or make its batches smaller",
+		Err:  fmt.Errorf("%w: %w", errDeadline, err),
+	}
+}
+
+// end closes an instance.
+func (s *Sink) end(inst plugin.Sink) error {
+	stuck := s.watch(endGrace, "its close")
+	defer stuck.stop()
+	return inst.Close()
+}
+
+// watchdog tells that a call into a plugin does not come back. A plugin that is caught in one cannot be told to stop: what it holds
+// stays with it, since it might still write it.
+type watchdog struct {
+	timer *time.Timer
+	told  chan struct{} // closed when that was told
+}
+
+func (s *Sink) watch(after time.Duration, call string) watchdog {
+	w := watchdog{told: make(chan struct{})}
+	w.timer = time.AfterFunc(after, func() {
+		defer close(w.told)
+		reason := call + " does not return, and cannot be ended: its events stay with it until the agent is started again"
+		s.Observer.State(Held, reason)
+		s.Log.Error("an instance of the plugin does not end", "reason", reason)
+	})
+	return w
+}
+
+// stop ends the watch, and says whether anything was told.
+func (w watchdog) stop() bool {
+	if w.timer.Stop() {
+		return false
+	}
+	<-w.told
+	return true
 }
 
 // poison counts how often the same batch broke the plugin, and holds the sink when it seems to be the cause. The
 // attempts of the lease say nothing of that: most are of a destination that was down.
 func (s *Sink) poison(d channel.Delivery, err error) error {
+	if errors.Is(err, errDeadline) {
+		return err
+	}
 	if s.broke.at != d.Range.First {
 		s.broke.at, s.broke.times = d.Range.First, 0
 	}

@@ -172,6 +172,7 @@ type quiet struct {
 	state   State
 	reason  string
 	blocked time.Duration
+	expired int
 }
 
 func (*quiet) Read(int, int)                        {}
@@ -184,6 +185,18 @@ func (q *quiet) Blocked(d time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.blocked += d
+}
+
+func (q *quiet) Expired() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.expired++
+}
+
+func (q *quiet) last() (State, string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.state, q.reason
 }
 
 func (q *quiet) State(s State, reason string) {
@@ -318,7 +331,7 @@ func TestALeaseIsCommittedOnlyAfterTheWrite(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
-		if got, want := tr.String(), "open take write commit rollback close"; got != want {
+		if got, want := tr.String(), "open take write commit close"; got != want {
 			t.Errorf("\n got %s\nwant %s", got, want)
 		}
 	})

@@ -43,7 +43,8 @@ type Emission struct {
 type Sink interface {
 	// Write hands over the batch of range r. nil: the destination holds all of it but Outcome.Rejected.
 	// ErrRejected: it has applied nothing, and Outcome.Rejected (none listed: every event) will never be taken. Other
-	// errors are *Error: nothing is known to be applied. The batch is the caller's again after Write returns.
+	// errors are *Error: nothing is known to be applied. The batch is the caller's again after Write returns. When ctx
+	// ends it returns as soon as it can; the caller then closes the instance before the range goes to another.
 	Write(ctx context.Context, r event.Range, b event.Batch) (Outcome, error)
 	io.Closer
 }

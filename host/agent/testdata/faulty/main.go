@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/penstock-io/penstock/sdk"
 	"github.com/penstock-io/penstock/spec/event"
@@ -51,18 +52,27 @@ func (s *traps) Poll(p *sdk.Poll) error {
 	return p.SetCursor("next", strconv.AppendInt(nil, int64(s.next), 10))
 }
 
-// down is a destination that does not answer until a file is there.
-type down struct{ path string }
+// down is a destination that does not answer until a file is there; or takes the batch and says nothing.
+type down struct {
+	path  string
+	hangs bool
+}
 
 func (s *down) Open(o *sdk.Open) error {
-	var c struct{ Until string }
+	var c struct {
+		Until string
+		Hangs bool
+	}
 	err := o.Config(&c)
-	s.path = c.Until
+	s.path, s.hangs = c.Until, c.Hangs
 	return err
 }
 
-func (s *down) Write(event.Range, event.Batch, *sdk.Delivery) error {
+func (s *down) Write(_ event.Range, _ event.Batch, d *sdk.Delivery) error {
 	if _, err := os.Stat(s.path); err != nil {
+		if s.hangs {
+			return d.Sleep(time.Hour)
+		}
 		return sdk.Retry(errors.New("the destination is down"), 0)
 	}
 	return nil

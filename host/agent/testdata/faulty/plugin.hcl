@@ -20,6 +20,10 @@ sink "down" {
     type     = string
     required = true
   }
+  argument "hangs" {
+    type    = bool
+    default = false
+  }
   need "dir" "until" {
     value = config.until
   }
