@@ -21,6 +21,7 @@ package channel
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 
 	"github.com/penstock-io/penstock/spec/event"
@@ -37,7 +38,7 @@ var (
 	ErrIndeterminate = errors.New("outcome unknown")
 	// ErrStopped: the channel stopped for good after an error of the disk, and takes nothing more.
 	ErrStopped = errors.New("channel has stopped")
-	// ErrClosed: the channel was closed.
+	// ErrClosed: the channel was closed, or the reader was.
 	ErrClosed = errors.New("channel is closed")
 	// ErrDone: the transaction or lease has ended already; nothing was changed.
 	ErrDone = errors.New("already ended")
@@ -131,6 +132,10 @@ type Reader interface {
 	Finish(held ...event.Range) error
 	// Info says where the reader stands.
 	Info() ReaderInfo
+	// Close gives the name back, which can then be opened again, by anybody: who takes ends with ErrClosed, leases in flight count as
+	// rolled back, and where the reader stands is durable before it returns. What it has not committed stays. On an
+	// error, the name is given back all the same. After the first time it does nothing.
+	io.Closer
 }
 
 // Want bounds a lease. An event larger than Bytes comes alone.

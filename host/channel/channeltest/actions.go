@@ -4,6 +4,7 @@ package channeltest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -31,6 +32,9 @@ func (m *model) actions(lasting bool) map[string]func(*rapid.T) {
 		"rollback": func(t *rapid.T) { m.end(t, false) },
 		"finish":   m.finish,
 		"register": m.registerAny,
+		"close":    m.closeReader,
+		"open":     m.openReader,
+		"forget":   m.forget,
 		"rest":     func(*rapid.T) { m.rest() },
 		"cursors":  func(*rapid.T) { m.checkCursors() },
 		"":         m.check,
@@ -38,7 +42,6 @@ func (m *model) actions(lasting bool) map[string]func(*rapid.T) {
 	if lasting {
 		all["reopen"] = func(*rapid.T) { m.reopen() }
 		all["kill"] = func(*rapid.T) { m.kill() }
-		all["forget"] = m.forget
 	}
 	return all
 }
@@ -132,6 +135,9 @@ func (m *model) someReader(t *rapid.T) *track {
 		if tr.r != nil {
 			open = append(open, name)
 		}
+	}
+	if len(open) == 0 {
+		t.Skip("nobody reads")
 	}
 	slices.Sort(open)
 	return m.readers[rapid.SampledFrom(open).Draw(t, "reader")]
@@ -248,17 +254,44 @@ func (m *model) registerAny(t *rapid.T) {
 	m.register(name, rapid.SampledFrom([]channel.Start{channel.Oldest, channel.Now}).Draw(t, "start"))
 }
 
-// forget drops a reader that is registered, over an opening in which nobody opens it.
+// closeReader gives a name back. What it has leased counts as rolled back, whatever becomes of the leases.
+func (m *model) closeReader(t *rapid.T) {
+	tr := m.someReader(t)
+	m.must(tr.r.Close())
+	for _, l := range tr.leases {
+		for _, i := range l.events {
+			tr.states[i].is = returned
+			tr.states[i].tried++
+		}
+		if err := l.Commit(); !errors.Is(err, channel.ErrClosed) {
+			m.Fatalf("a lease of %s, which was closed: commit answered %v", tr.name, err)
+		}
+	}
+	tr.r, tr.leases = nil, nil
+	tr.keep()
+}
+
+// openReader opens one that was closed, and that goes on as if it had not been.
+func (m *model) openReader(t *rapid.T) {
+	for _, name := range slices.Sorted(maps.Keys(m.readers)) {
+		if tr := m.readers[name]; tr.r == nil {
+			r, err := m.ch.Reader(channel.ReaderSpec{Name: name, Order: orderOf(name)})
+			m.must(err)
+			tr.r = r
+			return
+		}
+	}
+	t.Skip("all are open")
+}
+
+// forget drops a reader that nobody has open.
 func (m *model) forget(t *rapid.T) {
 	name := rapid.SampledFrom(otherReaders).Draw(t, "name")
-	if m.readers[name] == nil {
-		t.Skip("it is not there")
+	if tr := m.readers[name]; tr == nil || tr.r != nil {
+		t.Skip("it is not there, or open")
 	}
-	m.stop()
-	m.ch = m.opener(m.dir)
 	m.must(m.operator().Forget(name))
 	delete(m.readers, name)
-	m.resume()
 }
 
 // rest lets time pass: positions are written within it.

@@ -47,7 +47,7 @@ type Open func(t *testing.T, o Options) channel.Channel
 
 // Run checks what every kind of channel promises.
 func Run(t *testing.T, open Open) {
-	run(t, open, putCases, takeCases, orderCases, readerCases, cursorCases, fullCases, loadCases)
+	run(t, open, putCases, takeCases, orderCases, readerCases, closeCases, cursorCases, fullCases, loadCases)
 }
 
 // RunDurable checks what holds over close and open again, for kinds that keep what they have.

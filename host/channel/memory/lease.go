@@ -80,11 +80,12 @@ func encoded(e event.Event) int {
 // hand leases a cut.
 func (r *reader) hand(c cut) *lease {
 	r.ledger.Lease(c.span)
-	r.leases++
 	for _, b := range c.parts {
 		b.Retain()
 	}
-	return &lease{r: r, delivery: channel.Delivery{Range: c.span, Attempt: c.attempt}}
+	l := &lease{r: r, delivery: channel.Delivery{Range: c.span, Attempt: c.attempt}}
+	r.leases[l] = struct{}{}
+	return l
 }
 
 // lease is a range on its way.
@@ -133,7 +134,7 @@ func (l *lease) Commit() error {
 		return fmt.Errorf("commit of %v for %s: lease %w", l.delivery.Range, l.r.spec.Name, channel.ErrDone)
 	}
 	l.end()
-	if c.closed {
+	if c.closed || l.r.closed {
 		return fmt.Errorf("commit of %v for %s: %w", l.delivery.Range, l.r.spec.Name, channel.ErrClosed)
 	}
 	l.r.ledger.Commit(l.delivery.Range)
@@ -149,13 +150,15 @@ func (l *lease) Rollback() {
 	if l.done {
 		return
 	}
+	if !l.r.closed { // else its range was rolled back then
+		l.r.ledger.Rollback(l.delivery.Range, l.delivery.Attempt)
+	}
 	l.end()
-	l.r.ledger.Rollback(l.delivery.Range, l.delivery.Attempt)
 	l.r.arrived()
 }
 
 func (l *lease) end() {
 	l.done = true
-	l.r.leases--
+	delete(l.r.leases, l)
 	l.delivery.Batch.Release()
 }

@@ -45,8 +45,9 @@ type Channel struct {
 	low      event.Offset // everything below is committed by every reader
 	bytes    uint64       // of the batches in queue
 	capacity channel.Capacity
-	room     chan struct{} // closed by whoever makes room or closes the channel; nil while nobody waits
-	readers  map[string]*reader
+	room     chan struct{}      // closed by whoever makes room or closes the channel; nil while nobody waits
+	readers  map[string]*reader // all that are registered
+	names    int                // that were registered, ever
 	sources  map[string]*source
 	cursors  int // bytes of all cursors
 	stats    channel.Stats
@@ -206,14 +207,21 @@ func (c *Channel) Stats() channel.Stats {
 	return s
 }
 
-// Forget is always an error: here every reader is open from its registration to the end.
+// Forget drops a reader that nobody has open.
 func (c *Channel) Forget(name string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, ok := c.readers[name]; !ok {
+	switch r, ok := c.readers[name]; {
+	case c.closed:
+		return fmt.Errorf("forget reader %s: %w", name, channel.ErrClosed)
+	case !ok:
 		return fmt.Errorf("forget reader %s: there is none of that name", name)
+	case r.inUse:
+		return fmt.Errorf("forget reader %s: it is in use; remove it from the pipeline first", name)
 	}
-	return fmt.Errorf("forget reader %s: it is in use; remove it from the pipeline first", name)
+	delete(c.readers, name)
+	c.reclaim()
+	return nil
 }
 
 // Resize changes the capacity.

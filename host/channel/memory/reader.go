@@ -16,10 +16,13 @@ import (
 type reader struct {
 	c       *Channel
 	spec    channel.ReaderSpec
+	id      int // never used again
+	inUse   bool
+	closed  bool // by Close: another stands for the registration now
 	ledger  *channel.Ledger
-	leases  int
-	waiting int        // takers that wait
-	wake    *sync.Cond // something came or went that a taker may wait for
+	leases  map[*lease]struct{} // that have not ended
+	waiting int                 // takers that wait
+	wake    *sync.Cond          // something came or went that a taker may wait for
 }
 
 var _ channel.Reader = (*reader)(nil)
@@ -28,26 +31,54 @@ var _ channel.Reader = (*reader)(nil)
 func (c *Channel) Reader(spec channel.ReaderSpec) (channel.Reader, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch _, used := c.readers[spec.Name]; {
+	r, known := c.readers[spec.Name]
+	switch {
 	case c.closed:
 		return nil, fmt.Errorf("reader %s: %w", spec.Name, channel.ErrClosed)
-	case used:
+	case known && r.inUse:
 		return nil, fmt.Errorf("reader %s: the name is in use", spec.Name)
 	case spec.Name == "" || len(spec.Name) > channel.MaxName:
 		return nil, fmt.Errorf("reader %.32q: %w: a name of %d bytes, it may have 1 to %d",
 			spec.Name, channel.ErrLimit, len(spec.Name), channel.MaxName)
+	case known:
+		r.spec, r.inUse = spec, true
+		return r, nil
 	}
 	low := c.low
 	if spec.Start == channel.Now {
 		low = c.end
 	}
-	r := &reader{c: c, spec: spec, ledger: channel.NewLedger(low), wake: sync.NewCond(&c.mu)}
+	c.names++
+	r = c.newReader(spec.Name, c.names, channel.NewLedger(low))
+	r.spec, r.inUse = spec, true
 	for _, rec := range c.queue[c.find(low):] {
 		r.pass(rec)
 	}
 	c.readers[spec.Name] = r
 	c.reclaim()
 	return r, nil
+}
+
+// newReader makes one that nobody has open.
+func (c *Channel) newReader(name string, id int, ledger *channel.Ledger) *reader {
+	return &reader{c: c, spec: channel.ReaderSpec{Name: name}, id: id, ledger: ledger, leases: map[*lease]struct{}{}, wake: sync.NewCond(&c.mu)}
+}
+
+// Close gives the name back. The registration goes on in a reader of its own, so that nothing which is still held of
+// this one, such as a lease, can move it.
+func (r *reader) Close() error {
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
+	if r.closed || r.c.closed {
+		return nil
+	}
+	r.closed, r.inUse = true, false
+	for l := range r.leases {
+		r.ledger.Rollback(l.delivery.Range, l.delivery.Attempt)
+	}
+	r.c.readers[r.spec.Name] = r.c.newReader(r.spec.Name, r.id, r.ledger)
+	r.wake.Broadcast()
+	return nil
 }
 
 // pass leaves out a record that is for another reader only.
@@ -65,20 +96,20 @@ func (r *reader) Info() channel.ReaderInfo {
 
 func (r *reader) info() channel.ReaderInfo {
 	return channel.ReaderInfo{
-		Stream:       r.c.uuid + "/" + r.spec.Name + "/1",
+		Stream:       fmt.Sprintf("%s/%d/1", r.c.uuid, r.id),
 		Low:          r.ledger.Low(),
 		Oldest:       r.ledger.Low(), // what is lost with the process cannot come again
 		Incarnations: []channel.Incarnation{r.c.incarnation},
 		Waiting:      r.ledger.Waiting(r.c.end),
 		Leased:       r.ledger.Leased(),
-		InUse:        true, // none outlives the process that opened it
+		InUse:        r.inUse,
 	}
 }
 
 func (r *reader) Finish(held ...event.Range) error {
 	r.c.mu.Lock()
 	defer r.c.mu.Unlock()
-	if r.c.closed {
+	if r.c.closed || r.closed {
 		return fmt.Errorf("finish of reader %s: %w", r.spec.Name, channel.ErrClosed)
 	}
 	err := r.ledger.Finish(r.c.end, held...)
@@ -120,13 +151,13 @@ func (r *reader) lease(ctx context.Context, want channel.Want) (*lease, []event.
 	var alarm alarm
 	defer alarm.stop()
 	for {
-		if r.c.closed {
+		if r.c.closed || r.closed {
 			return nil, nil, channel.ErrClosed
 		}
 		if ctx.Err() != nil {
 			return nil, nil, context.Cause(ctx)
 		}
-		if r.spec.Order == channel.AnyOrder || r.leases == 0 {
+		if r.spec.Order == channel.AnyOrder || len(r.leases) == 0 {
 			if cut, ok := r.cut(want); ok && (cut.enough || alarm.due(want.Wait, r.wake)) {
 				return r.hand(cut), cut.parts, nil
 			}

@@ -23,10 +23,11 @@ type reader struct {
 	// c.mu guards these.
 	order  channel.Order
 	inUse  bool
+	closed bool // by Close: another stands for the registration now
 	ledger *channel.Ledger
-	leases int
-	wake   chan struct{} // closed when something came or went that a taker may wait for; nil while none waits
-	dirty  bool          // the position is to be written
+	leases map[*lease]struct{} // that have not ended
+	wake   chan struct{}       // closed when something came or went that a taker may wait for; nil while none waits
+	dirty  bool                // the position is to be written
 
 	// c.flushing guards these.
 	file     *positionFile // nil until it is needed
@@ -37,7 +38,7 @@ type reader struct {
 var _ channel.Reader = (*reader)(nil)
 
 func (c *Channel) newReader(entry readerEntry, ledger *channel.Ledger) *reader {
-	return &reader{c: c, entry: entry, ledger: ledger, tape: newTape(c)}
+	return &reader{c: c, entry: entry, ledger: ledger, tape: newTape(c), leases: map[*lease]struct{}{}}
 }
 
 // Reader registers a reader, or finds it again.
@@ -215,7 +216,7 @@ func (r *reader) Finish(held ...event.Range) error {
 	c := r.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
+	if c.closed || r.closed {
 		return fmt.Errorf("finish of reader %s: %w", r.entry.name, channel.ErrClosed)
 	}
 	err := r.ledger.Finish(c.state.end, held...)
@@ -254,7 +255,7 @@ func (l *lease) Commit() error {
 	switch {
 	case l.ended:
 		return fmt.Errorf("commit of %v for %s: lease %w", l.delivery.Range, l.r.entry.name, channel.ErrDone)
-	case c.closed:
+	case c.closed || l.r.closed:
 		l.end()
 		return fmt.Errorf("commit of %v for %s: %w", l.delivery.Range, l.r.entry.name, channel.ErrClosed)
 	}
@@ -273,13 +274,15 @@ func (l *lease) Rollback() {
 	if l.ended {
 		return
 	}
+	if !l.r.closed { // else its range was rolled back then
+		l.r.ledger.Rollback(l.delivery.Range, l.delivery.Attempt)
+	}
 	l.end()
-	l.r.ledger.Rollback(l.delivery.Range, l.delivery.Attempt)
 	l.r.arrived()
 }
 
 func (l *lease) end() {
 	l.ended = true
-	l.r.leases--
+	delete(l.r.leases, l)
 	l.delivery.Batch.Release()
 }

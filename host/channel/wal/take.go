@@ -157,7 +157,7 @@ var errOnDisk = errors.New("on disk")
 func (r *reader) look(ctx context.Context, want channel.Want) (cut, error) {
 	c := r.c
 	switch {
-	case c.closed:
+	case c.closed || r.closed:
 		return cut{}, channel.ErrClosed
 	case ctx.Err() != nil:
 		return cut{}, context.Cause(ctx)
@@ -187,7 +187,7 @@ func (r *reader) look(ctx context.Context, want channel.Want) (cut, error) {
 }
 
 // busy says whether the one lease of a reader in order is out.
-func (r *reader) busy() bool { return r.order == channel.InOrder && r.leases > 0 }
+func (r *reader) busy() bool { return r.order == channel.InOrder && len(r.leases) > 0 }
 
 // next begins a cut with what the ledger gives out next.
 func (r *reader) next(want channel.Want) cut {
@@ -205,8 +205,9 @@ func (r *reader) next(want channel.Want) cut {
 // hand leases a cut.
 func (r *reader) hand(c *cut) *lease {
 	r.ledger.Lease(c.span)
-	r.leases++
-	return &lease{r: r, delivery: channel.Delivery{Range: c.span, Attempt: c.attempt}}
+	l := &lease{r: r, delivery: channel.Delivery{Range: c.span, Attempt: c.attempt}}
+	r.leases[l] = struct{}{}
+	return l
 }
 
 // fill makes one batch of the parts.

@@ -43,7 +43,7 @@ func (r *reader) leaseFromDisk(ctx context.Context, want channel.Want) (*lease, 
 	defer func() { <-r.tape.gate }()
 	c := r.c
 	c.mu.Lock()
-	if c.closed {
+	if c.closed || r.closed {
 		c.mu.Unlock()
 		return nil, cut{}, channel.ErrClosed
 	}
@@ -58,6 +58,10 @@ func (r *reader) leaseFromDisk(ctx context.Context, want channel.Want) (*lease, 
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if r.closed {
+		got.release()
+		return nil, cut{}, channel.ErrClosed
+	}
 	if now := r.next(want); now.next.First != got.next.First || now.next.Next < got.span.Next {
 		got.release() // something was rolled back or finished meanwhile
 		return nil, cut{}, nil
