@@ -190,12 +190,6 @@ type Operator interface {
 	Resize(c Capacity)
 }
 
-// Capacity is how much a channel may hold that some reader has not committed. Zero means no bound.
-type Capacity struct {
-	Bytes  uint64
-	Events uint64
-}
-
 // FullPolicy says what Begin does when the channel is full.
 type FullPolicy uint8
 

@@ -5,6 +5,7 @@ package channeltest
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/spec/event"
@@ -43,6 +44,23 @@ var durableCases = []scenario{
 		e.same(e.drain(r, 20), want[10:])
 		e.reopen()
 		e.empty(e.reader("sink.a"))
+	}},
+	{"how old an event is does not change with an opening", func(e *env) {
+		e.options.Capacity.Age = time.Hour
+		e.open()
+		e.reader("sink.a")
+		e.put("1")
+		time.Sleep(50 * time.Minute)
+		e.reopen()
+		r := e.reader("sink.a")
+		e.must(e.begin().ends("Begin before the event is an hour old"))
+		e.put("2")
+		time.Sleep(10 * time.Minute)
+		begin := e.begin()
+		begin.waits("Begin when it is")
+		e.must(e.take(r, 1).Commit())
+		e.must(begin.ends("Begin when it is gone"))
+		e.drain(r, 1)
 	}},
 	{"ranges committed out of order are kept", func(e *env) {
 		e.open()

@@ -49,13 +49,20 @@ var fullCases = []scenario{
 		e.open()
 		r := e.reader("sink.a")
 		e.put(bodies("", 10)...)
-		_, err := e.ch.Begin(e.Context())
+		begun := time.Now()
+		ctx, stop := context.WithTimeout(e.Context(), time.Second)
+		defer stop()
+		_, err := e.ch.Begin(ctx)
 		e.is(err, channel.ErrFull)
+		if took := time.Since(begun); took > 0 {
+			e.Errorf("it took %v to refuse", took)
+		}
 		if got := strings.Join(reasons, " "); got != "full" {
 			e.Errorf("the observer was told %q", got)
 		}
-		e.drain(r, 10)
+		e.must(e.take(r, 1).Commit())
 		e.put("there is room")
+		e.drain(r, 10)
 	}},
 	{"Begin on a full channel ends with its context", func(e *env) {
 		e.options.Capacity.Events = 1
@@ -131,5 +138,28 @@ var fullCases = []scenario{
 		begin.waits("Begin on a full channel")
 		e.drain(r, n)
 		e.must(begin.ends("Begin on an empty channel"))
+	}},
+	{"a channel is full when what it holds is too old", func(e *env) {
+		e.options.Capacity.Age = time.Hour
+		e.open()
+		r := e.reader("sink.a")
+		time.Sleep(2 * time.Hour)
+		e.put("1") // nothing is not old
+		time.Sleep(30 * time.Minute)
+		e.put("2")
+		time.Sleep(30 * time.Minute)
+		begin := e.begin()
+		begin.waits("Begin with an event that is an hour old")
+		e.must(e.take(r, 1).Commit())
+		e.must(begin.ends("Begin with an event that is half as old"))
+		time.Sleep(30 * time.Minute)
+		begin = e.begin()
+		begin.waits("Begin with an event that is an hour old")
+		e.operator().Resize(channel.Capacity{Age: 2 * time.Hour})
+		e.must(begin.ends("Begin where events may be older"))
+		e.operator().Resize(channel.Capacity{Age: time.Minute})
+		e.begin().waits("Begin where they may not")
+		e.drain(r, 1)
+		e.put("there is room")
 	}},
 }

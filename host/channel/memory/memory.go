@@ -92,8 +92,7 @@ func (c *Channel) Begin(ctx context.Context) (channel.Tx, error) {
 	defer c.mu.Unlock()
 	if c.full() && c.o.OnFull == channel.Refuse && !c.closed {
 		c.refused("full")
-		return nil, fmt.Errorf("begin: %w: it holds %d events and %d bytes that not every reader has committed",
-			channel.ErrFull, c.end-c.low, c.bytes)
+		return nil, fmt.Errorf("begin: %w: %v", channel.ErrFull, c.held())
 	}
 	if c.full() && !c.closed {
 		if err := c.awaitRoom(ctx); err != nil {
@@ -123,9 +122,15 @@ func (c *Channel) awaitRoom(ctx context.Context) error {
 	}
 }
 
-func (c *Channel) full() bool {
-	return c.capacity.Events > 0 && uint64(c.end-c.low) >= c.capacity.Events ||
-		c.capacity.Bytes > 0 && c.bytes >= c.capacity.Bytes
+func (c *Channel) full() bool { return c.capacity.Full(c.held()) }
+
+// held is what some reader has not committed.
+func (c *Channel) held() channel.Held {
+	h := channel.Held{Events: uint64(c.end - c.low), Bytes: c.bytes}
+	if c.capacity.Age > 0 && len(c.queue) > 0 { // the clock is asked only where it matters
+		h.Age = time.Since(c.queue[0].at)
+	}
+	return h
 }
 
 func (c *Channel) letIn() {

@@ -73,6 +73,8 @@ type Channel struct {
 	state    *state // the sum of all durable records
 	segments []*segment
 	gone     event.Offset // nothing below is in the log, not even after a crash
+	written  int64        // commit time of the last record with events
+	found    found        // the end of the log at the opening
 	ring     ring
 	readers  map[string]*reader // all that are registered
 	flights  map[string]*flight // sources with something in flight, or refused
@@ -102,6 +104,12 @@ var (
 	_ channel.Operator = (*Channel)(nil)
 )
 
+// found is where the log ended when it was opened, and when that was written.
+type found struct {
+	end  event.Offset
+	time int64
+}
+
 // amount is how much of something there is.
 type amount struct{ events, bytes uint64 }
 
@@ -125,9 +133,7 @@ func (c *Channel) Begin(ctx context.Context) (channel.Tx, error) {
 			if c.short.why != "" {
 				return nil, fmt.Errorf("begin: %w: %s", channel.ErrFull, c.short.why)
 			}
-			held := c.held()
-			return nil, fmt.Errorf("begin: %w: it holds %d events and %d bytes that not every reader has committed",
-				channel.ErrFull, held.events, held.bytes)
+			return nil, fmt.Errorf("begin: %w: %v", channel.ErrFull, c.load(c.lowest()))
 		}
 		if err := c.awaitRoom(ctx); err != nil {
 			return nil, fmt.Errorf("begin: wait for room: %w", err)
@@ -177,14 +183,22 @@ func (c *Channel) full() bool {
 	if c.capacity == (channel.Capacity{}) {
 		return false
 	}
-	held := c.held()
-	return c.capacity.Events > 0 && held.events+c.pending.events >= c.capacity.Events ||
-		c.capacity.Bytes > 0 && held.bytes+c.pending.bytes >= c.capacity.Bytes
+	return c.capacity.Full(c.load(c.lowest()))
 }
 
-// held is what some reader has not committed. With no reader at all, everything is held.
-func (c *Channel) held() amount {
-	return amount{c.state.events, c.state.bytes}.minus(c.before(c.lowest()))
+// load is what weighs on the capacity when everything below low is committed: what is held, and what is on its way.
+func (c *Channel) load(low event.Offset) channel.Held {
+	held := c.held(low)
+	h := channel.Held{Events: held.events + c.pending.events, Bytes: held.bytes + c.pending.bytes}
+	if c.capacity.Age > 0 && held.events > 0 { // the clock is asked only where it matters
+		h.Age = time.Since(time.Unix(0, c.until(low)))
+	}
+	return h
+}
+
+// held is what lies at and above low. With no reader at all, everything is held.
+func (c *Channel) held(low event.Offset) amount {
+	return amount{c.state.events, c.state.bytes}.minus(c.before(low))
 }
 
 // lowest is the offset below which nothing is needed any more.
@@ -254,7 +268,8 @@ func (c *Channel) Resize(capacity channel.Capacity) {
 func (c *Channel) Stats() channel.Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	held, low := c.held(), c.lowest()
+	low := c.lowest()
+	held := c.held(low)
 	s := c.stats
 	s.Events, s.Bytes, s.Capacity = held.events, held.bytes, c.capacity
 	s.Segments, s.Stopped, s.ShortOfDisk = len(c.segments), c.stopped, c.short.why
@@ -279,4 +294,22 @@ func (c *Channel) since(o event.Offset) int64 {
 		}
 	}
 	return 0
+}
+
+// until is the time by which the event at that offset was committed. Of one that is on disk only, it is that of what
+// is known behind it: so that nothing is thought to be older than it is.
+func (c *Channel) until(o event.Offset) int64 {
+	if e := c.ring.find(o); e != nil {
+		return e.time
+	}
+	at := c.written
+	if i := sort.Search(len(c.segments), func(i int) bool { return c.segments[i].first > o }); i < len(c.segments) {
+		at = c.segments[i].time
+	} else if len(c.ring.list) > 0 {
+		at = c.ring.list[0].time
+	}
+	if o < c.found.end {
+		at = min(at, c.found.time)
+	}
+	return at
 }

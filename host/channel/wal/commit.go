@@ -333,6 +333,7 @@ func (c *Channel) publish(t *tx) {
 	if t.header.events == 0 {
 		return
 	}
+	c.written = t.header.time
 	b := tailBatch{span: t.header.span(), batch: t.batch, only: t.changes.only, time: t.header.time}
 	for _, r := range c.readers {
 		r.pass(b.span, b.only)

@@ -216,7 +216,7 @@ func (c *Channel) beginLog(m meta, found bool, rec *recovered) error {
 
 // restore puts the readers where they stood, and lists the segments that they need.
 func (c *Channel) restore(rec *recovered) error {
-	c.state = rec.state
+	c.state, c.written, c.found = rec.state, rec.time, found{rec.state.end, rec.time}
 	positions := map[string]position{}
 	low := c.state.end
 	for name, entry := range c.state.readers {

@@ -39,6 +39,7 @@ type recovered struct {
 	prev  uint32     // header CRC of the last
 	sum   seal       // of the last segment, as far as it is good
 	size  int64      // of the last segment's good entries
+	time  int64      // of the last record that was read
 	torn  *Damage    // what follows them, or nil
 }
 
@@ -165,6 +166,7 @@ func (r *recovered) add(rec *record, s *scanner) error {
 	if err != nil {
 		return &Damage{File: s.name, Offset: rec.at, Cause: err}
 	}
+	r.time = rec.time
 	if rec.kind == kindState {
 		r.tail = newSegment(rec, r.state)
 	}
