@@ -18,7 +18,7 @@ LDFLAGS  := -s -w -X main.version=$(VERSION)
 # What is not a package name (errors, downloads) is printed as it is.
 counted = $(1) 2>&1 | awk '/^[a-z0-9._~\/-]+$$/ {n++; if (n%10==0) {printf "\r    %d packages compiled", n; fflush()}; next} {print} END {if (n>=10) print ""}'
 
-.PHONY: all build plugins test race fuzz crash powercut soak bench quickstart examples tidy help
+.PHONY: all build plugins test race fuzz crash damage kills powercut figures soak bench quickstart examples tidy help
 
 all: build vet test ## build, vet and test
 
@@ -49,15 +49,30 @@ race: plugins ## what is concurrent, under the race detector (needs a C compiler
 quickstart: build ## a running demo: a log that is being written flows through plugins and the channel to the screen
 	@$(BIN) quickstart $(ARGS)
 
-crash: build ## kill -9, SIGTERM, power cuts, failing system calls, full disks, and compare every byte (short; see soak)
-	@$(GO) test -count=1 -v -timeout 20m -run 'TestKill' ./cmd/penstock/crash -args -kills=$(or $(KILLS),50) -lines=$(or $(LINES),1000000) $(if $(SEED),-seed=$(SEED))
-	@$(MAKE) powercut
+# Where the parts of crash leave their figures for the table.
+FIGURES := $(CURDIR)/bin/figures
+SEEDED   = $(if $(SEED),-seed=$(SEED))
 
-powercut: ## the part of crash that fails the disk (Linux, root, /dev/fuse, loop devices, strace, mkfs.ext4, mkfs.xfs)
-	@$(GO) test -count=1 -v -timeout 60m ./host/channel/wal/crash -args -states=$(or $(STATES),80) -injections=$(or $(INJECTIONS),32) $(if $(SEED),-seed=$(SEED))
+crash: build ## kill -9, SIGTERM, power cuts, failing system calls, full disks, damage; one table, and what it has to hold (short; see soak)
+	@rm -rf $(FIGURES)
+	@failed=; for part in damage kills powercut; do $(MAKE) --no-print-directory $$part || failed="$$failed $$part"; done; \
+		$(MAKE) --no-print-directory figures || failed="$$failed figures"; \
+		test -z "$$failed" || { echo "==> failed:$$failed"; exit 1; }
 
-soak: ## the same for long
-	@$(MAKE) crash KILLS=500 LINES=10000000 STATES=1000 INJECTIONS=0
+damage: plugins ## the part of crash that needs no machine: simulated crashes, every byte of a log changed
+	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 -v -run 'FlippedByte|ACrashBeforeAnyStep' ./host/channel/wal
+
+kills: plugins ## the part of crash that ends real agents, fills their disks, damages their files (Linux, root, strace)
+	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 -v -timeout 60m ./cmd/penstock/crash -args -kills=$(or $(KILLS),50) -terms=$(or $(TERMS),10) -lines=$(or $(LINES),1000000) $(SEEDED)
+
+powercut: ## the part of crash that fails the disk (Linux, root, /dev/fuse, loop devices, strace, mkfs.ext4, mkfs.xfs, mkfs.btrfs)
+	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 -v -timeout 60m ./host/channel/wal/crash -args -states=$(or $(STATES),80) -injections=$(or $(INJECTIONS),32) -kills=$(or $(WORKERKILLS),100) $(SEEDED)
+
+figures: ## the table of what crash or soak found, and whether that is enough
+	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 ./host/reliability -args -form=$(or $(FORM),short) $(if $(WRITE),-write)
+
+soak: ## crash for long, with new choices each time; writes spec/reliability.md
+	@$(MAKE) --no-print-directory crash KILLS=500 TERMS=40 LINES=10000000 STATES=520 INJECTIONS=0 WORKERKILLS=1000 FORM=soak WRITE=yes
 
 fuzz: plugins ## every decoder for a while (FUZZTIME=30s)
 	@for f in $$(grep -rlE '^func Fuzz' --include='*_test.go' .); do \

@@ -17,15 +17,21 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/penstock-io/penstock/host/reliability"
 )
 
 var (
 	kills = flag.Int("kills", 6, "how often the agent is killed")
+	terms = flag.Int("terms", 3, "how often it is told to end")
 	lines = flag.Int("lines", 100_000, "how many lines are written meanwhile")
 	seed  = flag.Uint64("seed", 0, "of everything that is random; 0 = draw one")
 )
 
-var binary string // the agent under test
+var (
+	binary   string // the agent under test
+	compiled string // its plugins, in machine code
+)
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -35,6 +41,12 @@ func TestMain(m *testing.M) {
 		build := exec.Command("go", "build", "-o", binary, "../")
 		build.Stdout, build.Stderr = os.Stderr, os.Stderr
 		err = build.Run()
+	}
+	if err == nil {
+		compiled = filepath.Join(dir, "cache")
+		compile := exec.Command(binary, "plugin", "compile", "builtin:std", "--data-dir", dir)
+		compile.Stderr = os.Stderr
+		err = compile.Run()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "build the agent:", err)
@@ -128,9 +140,19 @@ func (r *rig) outSize() int64 {
 	return info.Size()
 }
 
+func there(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
 // start runs an agent; args are added to its command line.
 func (r *rig) start(args ...string) *exec.Cmd {
 	r.t.Helper()
+	if cache := r.path("data", "cache"); !there(cache) {
+		if err := errors.Join(os.MkdirAll(cache, 0o700), os.CopyFS(cache, os.DirFS(compiled))); err != nil {
+			r.t.Fatal(err)
+		}
+	}
 	cmd := exec.Command(binary, append([]string{"run", r.cfg, "--http", "off", "--log-format", "json"}, args...)...)
 	cmd.Stdout, cmd.Stderr = &r.said, &r.said
 	if err := cmd.Start(); err != nil {
@@ -177,8 +199,10 @@ func (r *rig) terminate(cmd *exec.Cmd, after time.Duration) {
 func TestKillNineLosesAndRepeatsNothing(t *testing.T) {
 	r := newRig(t)
 	list := schedule(*kills, r.rng)
-	r.loop(len(list), func(n int) { r.kill(list[n]) })
-	t.Logf("%d kills: %v", len(list), r.byAim)
+	row := r.loop(len(list), func(n int) { r.kill(list[n]) })
+	row.Part, row.What = reliability.Kill, "an agent under load"
+	row.Note += ", killed at " + strings.Trim(fmt.Sprint(r.byAim), "map[]")
+	defer func() { reliability.Report(t, row) }()
 	for aim := range aims {
 		if r.byAim[aim] == 0 && *kills >= 50 { // fewer may miss a step that comes up seldom
 			t.Errorf("never killed at %q", aim)
@@ -188,14 +212,16 @@ func TestKillNineLosesAndRepeatsNothing(t *testing.T) {
 
 func TestKillPolitelyLosesAndRepeatsNothing(t *testing.T) {
 	r := newRig(t)
-	r.loop(*kills, func(int) {
+	row := r.loop(*terms, func(int) {
 		r.terminate(r.start(), 300*time.Millisecond+time.Duration(r.rng.IntN(700))*time.Millisecond)
 	})
+	row.Part, row.What = reliability.Terminate, "an agent under load drains and says 0"
+	reliability.Report(t, row)
 }
 
 // loop writes the log and ends the agent again and again, then lets it finish and compares.
-func (r *rig) loop(times int, end func(n int)) {
-	t := r.t
+func (r *rig) loop(times int, end func(n int)) reliability.Row {
+	t, begun := r.t, time.Now()
 	t.Helper()
 	idle := r.path("logs", "idle.log")
 	if err := os.WriteFile(idle, []byte("idle: the first line\n"), 0o644); err != nil {
@@ -205,7 +231,8 @@ func (r *rig) loop(times int, end func(n int)) {
 	written := make(chan error, 1)
 	stop := make(chan struct{})
 	perSecond := max(1000, *lines / *kills) // the writing lasts about as long as the killing
-	go func() { written <- log.run(*lines, perSecond, r.outSize, stop) }()
+	total := *lines / *kills * times
+	go func() { written <- log.run(total, perSecond, r.outSize, stop) }()
 	for n := range times {
 		end(n)
 		time.Sleep(time.Duration(r.rng.IntN(150)) * time.Millisecond) // down
@@ -222,6 +249,8 @@ func (r *rig) loop(times int, end func(n int)) {
 	f.Close()
 	r.finish(log)
 	t.Logf("%d lines, %d bytes, %d rotations: every byte once, in order", log.lines, log.written, log.rotated)
+	return reliability.Row{Tried: times, Checked: log.lines, Seed: *seed, Seconds: time.Since(begun).Seconds(),
+		Note: fmt.Sprintf("%d MB, %d rotations", log.written>>20, log.rotated)}
 }
 
 // waitFor lets an agent run until the writer is done.

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/penstock-io/penstock/host/reliability"
 )
 
 var injections = flag.Int("injections", 13, "how many system calls are failed, one a run; 0 = each that there is")
@@ -232,10 +234,9 @@ func TestASystemCallThatFailsLosesNothingAcknowledged(t *testing.T) {
 	for _, i := range all {
 		kind := i.call + " " + i.how
 		if rows[kind] == nil {
-			rows[kind] = newTally(kind)
-			shown.add(rows[kind])
+			rows[kind] = newTally(reliability.Failure, kind)
 		}
-		rows[kind].of++
+		rows[kind].Of++
 	}
 	chosen := sample(slices.Clone(all), *injections, rng)
 	missed, stopped := 0, 0
@@ -265,11 +266,10 @@ func (i injection) try(t *testing.T, y *tally) (o outcome) {
 			y.count(err)
 			t.Error(err)
 		}
-		y.states++
-		y.fired += o.fired
-		y.result = fmt.Sprintf("%d calls failed", y.fired)
-		y.acked += o.acked
-		y.took += time.Since(begun)
+		y.Tried++
+		y.Fired += o.fired
+		y.Checked += o.acked
+		y.done(begun)
 	})
 	return o
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/host/channel/wal"
+	"github.com/penstock-io/penstock/host/reliability"
 )
 
 const (
@@ -137,19 +138,18 @@ func TestAFullDiskRefusesDrainsAndRecovers(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	y := newTally("disk filled")
-	shown.add(y)
+	y := newTally(reliability.FullDisk, "a channel, filled, drained and filled again")
 	begun := time.Now()
 	f := &filler{t: t, dir: dir + "/channel", h: newHistory()}
 	f.h.exact = true
 	f.open()
 	const fillings = 3
 	for range fillings {
-		y.acked += f.fill()
+		y.Checked += f.fill()
 		f.drain()
 		f.recover()
-		y.acked++
-		y.states++
+		y.Checked++
+		y.Tried++
 	}
 	if err := f.c.Stats().Stopped; err != nil {
 		t.Errorf("the channel has stopped: %v", err)
@@ -160,5 +160,5 @@ func TestAFullDiskRefusesDrainsAndRecovers(t *testing.T) {
 	if err := f.h.check(f.dir); err != nil {
 		t.Fatal(err)
 	}
-	y.result, y.took = "all delivered, once", time.Since(begun)
+	y.done(begun)
 }

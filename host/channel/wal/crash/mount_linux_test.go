@@ -27,6 +27,7 @@ var fileSystems = []fileSystem{
 	{"ext4 ordered", "ext4", "data=ordered", 64 << 20, []string{"mkfs.ext4", "-q", "-F", "-b", "4096", "-J", "size=4", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"}},
 	{"ext4 writeback", "ext4", "data=writeback", 64 << 20, []string{"mkfs.ext4", "-q", "-F", "-b", "4096", "-J", "size=4", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"}},
 	{"xfs", "xfs", "", 300 << 20, []string{"mkfs.xfs", "-q", "-f", "-K"}},
+	{"btrfs", "btrfs", "", 128 << 20, []string{"mkfs.btrfs", "-q", "-f", "-K", "-d", "single", "-m", "single"}},
 }
 
 // make returns an empty file system.

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/penstock-io/penstock/host/reliability"
 )
 
 var (
@@ -137,24 +139,25 @@ func (r *recording) before(at int) (*history, error) {
 func (r *recording) explore(t *testing.T, s *shelf, y *tally, n int, rng *rand.Rand, enough func(*tally) bool) {
 	t.Helper()
 	begun := time.Now()
-	y.of += len(r.list)
-	for tries := (n - y.states) * duplicateTries; y.states < n && tries > 0 && !enough(y); tries-- {
+	y.entries += len(r.list)
+	for tries := (n - y.Tried) * duplicateTries; y.Tried < n && tries > 0 && !enough(y); tries-- {
 		c := r.cut(rng)
 		if y.seen[c.image.sum] {
 			continue
 		}
 		y.seen[c.image.sum] = true
-		y.states++
+		y.Tried++
 		h, err := r.before(c.at)
 		if err != nil {
 			t.Fatal(err)
 		}
-		y.acked += h.acks
+		y.Checked += h.acks
 		if err := r.try(t, s, c.image, h); err != nil {
 			y.count(fmt.Errorf("cut %d of %d, of the unflushed %s: %w", c.at, len(r.list), c.kind, err))
 		}
 	}
-	y.took += time.Since(begun)
+	y.Note = fmt.Sprintf("of %d writes and flushes", y.entries)
+	y.done(begun)
 }
 
 // try mounts an image, and compares what the channel on it holds.
@@ -189,7 +192,7 @@ func newRNG(t *testing.T) *rand.Rand {
 
 func needsDisks(t *testing.T) {
 	t.Helper()
-	needs(t, root, "/dev/fuse", "/dev/loop-control", "mkfs.ext4", "mkfs.xfs", "strace")
+	needs(t, root, "/dev/fuse", "/dev/loop-control", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "strace")
 }
 
 func never(*tally) bool { return false }
@@ -198,21 +201,20 @@ func TestAPowerCutLosesNothingAcknowledged(t *testing.T) {
 	needsDisks(t)
 	rng, s := newRNG(t), newShelf(t)
 	for _, f := range fileSystems {
-		y := newTally(f.name)
+		y := newTally(reliability.PowerCut, f.name)
 		for n := 0; n < *states && y.found() == 0; {
 			n = min(n+statesPerRecording, *states)
 			record(t, s, f, nil).explore(t, s, y, n, rng, never)
 		}
-		shown.add(y)
 		if y.found() > 0 {
 			t.Errorf("%s: %v", f.name, errors.Join(y.finds...))
 			continue
 		}
-		if y.states < *states {
-			t.Errorf("%s: %d distinct states, %d are asked for", f.name, y.states, *states)
+		if y.Tried < *states {
+			t.Errorf("%s: %d distinct states, %d are asked for", f.name, y.Tried, *states)
 		}
-		if y.fsLost*50 > y.states {
-			t.Errorf("%s: %d of %d images could not be mounted: %v", f.name, y.fsLost, y.states, errors.Join(y.finds...))
+		if y.Unfit*50 > y.Tried {
+			t.Errorf("%s: %d of %d images could not be mounted: %v", f.name, y.Unfit, y.Tried, errors.Join(y.finds...))
 		}
 	}
 }
@@ -227,6 +229,7 @@ var controls = []struct {
 	{"no fdatasync", fileSystems[0], func(string) []string { return without("fdatasync") }, ""},
 	{"no fdatasync", fileSystems[1], func(string) []string { return without("fdatasync") }, ""},
 	{"no fdatasync", fileSystems[2], func(string) []string { return without("fdatasync") }, ""},
+	{"no fdatasync", fileSystems[3], func(string) []string { return without("fdatasync") }, ""},
 	{"no fsync", fileSystems[0], func(string) []string { return without("fsync") }, ""},
 	{"no fsync", fileSystems[2], func(string) []string { return without("fsync") }, ""},
 	// A file system that wrote only the file is what the simulated disk of host/channel/wal is, which finds this.
@@ -242,21 +245,17 @@ func TestASyncThatIsMissingIsFound(t *testing.T) {
 	needsDisks(t)
 	rng, s := newRNG(t), newShelf(t)
 	for _, c := range controls {
-		y, n := newTally(c.f.name+", "+c.name), controlStates
+		y, n := newTally(reliability.Control, c.f.name+", "+c.name), controlStates
 		if c.why != "" {
 			n = *states
 		}
-		record(t, s, c.f, c.inject).explore(t, s, y, n, rng, func(y *tally) bool { return y.lost > 0 })
-		y.result = "CAUGHT"
+		record(t, s, c.f, c.inject).explore(t, s, y, n, rng, func(y *tally) bool { return y.Lost > 0 })
+		y.Caught, y.Excuse = y.found() > 0, c.why
 		switch {
-		case y.found() > 0:
-			t.Logf("%s: %v", y.name, y.finds[0])
-		case c.why != "":
-			y.result = "cannot matter: " + c.why
-		default:
-			y.result = "MISSED"
-			t.Errorf("%s: nothing was found in %d states", y.name, y.states)
+		case y.Caught:
+			t.Logf("%s: %v", y.What, y.finds[0])
+		case c.why == "":
+			t.Errorf("%s: nothing was found in %d states", y.What, y.Tried)
 		}
-		shown.add(y)
 	}
 }

@@ -38,7 +38,10 @@ func TestMain(m *testing.M) {
 		os.Exit(beWorker(dir))
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		shown.print(os.Stdout)
+		if err := show(os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
 		os.Exit(code)
 	}))
 }
@@ -252,6 +255,12 @@ type listener func(word string)
 // runWorker runs one round in a process, under the command that is given, if any.
 func runWorker(t *testing.T, dir string, round int, hear listener, command ...string) error {
 	t.Helper()
+	return watchWorker(t, dir, round, func(w string, _ *os.Process) bool { hear(w); return true }, command...)
+}
+
+// watchWorker runs one round in a process. What it says goes to watch, which may end it, and says whether to answer.
+func watchWorker(t *testing.T, dir string, round int, watch func(word string, p *os.Process) (answer bool), command ...string) error {
+	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -268,7 +277,7 @@ func runWorker(t *testing.T, dir string, round int, hear listener, command ...st
 	if err != nil {
 		t.Fatal(err)
 	}
-	listen(pair[0], hear)
+	listen(pair[0], func(word string) bool { return watch(word, cmd.Process) })
 	if err := cmd.Wait(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out.String())
 	}
@@ -276,7 +285,7 @@ func runWorker(t *testing.T, dir string, round int, hear listener, command ...st
 }
 
 // listen writes down what comes until the other side is gone.
-func listen(socket int, hear listener) {
+func listen(socket int, hear func(word string) (answer bool)) {
 	defer unix.Close(socket) //nolint:errcheck // nobody is there any more
 	b := make([]byte, maxWord)
 	for {
@@ -287,7 +296,8 @@ func listen(socket int, hear listener) {
 		if n <= 0 || err != nil {
 			return
 		}
-		hear(string(b[:n]))
-		_ = unix.Sendto(socket, []byte{1}, 0, nil)
+		if hear(string(b[:n])) {
+			_ = unix.Sendto(socket, []byte{1}, 0, nil)
+		}
 	}
 }

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reliability
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// behaviours are what a durable channel must show, and the tests that show each: "folder: name", where the name is that of a test, or of a
+// case in a table, or a line of a script.
+var behaviours = []struct {
+	what  string
+	shown []string
+}{
+	{"a transaction of 100 is put and taken: all, in order, same bytes and attributes", []string{
+		"host/channel/channeltest: a committed transaction of 100 comes out whole, in order, with its bytes and attributes"}},
+	{"put and rolled back: nothing is seen, its room is given back", []string{
+		"host/channel/channeltest: a rolled-back transaction is not seen and takes no room"}},
+	{"taken and rolled back: the same events in the same order, as attempt 2", []string{
+		"host/channel/channeltest: taken and rolled back, the same events come again in the same order, as attempt 2 and 3"}},
+	{"full: one more put waits, or is refused as full; after a take it succeeds", []string{
+		"host/channel/channeltest: a full channel lets nobody begin until a take is committed",
+		"host/channel/channeltest: a full channel refuses where that is its policy",
+		"host/channel/channeltest: Begin on a full channel ends with its context"}},
+	{"committed, then kill -9 at once: every committed event is there, a transaction that was not answered wholly or not at all", []string{
+		"host/channel/wal/crash: TestKilledAtAnyWordItHoldsWhatItAcknowledged",
+		"cmd/penstock/crash: TestKillNineLosesAndRepeatsNothing"}},
+	{"ten producers and ten takers: no loss, nothing twice", []string{
+		"host/channel/channeltest: 10 producers and 10 competing takers lose and repeat nothing"}},
+	{"commit twice, rollback after commit, put after commit: an error, and no change", []string{
+		"host/channel/channeltest: put after submit, submit after submit and submit after rollback change nothing and say so",
+		"host/channel/channeltest: commit after commit and commit after rollback change nothing and say so"}},
+	{"a second agent on the same data is refused and told who has it; the first is unharmed", []string{
+		"cmd/penstock/testdata/script: A second agent on the same data directory is refused with the pid of the first, which is unharmed."}},
+	{"one byte changed in a log: the others come out and the loss is reported, or the reader stops and says where", []string{
+		"host/channel/wal: TestUnderStopTheReaderThatGetsThereStopsAndSaysWhere",
+		"host/channel/wal: TestUnderQuarantineEveryReaderPassesOverAndTheLossIsCountedOnce",
+		"host/channel/wal: TestInQuarantineAnyFlippedByteCostsItsRecordAlone",
+		"cmd/penstock/testdata/script: With on_corrupt = \"quarantine\" an agent does as repair does, and goes on."}},
+	{"disk full during puts: they wait or are refused, takes go on, it recovers by itself", []string{
+		"host/channel/wal/crash: TestAFullDiskRefusesDrainsAndRecovers",
+		"cmd/penstock/crash: TestKillNobodyWhenTheDiskFillsInTheMiddleOfAStream"}},
+	{"twenty committers at once: far fewer flushes than commits", []string{
+		"host/channel/wal: TestTwentyCommittersShareFlushes"}},
+	{"full disk, kill -9, start: it starts, drains to the end, then accepts again", []string{
+		"cmd/penstock/crash: TestKilledOnAFullDiskItDrainsAndThenAccepts"}},
+}
+
+// split returns the folder and the name of a test.
+func split(test string) (folder, name string) {
+	folder, name, _ = strings.Cut(test, ": ")
+	return folder, name
+}
+
+func printCases(w io.Writer) {
+	rows := [][]string{{"behaviour", "test"}}
+	for _, b := range behaviours {
+		for i, test := range b.shown {
+			folder, name := split(test)
+			what := b.what
+			if i > 0 {
+				what = ""
+			}
+			rows = append(rows, []string{what, "`" + folder + "`: " + name})
+		}
+	}
+	printTable(w, rows)
+}
+
+func TestEveryTestThatIsNamedIsThere(t *testing.T) {
+	for _, b := range behaviours {
+		for _, test := range b.shown {
+			folder, name := split(test)
+			if !found(t, folder, name) {
+				t.Errorf("%s: there is no %q in %s", b.what, name, folder)
+			}
+		}
+	}
+}
+
+// found looks for a test function, a case of a table or a comment in a script.
+func found(t *testing.T, folder, name string) bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("../..", folder, "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%s has no files: %v", folder, err)
+	}
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // a folder
+		}
+		for _, form := range []string{"func " + name + "(t ", `{"` + name + `", `, "# " + name + "\n"} {
+			if strings.Contains(string(text), form) {
+				return true
+			}
+		}
+	}
+	return false
+}
