@@ -105,9 +105,25 @@ func take(a *txtar.Archive, name string) string {
 	return ""
 }
 
+// sameLength returns a new directory whose path is as long on every machine, since lines are folded with it in them.
+func sameLength(t *testing.T) string {
+	t.Helper()
+	const length = 46 // a usual one
+	base, err := os.MkdirTemp("/tmp", "golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(base) })
+	work := filepath.Join(base, strings.Repeat("d", length-len(base)-1))
+	if err := os.Mkdir(work, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return work
+}
+
 func loadArchive(t *testing.T, a *txtar.Archive) (shown, loaded string) {
 	t.Helper()
-	work := t.TempDir()
+	work := sameLength(t)
 	std := stdManifest(t)
 	writeFiles(t, work, a)
 	t.Chdir(work)
