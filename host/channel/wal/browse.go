@@ -25,12 +25,13 @@ type Visit func(o event.Offset, e event.Event) bool
 // Browse shows the events that are in a channel's log, in order: those that wait for that reader, or with "" all
 // that are still there. It changes nothing, and may run while the channel is in use. What is damaged is
 // passed over and returned. progress, which may be nil, is told how many bytes of how many have been read.
-func Browse(dir, reader string, progress func(done, total int64), visit Visit) ([]Damage, error) {
+// What is sealed needs its keys.
+func Browse(dir, reader string, progress func(done, total int64), visit Visit, keys ...Key) ([]Damage, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read channel: %w", err)
 	}
-	b := &browser{c: &Channel{dir: dir, sys: system{files: osFiles{dir}}, pool: event.Heap{}}, reader: reader, visit: visit}
+	b := &browser{c: &Channel{dir: dir, sys: system{files: osFiles{dir}}, pool: event.Heap{}, coder: coderOf(keys)}, reader: reader, visit: visit}
 	if err := b.run(progress); err != nil {
 		return b.passed, fmt.Errorf("read channel %s: %w", dir, err)
 	}
@@ -50,6 +51,9 @@ type browser struct {
 }
 
 func (b *browser) run(progress func(done, total int64)) error {
+	if err := b.c.coder.learn(b.c.sys, b.c.pool); err != nil {
+		return err
+	}
 	names, err := listSegments(b.c.sys)
 	if err != nil {
 		return err
@@ -112,7 +116,7 @@ func (b *browser) segment(info fileInfo, last bool) error {
 	if err != nil {
 		return fmt.Errorf("open segment: %w", err)
 	}
-	s := newScanner(f, segmentIndex(info.name), info.size, b.c.pool)
+	s := newScanner(f, segmentIndex(info.name), info.size, b.c.pool, b.c.coder)
 	defer s.release()
 	for !b.enough {
 		rec, err := s.next()
@@ -170,8 +174,13 @@ func (b *browser) record(rec *record, s *scanner) error {
 }
 
 // Forget drops a reader of a channel that no process has open, so that it holds no space any more.
-func Forget(dir, reader string) error {
-	c, err := Open(Options{Dir: dir})
+// What is sealed needs its keys; the first one seals what is written.
+func Forget(dir, reader string, keys ...Key) error {
+	o := Options{Dir: dir, OldKeys: keys}
+	if len(keys) > 0 {
+		o.Key = &keys[0]
+	}
+	c, err := Open(o)
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,10 @@ type Options struct {
 	MinFree uint64
 	// Reserve is how many bytes of ballast lie on the disk, to be thrown off when it is full; on a small disk less. 0: none.
 	Reserve uint64
+	// Compression is how bodies are compressed; what is there already is read whatever it is.
+	Compression Codec
+	Key         *Key  // seals what is written; nil: nothing is sealed
+	OldKeys     []Key // read only; Key reads too
 }
 
 // Channel is a durable channel. It implements [channel.Channel] and [channel.Operator].
@@ -59,6 +63,7 @@ type Channel struct {
 	dir       string
 	sys       system
 	pool      event.Buffers
+	coder     *coder
 	observer  channel.Observer
 	log       *slog.Logger
 	onFull    channel.FullPolicy

@@ -251,7 +251,8 @@ func (c *Channel) begin(g *group, now int64) {
 	g.state = c.pool.Get(size)
 	n := len(c.state.append(g.state.Bytes()[:0]))
 	g.state.Reset(n)
-	h := header{kind: kindState, first: g.tail.end, time: now, body: uint32(n), raw: uint32(n), bodyCRC: checksum(g.state.Bytes())}
+	h := header{kind: kindState, first: g.tail.end, time: now}
+	g.state = c.coder.own(c.pool, &h, g.state)
 	entry := g.state.Frame(headerSize, 0)
 	g.add(&h, entry)
 	rec := record{header: h, size: entrySize(int64(len(entry)))}

@@ -25,9 +25,9 @@
 //	 5  u8   version = 1
 //	 6  u16  flags: bit 0 = everything before this record was on disk when it was written; bit 1 = it stands in the
 //	         place of damaged ones, and the next need not hold its CRC
-//	 8  u8   codec of body and TLVs: 0 = as they are
+//	 8  u8   codec of the body: 0 = as it is, 1 = s2 (block format), 2 = zstd (a frame without checksum)
 //	 9  u8   reserved = 0, three times
-//	12  u32  id of the key that sealed body and TLVs; 0 = none
+//	12  u32  id of the key that sealed body and TLVs, each apart and after the codec; 0 = none
 //	16  u64  index of the record
 //	24  u32  header CRC of the record before it
 //	28  u32  number of events
@@ -40,6 +40,9 @@
 //	64  u32  CRC-32C of the TLVs as stored
 //	68  u32  CRC-32C of bytes 0..68
 //	72  body: nothing, or one PSB1 batch whose base field does not count · TLVs: {u16 type, u16 0, u32 length, value}*
+//
+// A part that is sealed is [nonce 12][ciphertext][tag 16], AES-256-GCM. The key's id is the first four bytes of its SHA-256.
+// The checksums are over what is stored, so that no key is needed to verify them.
 //
 // # Invariants
 //

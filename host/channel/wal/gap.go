@@ -81,15 +81,12 @@ func (s *state) applyGap(h *header, body []byte) error {
 }
 
 // appendMended appends the entry of a record that stands in the place of others, and returns its header CRC.
-func appendMended(dst []byte, h header, body []byte) ([]byte, uint32) {
+func appendMended(dst []byte, h header, body []byte, c *coder) ([]byte, uint32) {
 	h.flags |= flagDurable | flagMended
-	h.body, h.bodyCRC = uint32(len(body)), checksum(body)
-	if h.kind != kindGap {
-		h.raw = h.body
-	}
-	dst = binary.AppendUvarint(dst, uint64(headerSize+len(body)))
-	at := len(dst)
-	dst = append(dst, make([]byte, headerSize)...)
-	h.put(dst[at:])
-	return append(dst, body...), h.crc
+	buf := event.Heap{}.Get(len(body))
+	copy(buf.Bytes(), body)
+	entry := c.own(event.Heap{}, &h, buf).Frame(headerSize, 0)
+	h.put(entry)
+	dst = binary.AppendUvarint(dst, uint64(len(entry)))
+	return append(dst, entry...), h.crc
 }

@@ -46,9 +46,9 @@ type SourceInfo struct {
 }
 
 // Inspect says what a channel holds. It changes nothing, and may run while the channel is in use; then
-// the figures are those of some moment.
-func Inspect(dir string) (Info, error) {
-	info, err := inspect(dir)
+// the figures are those of some moment. What is sealed needs its keys.
+func Inspect(dir string, keys ...Key) (Info, error) {
+	info, err := inspect(dir, keys)
 	if errors.Is(err, channel.ErrCorrupt) {
 		err = fmt.Errorf("%w: run `penstock channel verify %s`", err, dir)
 	}
@@ -58,12 +58,12 @@ func Inspect(dir string) (Info, error) {
 	return info, nil
 }
 
-func inspect(dir string) (Info, error) {
+func inspect(dir string, keys []Key) (Info, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return Info{}, err
 	}
-	c := &Channel{dir: dir, sys: system{files: osFiles{dir}}, pool: event.Heap{}}
+	c := &Channel{dir: dir, sys: system{files: osFiles{dir}}, pool: event.Heap{}, coder: coderOf(keys)}
 	info := Info{Version: formatVersion}
 	var found bool
 	if c.meta, found, err = loadMeta(c.sys); err != nil || !found {
@@ -100,13 +100,13 @@ func missing(found bool) error {
 
 // describe fills in what the log says.
 func (c *Channel) describe(info *Info, names []fileInfo) error {
-	rec, err := recoverTail(c.sys, names, c.pool)
+	rec, err := recoverTail(c.sys, names, c.pool, c.coder)
 	if err != nil || rec.state == nil {
 		return err
 	}
 	info.Torn = rec.torn
 	c.state = rec.state
-	earlier, _, err := heads(c.sys, rec.before(), rec.tail, 0, c.pool)
+	earlier, _, err := heads(c.sys, rec.before(), rec.tail, 0, c.pool, c.coder)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // the channel is in use, and unlinked it
 		return err
 	}

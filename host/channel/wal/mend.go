@@ -32,8 +32,9 @@ type Mended struct {
 // A segment is replaced as a whole, after what is left out lies in quarantine.
 type mender struct {
 	files
-	pool event.Buffers
-	done []Mended
+	pool  event.Buffers
+	coder *coder
+	done  []Mended
 }
 
 // neighbour is a segment before or behind the one that is mended.
@@ -68,7 +69,7 @@ func (m *mender) segment(index uint64, prev uint64, next *neighbour) (size int64
 	if next != nil {
 		limit = next.index
 	}
-	s := newScanner(readerAt(data), index, int64(len(data)), m.pool)
+	s := newScanner(readerAt(data), index, int64(len(data)), m.pool, m.coder)
 	defer s.release()
 	found, err := explore(s, limit)
 	if err != nil || !found.damaged() {
@@ -164,7 +165,7 @@ func (p *patch) replace(i int) error {
 		g.incarnations = p.incarnations(i, &g)
 		g.events = p.events(&g)
 		h := header{kind: kindGap, index: begin, prev: p.crc, first: g.lost.First, raw: uint32(g.records), time: time.Now().UnixNano()}
-		p.out, p.crc = appendMended(p.out, h, g.body())
+		p.out, p.crc = appendMended(p.out, h, g.body(), p.coder)
 		p.gaps++
 	}
 	return p.aside(q, &g, begin > q.index)
@@ -188,7 +189,7 @@ func (p *patch) rebuild(i int) (event.Offset, error) {
 		}
 	}
 	h := header{kind: kindState, index: p.sum.index, prev: crc, first: st.end, time: time.Now().UnixNano()}
-	p.out, p.crc = appendMended(p.out, h, st.append(nil))
+	p.out, p.crc = appendMended(p.out, h, st.append(nil), p.coder)
 	return st.end, nil
 }
 
@@ -202,9 +203,12 @@ func (p *patch) sumBefore() (*state, uint32, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	s := newScanner(readerAt(data), p.prev, int64(len(data)), p.pool)
+	s := newScanner(readerAt(data), p.prev, int64(len(data)), p.pool, p.coder)
 	defer s.release()
 	err = r.walk(s)
+	if unreadable(err) {
+		return nil, 0, err
+	}
 	if _, damaged := errors.AsType[*Damage](err); damaged || r.tail == nil || s.index != p.sum.index {
 		return nil, 0, nil
 	}
@@ -279,9 +283,12 @@ func (m *mender) stateOf(index uint64) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := newScanner(readerAt(data), index, int64(len(data)), m.pool)
+	s := newScanner(readerAt(data), index, int64(len(data)), m.pool, m.coder)
 	defer s.release()
 	rec, err := s.next()
+	if unreadable(err) {
+		return nil, err
+	}
 	if err != nil || rec.kind != kindState {
 		return nil, nil //nolint:nilerr // it is damaged, and found so in its turn
 	}

@@ -20,10 +20,14 @@ import (
 )
 
 // storied is a disk with a channel of many small segments, opened three times, of which sink.behind has
-// read nothing; and the bodies by record.
-func storied(t *testing.T) (d *simDisk, bodies map[uint64]string) {
+// read nothing; and the bodies by record. With a key it is sealed.
+func storied(t *testing.T, keys ...Key) (d *simDisk, bodies map[uint64]string) {
 	t.Helper()
-	b := newBench(t, Options{SegmentSize: 900})
+	o := Options{SegmentSize: 900}
+	if len(keys) > 0 {
+		o.Key, o.Compression = &keys[0], S2
+	}
+	b := newBench(t, o)
 	b.reader("sink.behind")
 	for i := range 30 {
 		if i%10 == 9 {
@@ -41,7 +45,7 @@ func storied(t *testing.T) (d *simDisk, bodies map[uint64]string) {
 	bodies = map[uint64]string{}
 	for name, f := range d.names {
 		if index := segmentIndex(filepath.Base(name)); index > 0 {
-			for _, r := range recordsOf(t, index, f.data) {
+			for _, r := range recordsOf(t, index, f.data, keys...) {
 				if r.events > 0 {
 					for _, e := range event.Trusted(r.bodyBytes(), 0, nil).All() {
 						bodies[r.index] = string(e.Body)
@@ -54,9 +58,9 @@ func storied(t *testing.T) (d *simDisk, bodies map[uint64]string) {
 }
 
 // recordsOf returns the records of a sound segment.
-func recordsOf(t *testing.T, index uint64, data []byte) (all []record) {
+func recordsOf(t *testing.T, index uint64, data []byte, keys ...Key) (all []record) {
 	t.Helper()
-	s := newScanner(readerAt(data), index, int64(len(data)), event.Heap{})
+	s := newScanner(readerAt(data), index, int64(len(data)), event.Heap{}, coderOf(keys))
 	defer s.release()
 	for s.at < s.end {
 		r, err := s.next()
@@ -99,9 +103,13 @@ func (d *simDisk) size() (n int) {
 }
 
 // drainDisk opens the channel on d and delivers all that sink.behind is waiting for.
-func drainDisk(d *simDisk, policy CorruptPolicy) (got []string, stats channel.Stats, said string, err error) {
+func drainDisk(d *simDisk, policy CorruptPolicy, keys ...Key) (got []string, stats channel.Stats, said string, err error) {
 	var log bytes.Buffer
-	c, err := open(Options{Dir: "/sim", SegmentSize: 900, OnCorrupt: policy, Log: slog.New(slog.NewTextHandler(&log, nil))}, d.system())
+	o := Options{Dir: "/sim", SegmentSize: 900, OnCorrupt: policy, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	if len(keys) > 0 {
+		o.Key, o.OldKeys = &keys[0], keys
+	}
+	c, err := open(o, d.system())
 	if err != nil {
 		return nil, stats, log.String(), err
 	}
@@ -125,7 +133,18 @@ func without(bodies map[uint64]string, lost func(index uint64) bool) (want []str
 
 // TestInQuarantineAnyFlippedByteCostsItsRecordAlone goes through the bytes of every segment, the last one too.
 func TestInQuarantineAnyFlippedByteCostsItsRecordAlone(t *testing.T) {
-	pristine, bodies := storied(t)
+	for _, c := range []struct {
+		stored string
+		step   int64
+		keys   []Key
+	}{{"plain", 5, nil}, {"sealed", 11, []Key{testKey(1)}}} {
+		t.Run(c.stored, func(t *testing.T) { flipAll(t, c.stored, c.step, c.keys...) })
+	}
+}
+
+// flipAll flips a bit of every so manyth byte.
+func flipAll(t *testing.T, stored string, step int64, keys ...Key) {
+	pristine, bodies := storied(t, keys...)
 	names := pristine.segments()
 	if len(names) < 4 {
 		t.Fatalf("%d segments", len(names))
@@ -134,17 +153,17 @@ func TestInQuarantineAnyFlippedByteCostsItsRecordAlone(t *testing.T) {
 	for _, name := range names {
 		data := pristine.names[name].data
 		of += len(data)
-		for _, r := range recordsOf(t, segmentIndex(filepath.Base(name)), data) {
-			for at := r.at; at < r.at+r.size; at += 5 {
+		for _, r := range recordsOf(t, segmentIndex(filepath.Base(name)), data, keys...) {
+			for at := r.at; at < r.at+r.size; at += step {
 				flips++
 				d := pristine.copied()
 				d.names[name].data[at] ^= 0x04
 				checkQuarantine(t, d, fmt.Sprintf("%s byte %d, in record %d of kind %d", name, at, r.index, r.kind),
-					without(bodies, func(i uint64) bool { return i == r.index }))
+					without(bodies, func(i uint64) bool { return i == r.index }), keys...)
 			}
 		}
 	}
-	reliability.Report(t, reliability.Row{Part: reliability.Flip, What: "on_corrupt = quarantine: its record is reported, all else comes out", Tried: flips, Of: of})
+	reliability.Report(t, reliability.Row{Part: reliability.Flip, What: stored + ", on_corrupt = quarantine: its record is reported, all else comes out", Tried: flips, Of: of})
 }
 
 // TestInQuarantineACutSegmentCostsWhatWasBehindTheCut cuts sealed segments at many places.
@@ -171,11 +190,11 @@ func TestInQuarantineACutSegmentCostsWhatWasBehindTheCut(t *testing.T) {
 
 // checkQuarantine expects that all but what is damaged is delivered, that the loss is counted and said, that nothing
 // is thrown away before it is delivered, and that the log is sound again.
-func checkQuarantine(t *testing.T, d *simDisk, what string, want []string) {
+func checkQuarantine(t *testing.T, d *simDisk, what string, want []string, keys ...Key) {
 	t.Helper()
 	const all = 30
 	before := d.copied()
-	got, stats, said, err := drainDisk(d, Quarantine)
+	got, stats, said, err := drainDisk(d, Quarantine, keys...)
 	if err != nil || !slices.Equal(got, want) {
 		t.Fatalf("%s: got %d of %d events, %v\n%q\n%s", what, len(got), len(want), err, got, said)
 	}
@@ -187,32 +206,32 @@ func checkQuarantine(t *testing.T, d *simDisk, what string, want []string) {
 		t.Fatalf("%s: nothing was counted", what)
 	}
 	bytesBefore := before.size()
-	done, err := repair(before, event.Heap{})
+	done, err := repair(before, event.Heap{}, coderOf(keys))
 	if before.size() < bytesBefore {
 		t.Fatalf("%s: of %d bytes %d are left", what, bytesBefore, before.size())
 	}
 	if err != nil {
 		t.Fatalf("%s: repair: %v", what, err)
 	}
-	checkSound(t, before, what, want)
-	if again, err := repair(before, event.Heap{}); err != nil || len(again) > 0 || len(done) == 0 {
+	checkSound(t, before, what, want, keys...)
+	if again, err := repair(before, event.Heap{}, coderOf(keys)); err != nil || len(again) > 0 || len(done) == 0 {
 		t.Fatalf("%s: the first repair did %+v, the second %+v, %v", what, done, again, err)
 	}
 }
 
 // checkSound expects that a log is sound, opens without any policy, and delivers that.
-func checkSound(t *testing.T, d *simDisk, what string, want []string) {
+func checkSound(t *testing.T, d *simDisk, what string, want []string, keys ...Key) {
 	t.Helper()
-	report, err := verify(d, event.Heap{}, "", nil)
+	report, err := verify(d, event.Heap{}, "", nil, coderOf(keys))
 	if err != nil || len(report.Damage) > 0 {
 		t.Fatalf("%s: after repair verify found %v, %v", what, report.Damage, err)
 	}
 	c := d.copied()
-	got, _, said, err := drainDisk(c, Stop)
+	got, _, said, err := drainDisk(c, Stop, keys...)
 	if err != nil || !slices.Equal(got, want) {
 		t.Fatalf("%s: after repair got %d of %d events, %v\n%q\n%s", what, len(got), len(want), err, got, said)
 	}
-	got, _, said, err = drainDisk(c, Stop)
+	got, _, said, err = drainDisk(c, Stop, keys...)
 	if err != nil || len(got) > 0 {
 		t.Fatalf("%s: at the next opening got %q, %v\n%s", what, got, err, said)
 	}

@@ -62,6 +62,7 @@ func open(o Options, sys system) (*Channel, error) {
 	if c.pool == nil {
 		c.pool = event.Heap{}
 	}
+	c.coder = newCoder(o.Compression, o.Key, o.OldKeys...)
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -94,6 +95,9 @@ func (c *Channel) start(segmentSize int64) error {
 		return err
 	}
 	if err := c.prepareRoom(); err != nil {
+		return err
+	}
+	if err := c.coder.learn(c.sys, c.pool); err != nil {
 		return err
 	}
 	rec, err := c.recall()
@@ -154,13 +158,14 @@ func (c *Channel) recall() (*recovered, error) {
 	}
 	rec := &recovered{index: 1, sum: seal{index: 1}, empty: true}
 	if len(names) > 0 {
-		if rec, err = recoverTail(c.sys, names, c.pool); err != nil {
+		if rec, err = recoverTail(c.sys, names, c.pool, c.coder); err != nil {
 			return nil, err
 		}
 	}
 	if err := c.identify(rec); err != nil {
 		return nil, err
 	}
+	c.coder.uuid = c.meta.uuid
 	return rec, c.restore(rec)
 }
 
@@ -169,7 +174,7 @@ func (c *Channel) helpless(err error) error {
 	if errors.Is(err, channel.ErrCorrupt) {
 		return fmt.Errorf("%w; nothing was changed: run `penstock channel verify %s`, then `penstock channel repair %s`", err, c.dir, c.dir)
 	}
-	return err
+	return withKeyHint(err)
 }
 
 // identify finds out which channel this is, from META, and from STATE where META is lost.
@@ -231,7 +236,7 @@ func (c *Channel) restore(rec *recovered) error {
 		low = 0
 	}
 	if rec.tail != nil {
-		earlier, dead, err := heads(c.sys, rec.before(), rec.tail, low, c.pool)
+		earlier, dead, err := heads(c.sys, rec.before(), rec.tail, low, c.pool, c.coder)
 		if err != nil {
 			return err
 		}
@@ -393,7 +398,8 @@ func (c *Channel) fence() error {
 	t := &tx{c: c, internal: true, ended: true, begun: time.Now(), signal: make(chan struct{}, 1)}
 	t.buf = c.pool.Get(fenceBody)
 	c.state.appendFence(t.buf.Bytes()[:0], c.tail.incarnation)
-	t.header = header{kind: kindFence, first: first, body: fenceBody, raw: fenceBody, bodyCRC: checksum(t.buf.Bytes())}
+	t.header = header{kind: kindFence, first: first}
+	t.buf = c.coder.own(c.pool, &t.header, t.buf)
 	t.entry = t.buf.Frame(headerSize, 0)
 	if err := c.submit(t)(); err != nil {
 		return fmt.Errorf("begin an incarnation: %w", err)

@@ -31,7 +31,7 @@ func (r *reader) damaged(err error) error {
 		c.mu.Unlock()
 		err = fmt.Errorf("%w: stop the agent and run `penstock channel repair %s`, or set on_corrupt = \"quarantine\"", err, c.dir)
 	}
-	return fmt.Errorf("read the log: %w", err)
+	return fmt.Errorf("read the log: %w", withKeyHint(err))
 }
 
 // mendSealed sets aside what is damaged in a segment that is not written any more. Readers find a GAP there.
@@ -56,7 +56,7 @@ func (c *Channel) mendSealed(d *Damage) error {
 	}
 	next := &neighbour{index: c.segments[i+1].index, first: c.segments[i+1].first, known: true}
 	c.mu.Unlock()
-	m := &mender{files: c.sys, pool: c.pool}
+	m := &mender{files: c.sys, pool: c.pool, coder: c.coder}
 	c.step("mend")
 	size, err := m.segment(index, prev, next)
 	if err != nil { // not ErrCorrupt: with room on the disk it may succeed
@@ -94,7 +94,10 @@ func (c *Channel) tell(done []Mended) {
 
 // mendLog sets aside what makes an opening impossible. Segments that are missing are not made up for.
 func (c *Channel) mendLog() error {
-	m := &mender{files: c.sys, pool: c.pool}
+	m := &mender{files: c.sys, pool: c.pool, coder: c.coder}
+	if err := c.coder.missing(c.sys, c.pool); err != nil {
+		return withKeyHint(err)
+	}
 	c.step("mend")
 	err := m.log(false)
 	c.tell(m.done)

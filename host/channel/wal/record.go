@@ -53,7 +53,7 @@ func updateCRC(crc uint32, b []byte) uint32 { return crc32.Update(crc, castagnol
 type header struct {
 	kind    kind
 	flags   uint16
-	codec   uint8
+	codec   Codec
 	key     uint32
 	index   uint64
 	prev    uint32
@@ -74,7 +74,7 @@ func (h *header) put(b []byte) {
 	le.PutUint32(b, magic)
 	b[4], b[5] = byte(h.kind), recordVersion
 	le.PutUint16(b[6:], h.flags)
-	b[8], b[9], b[10], b[11] = h.codec, 0, 0, 0
+	b[8], b[9], b[10], b[11] = byte(h.codec), 0, 0, 0
 	le.PutUint32(b[12:], h.key)
 	le.PutUint64(b[16:], h.index)
 	le.PutUint32(b[24:], h.prev)
@@ -103,7 +103,6 @@ var (
 	errIndex    = errors.New("record has another index than its place in the log")
 	errChain    = errors.New("record does not follow the one before it")
 	errContent  = errors.New("record is well-formed, but not what may stand here")
-	errSealed   = errors.New("record is compressed or encrypted, which this version cannot read")
 	errTrailing = errors.New("bytes are left over")
 )
 
@@ -117,7 +116,7 @@ func parseHeader(b []byte) (h header, err error) {
 		return h, errMagic
 	}
 	h = header{
-		kind: kind(b[4]), flags: le.Uint16(b[6:]), codec: b[8], key: le.Uint32(b[12:]),
+		kind: kind(b[4]), flags: le.Uint16(b[6:]), codec: Codec(b[8]), key: le.Uint32(b[12:]),
 		index: le.Uint64(b[16:]), prev: le.Uint32(b[24:]), events: le.Uint32(b[28:]), first: event.Offset(le.Uint64(b[32:])),
 		time: int64(le.Uint64(b[40:])), body: le.Uint32(b[48:]), raw: le.Uint32(b[52:]), tlv: le.Uint32(b[56:]),
 		bodyCRC: le.Uint32(b[60:]), tlvCRC: le.Uint32(b[64:]), crc: le.Uint32(b[68:]),
@@ -127,8 +126,8 @@ func parseHeader(b []byte) (h header, err error) {
 		return h, errHeader
 	case b[5] != recordVersion:
 		return h, fmt.Errorf("%w: %d, this program knows %d", errVersion, b[5], recordVersion)
-	case h.codec != 0 || h.key != 0:
-		return h, errSealed
+	case h.codec > Zstd:
+		return h, fmt.Errorf("%w: codec %d, this program knows %d", errVersion, h.codec, Zstd)
 	}
 	return h, nil
 }

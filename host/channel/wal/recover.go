@@ -32,15 +32,16 @@ func newSegment(r *record, s *state) *segment {
 // recovered is what the end of a log says: everything that appending to it needs.
 type recovered struct {
 	names []fileInfo // all segment files, by index
-	tail  *segment   // with the last STATE; nil when there is none
-	empty bool       // the last segment is the one after tail, and has no STATE yet
-	state *state     // after the last record
-	index uint64     // of the next record
-	prev  uint32     // header CRC of the last
-	sum   seal       // of the last segment, as far as it is good
-	size  int64      // of the last segment's good entries
-	time  int64      // of the last record that was read
-	torn  *Damage    // what follows them, or nil
+	coder *coder
+	tail  *segment // with the last STATE; nil when there is none
+	empty bool     // the last segment is the one after tail, and has no STATE yet
+	state *state   // after the last record
+	index uint64   // of the next record
+	prev  uint32   // header CRC of the last
+	sum   seal     // of the last segment, as far as it is good
+	size  int64    // of the last segment's good entries
+	time  int64    // of the last record that was read
+	torn  *Damage  // what follows them, or nil
 }
 
 // lastIndex is the first index of the last segment file.
@@ -84,8 +85,8 @@ func listSegments(f files) ([]fileInfo, error) {
 
 // recoverTail reads the last segment, and the one before it where the last has no STATE yet. It
 // changes nothing. Damage that cannot be a torn tail is an error.
-func recoverTail(f files, names []fileInfo, pool event.Buffers) (*recovered, error) {
-	r := &recovered{names: names}
+func recoverTail(f files, names []fileInfo, pool event.Buffers, c *coder) (*recovered, error) {
+	r := &recovered{names: names, coder: c}
 	last := names[len(names)-1]
 	if err := r.replay(f, last, pool); err != nil || r.tail != nil {
 		return r, err
@@ -121,7 +122,7 @@ func (r *recovered) replay(f files, info fileInfo, pool event.Buffers) error {
 	if err != nil {
 		return fmt.Errorf("open segment: %w", err)
 	}
-	s := newScanner(file, segmentIndex(info.name), info.size, pool)
+	s := newScanner(file, segmentIndex(info.name), info.size, pool, r.coder)
 	defer s.release()
 	err = r.walk(s)
 	if damage, ok := errors.AsType[*Damage](err); ok {
@@ -198,23 +199,23 @@ func (r *recovered) interpret(rec *record) (err error) {
 // torn says whether the bad place where the scanner stands may be the rest of a group that was never
 // flushed: no whole record behind it was written after a later flush. A record whose checksums are right is no torn tail either.
 func torn(s *scanner, d *Damage) bool {
-	if errors.Is(d, errVersion) || errors.Is(d, errSealed) || errors.Is(d, errContent) {
+	if errors.Is(d, errVersion) || errors.Is(d, errDecode) || errors.Is(d, errContent) {
 		return false
 	}
 	bad := *s // resync moves, and the memory it reads into is the copy's
-	bad.buf = nil
+	bad.buf, bad.decoded = nil, nil
 	defer bad.release()
 	return !bad.resync(func(h *header) bool { return h.flags&flagDurable != 0 && h.index > s.index })
 }
 
 // heads reads the STATE of each segment before the tail that holds something at or above low, from
 // the newest to the oldest, and checks that none is missing. The files that it did not need to read are returned as dead.
-func heads(f files, names []fileInfo, next *segment, low event.Offset, pool event.Buffers) (segments []*segment, dead []fileInfo, err error) {
+func heads(f files, names []fileInfo, next *segment, low event.Offset, pool event.Buffers, c *coder) (segments []*segment, dead []fileInfo, err error) {
 	for i := len(names) - 1; i >= 0; i-- {
 		if next.first <= low {
 			return segments, names[:i+1], nil
 		}
-		seg, err := head(f, names[i], pool)
+		seg, err := head(f, names[i], pool, c)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -236,12 +237,12 @@ func contiguous(seg, next *segment) error {
 }
 
 // head reads the STATE of one segment.
-func head(f files, info fileInfo, pool event.Buffers) (*segment, error) {
+func head(f files, info fileInfo, pool event.Buffers, c *coder) (*segment, error) {
 	file, err := f.Open(logDir+"/"+info.name, readFile)
 	if err != nil {
 		return nil, fmt.Errorf("open segment: %w", err)
 	}
-	s := newScanner(file, segmentIndex(info.name), info.size, pool)
+	s := newScanner(file, segmentIndex(info.name), info.size, pool, c)
 	s.step = headStep
 	defer s.release()
 	seg, err := readHead(s)

@@ -24,7 +24,8 @@ const repairIdle = 4 << 20
 // Repair makes a channel openable whose log, META or positions are damaged or missing: what is sound stays,
 // what is damaged goes to quarantine, and GAPs say what is missing. It is refused while a process has the
 // channel open. With dry set it only says what it would do. After a repair it finds nothing more to do.
-func Repair(dir string, dry bool) ([]Mended, error) {
+// What is sealed needs its keys; the first one seals what is written.
+func Repair(dir string, dry bool, keys ...Key) ([]Mended, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("repair channel: %w", err)
@@ -38,7 +39,7 @@ func Repair(dir string, dry bool) ([]Mended, error) {
 	if dry {
 		sys = &rehearsal{files: sys, changed: map[string][]byte{}}
 	}
-	done, err := repair(sys, pool)
+	done, err := repair(sys, pool, coderOf(keys))
 	if err = errors.Join(err, pool.Close(), held.Close()); err != nil {
 		return done, fmt.Errorf("repair channel %s: %w", dir, err)
 	}
@@ -46,8 +47,8 @@ func Repair(dir string, dry bool) ([]Mended, error) {
 }
 
 // repair mends the channel in sys.
-func repair(sys files, pool event.Buffers) ([]Mended, error) {
-	m := &mender{files: sys, pool: pool}
+func repair(sys files, pool event.Buffers, c *coder) ([]Mended, error) {
+	m := &mender{files: sys, pool: pool, coder: c}
 	for _, dir := range []string{logDir, posDir, quarantineDir} {
 		f, err := sys.Open(dir, openFolder)
 		if err != nil {
@@ -60,6 +61,9 @@ func repair(sys files, pool event.Buffers) ([]Mended, error) {
 	if err := removeTemps(sys); err != nil {
 		return nil, err
 	}
+	if err := errors.Join(c.missing(sys, pool), c.learn(sys, pool)); err != nil {
+		return nil, err
+	}
 	if err := m.log(true); err != nil {
 		return m.done, err
 	}
@@ -70,11 +74,11 @@ func repair(sys files, pool event.Buffers) ([]Mended, error) {
 	if len(names) == 0 || names[len(names)-1].size == 0 && len(names) == 1 {
 		return m.done, m.beginAnew()
 	}
-	rec, err := recoverTail(sys, names, pool)
+	rec, err := recoverTail(sys, names, pool, c)
 	if err != nil {
 		return m.done, err
 	}
-	segments, _, err := heads(sys, rec.before(), rec.tail, 0, pool)
+	segments, _, err := heads(sys, rec.before(), rec.tail, 0, pool, c)
 	if err != nil {
 		return m.done, err
 	}
@@ -142,7 +146,7 @@ func (m *mender) neighbour(index uint64) (*neighbour, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := newScanner(readerAt(data), index, int64(len(data)), m.pool)
+	s := newScanner(readerAt(data), index, int64(len(data)), m.pool, m.coder)
 	defer s.release()
 	rec, err := s.head()
 	if err != nil && s.resync(func(h *header) bool { return h.index > index }) {

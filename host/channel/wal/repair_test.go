@@ -33,7 +33,7 @@ func written(t *testing.T) (b *bench, dir, path string, entries []int64) {
 	f, err := os.Open(path)
 	b.must(err)
 	defer f.Close()
-	s := newScanner(f, 1, info.Size(), b.c.pool)
+	s := newScanner(f, 1, info.Size(), b.c.pool, nil)
 	defer s.release()
 	for {
 		r, err := s.next()
@@ -285,7 +285,7 @@ func (b *bench) inMemory() *simDisk {
 // readOffline reads the log as a reader would that starts at its beginning, without opening the channel.
 func readOffline(t *testing.T, d *simDisk) (bodies []string, r Report) {
 	t.Helper()
-	r, err := verify(d, event.Heap{}, "", nil)
+	r, err := verify(d, event.Heap{}, "", nil, newCoder(NoCodec, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,11 +294,11 @@ func readOffline(t *testing.T, d *simDisk) (bodies []string, r Report) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rec, err := recoverTail(c.sys, names, c.pool)
+	rec, err := recoverTail(c.sys, names, c.pool, c.coder)
 	if err != nil {
 		return nil, r
 	}
-	earlier, _, err := heads(c.sys, rec.before(), rec.tail, 0, c.pool)
+	earlier, _, err := heads(c.sys, rec.before(), rec.tail, 0, c.pool, c.coder)
 	if err != nil {
 		return nil, r
 	}
@@ -330,7 +330,7 @@ func TestVerifyNamesFileAndOffsetOfSealedDamage(t *testing.T) {
 	defer f.Close()
 	info, err := f.Stat()
 	b.must(err)
-	s := newScanner(f, segmentIndex(name), info.Size(), event.Heap{})
+	s := newScanner(f, segmentIndex(name), info.Size(), event.Heap{}, nil)
 	first, err := s.head()
 	b.must(err)
 	flip(t, path, first.size+headerSize+20) // in the body of the second record
@@ -388,7 +388,7 @@ func TestVerifyComparesStateWithWhatWasBefore(t *testing.T) {
 	b.must(err)
 	info, err := f.Stat()
 	b.must(err)
-	s := newScanner(f, segmentIndex(name), info.Size(), event.Heap{})
+	s := newScanner(f, segmentIndex(name), info.Size(), event.Heap{}, nil)
 	r, err := s.next()
 	b.must(err)
 	b.must(f.Close())

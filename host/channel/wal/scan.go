@@ -41,15 +41,37 @@ type record struct {
 	header
 	at   int64  // of its entry in the segment
 	size int64  // of the entry
-	data []byte // whole; valid until the scanner's next step, or as long as its buffer is retained; nil when skipped
+	data []byte // as stored, whole; valid until the scanner's next step, or as long as its buffer is retained; nil when skipped
+	content
+	closed bool // there is no key for it: it has no content
 }
 
-func (r *record) bodyBytes() []byte { return r.data[headerSize : headerSize+int(r.body)] }
-func (r *record) tlvBytes() []byte  { return r.data[headerSize+int(r.body):] }
+func (r *record) storedBody() []byte { return r.data[headerSize : headerSize+int(r.body)] }
+func (r *record) storedTLV() []byte  { return r.data[headerSize+int(r.body):] }
+
+// bodyBytes is the body, decoded; valid as long as data.
+func (r *record) bodyBytes() []byte {
+	if r.buf != nil {
+		return r.plain
+	}
+	return r.storedBody()
+}
+
+// tlvBytes are the TLVs, decoded; valid as long as data.
+func (r *record) tlvBytes() []byte {
+	if r.buf != nil {
+		return r.trailer
+	}
+	return r.storedTLV()
+}
 
 // scanner walks the records of one segment, and checks all that there is to check.
 type scanner struct {
 	window
+	coder   *coder
+	uuid    [16]byte      // of the channel, as META or the last STATE says
+	decoded *event.Buffer // of the last record that had to be
+	blind   bool          // what there is no key for is returned closed
 	name    string
 	at      int64  // of the next entry
 	end     int64  // bytes from here on do not count
@@ -60,14 +82,18 @@ type scanner struct {
 	sum     seal   // of what was walked
 }
 
-func newScanner(f io.ReaderAt, index uint64, end int64, pool event.Buffers) *scanner {
-	return &scanner{window: window{f: f, pool: pool}, name: segmentName(index), end: end, index: index, sum: seal{index: index}, step: scanStep}
+func newScanner(f io.ReaderAt, index uint64, end int64, pool event.Buffers, c *coder) *scanner {
+	s := &scanner{window: window{f: f, pool: pool}, coder: c, name: segmentName(index), end: end, index: index, sum: seal{index: index}, step: scanStep}
+	if c != nil {
+		s.uuid = c.uuid
+	}
+	return s
 }
 
 // follow makes the scanner check that its first record follows one with that header CRC.
 func (s *scanner) follow(prev uint32) { s.prev, s.chained = prev, true }
 
-// next returns the next record with its body and TLVs, io.EOF at the end, or *Damage. After damage the scanner stays where it is.
+// next returns the next record with its body and TLVs, decoded; io.EOF at the end, *Damage, or *KeyError. After an error the scanner stays where it is.
 func (s *scanner) next() (record, error) {
 	r, err := s.head()
 	if err != nil {
@@ -78,13 +104,62 @@ func (s *scanner) next() (record, error) {
 		return record{}, s.damage(err)
 	}
 	switch {
-	case checksum(r.bodyBytes()) != r.bodyCRC:
+	case checksum(r.storedBody()) != r.bodyCRC:
 		return record{}, s.damage(errBody)
-	case checksum(r.tlvBytes()) != r.tlvCRC:
+	case checksum(r.storedTLV()) != r.tlvCRC:
 		return record{}, s.damage(errTLV)
+	}
+	if err := s.decode(&r); err != nil {
+		return record{}, err
 	}
 	s.advance(&r)
 	return r, nil
+}
+
+// decode makes content of what is stored, where that is something else.
+func (s *scanner) decode(r *record) error {
+	s.forget()
+	if r.codec != NoCodec || r.key != 0 {
+		got, err := s.coder.decode(s.pool, s.uuid, r)
+		switch {
+		case errors.Is(err, ErrKey) && s.blind:
+			r.closed = true
+			return nil
+		case errors.Is(err, ErrKey):
+			return s.coder.keyError(s, r.key)
+		case errors.Is(err, errDecode):
+			return s.damage(err)
+		case err != nil:
+			return fmt.Errorf("%s at byte %d: %w", s.name, s.at, err)
+		}
+		r.content, s.decoded = got, got.buf
+	}
+	if b := r.bodyBytes(); r.kind == kindState && len(b) >= len(s.uuid) {
+		s.uuid = [16]byte(b)
+	}
+	return nil
+}
+
+// holder is the memory that the record is in.
+func (s *scanner) holder(r *record) *event.Buffer {
+	if r.buf != nil {
+		return r.buf
+	}
+	return s.window.buf
+}
+
+// release gives up the memory; what was retained of it stays valid.
+func (s *scanner) release() {
+	s.forget()
+	s.window.release()
+}
+
+// forget gives up what was decoded.
+func (s *scanner) forget() {
+	if s.decoded != nil {
+		s.decoded.Release()
+		s.decoded = nil
+	}
 }
 
 // skip passes over the next record having looked at its header alone.

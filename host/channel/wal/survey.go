@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/spec/event"
 )
 
@@ -37,7 +38,12 @@ type piece struct {
 }
 
 // foreign says whether what cannot be read was written by another version: that is no damage.
-func foreign(err error) bool { return errors.Is(err, errVersion) || errors.Is(err, errSealed) }
+func foreign(err error) bool { return errors.Is(err, errVersion) }
+
+// unreadable says whether something could not be read for another reason than damage.
+func unreadable(err error) bool {
+	return err != nil && !errors.Is(err, channel.ErrCorrupt) && !errors.Is(err, io.EOF)
+}
 
 // explore walks a segment up to the record with the index limit, with which the next begins; 0: there is no next.
 func explore(s *scanner, limit uint64) (*survey, error) {
@@ -55,7 +61,7 @@ func explore(s *scanner, limit uint64) (*survey, error) {
 			s.chained = false // it is passed over as it is
 		}
 		if foreign(err) {
-			return nil, fmt.Errorf("%s at byte %d: %w: it needs a newer version of penstock, or its key", s.name, at, err)
+			return nil, fmt.Errorf("%s at byte %d: %w: it needs a newer version of penstock", s.name, at, err)
 		}
 		damage, ok := errors.AsType[*Damage](err)
 		if !ok {
@@ -145,7 +151,7 @@ func (v *survey) pass(at int64, index uint64, d *Damage) bool {
 		found = true // the scanner stands behind it
 	case v.last && torn(s, d):
 		p.torn = true
-	case errors.Is(d, errBody), errors.Is(d, errTLV): // its header says where it ends, and its events
+	case errors.Is(d, errBody), errors.Is(d, errTLV), errors.Is(d, errDecode): // its header says where it ends, and its events
 		_, err := s.skip()
 		found, s.chained = err == nil, false
 	default:

@@ -112,7 +112,7 @@ func (t *tape) gather(got *cut, reader string) (hole event.Range, err error) {
 // batch is what the current record holds. It is held by the scanner only.
 func (t *tape) batch() (event.Batch, error) {
 	body := t.rec.bodyBytes()
-	b := event.Trusted(body, t.rec.first, t.scan.buf)
+	b := event.Trusted(body, t.rec.first, t.scan.holder(&t.rec))
 	if len(body) < event.HeaderSize || uint32(b.Len()) != t.rec.events {
 		return b, &Damage{File: t.scan.name, Offset: t.rec.at, Cause: fmt.Errorf("%w: the batch has %d bytes", errContent, len(body))}
 	}
@@ -210,7 +210,7 @@ func (t *tape) load(index uint64) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", channel.ErrCorrupt, err)
 	}
-	t.file, t.scan, t.version = f, newScanner(f, index, seg.size, t.c.pool), seg.version
+	t.file, t.scan, t.version = f, newScanner(f, index, seg.size, t.c.pool, t.c.coder), seg.version
 	return nil
 }
 

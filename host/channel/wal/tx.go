@@ -20,8 +20,9 @@ type tx struct {
 	header   header
 	changes  changes
 	batch    event.Batch   // to be published; empty when there are no events
-	buf      *event.Buffer // the record's hold
-	entry    []byte        // the record, in buf
+	buf      *event.Buffer // the record's hold on the batch
+	stored   *event.Buffer // where what is stored is not the batch as it is; nil where it is
+	entry    []byte        // the record, in stored or buf
 	begun    time.Time
 	internal bool // the channel's own: it does not wait for company
 
@@ -91,6 +92,10 @@ func (t *tx) release() {
 		t.buf.Release()
 		t.buf = nil
 	}
+	if t.stored != nil {
+		t.stored.Release()
+		t.stored = nil
+	}
 	t.entry = nil
 }
 
@@ -134,6 +139,11 @@ func (t *tx) build() error {
 		batch.Release()
 		return fmt.Errorf("%w: cursor changes of %d bytes in one transaction, the most is %d", channel.ErrLimit, need, maxTrailer)
 	}
+	t.header = header{kind: kindPut, events: uint32(batch.Len())}
+	if !t.c.coder.plain() {
+		t.encode(batch)
+		return nil
+	}
 	sum := batch.Sum()
 	t.buf = t.c.frame(batch, need)
 	trailer := t.changes.append(t.buf.Frame(0, need)[n:n])
@@ -141,11 +151,16 @@ func (t *tx) build() error {
 	if n > 0 {
 		t.batch = event.Trusted(t.buf.Bytes(), 0, t.buf)
 	}
-	t.header = header{
-		kind: kindPut, events: uint32(batch.Len()), body: uint32(n), raw: uint32(n), bodyCRC: sum,
-		tlv: uint32(len(trailer)), tlvCRC: checksum(trailer),
-	}
+	t.header.body, t.header.raw, t.header.bodyCRC = uint32(n), uint32(n), sum
+	t.header.tlv, t.header.tlvCRC = uint32(len(trailer)), checksum(trailer)
 	return nil
+}
+
+// encode lays the record out beside the batch, which readers get as it is.
+func (t *tx) encode(batch event.Batch) {
+	t.batch, t.buf = batch, batch.Buffer()
+	t.stored = t.c.coder.encode(t.c.pool, &t.header, batch.Bytes(), &t.changes)
+	t.entry = t.stored.Frame(headerSize, 0)
 }
 
 // collect makes the changes of all puts those of the record.

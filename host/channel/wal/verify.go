@@ -29,6 +29,7 @@ type Report struct {
 	Bytes    int64
 	Gaps     int      // places where damage was set aside earlier
 	Lost     uint64   // events that were there
+	Closed   uint64   // records of which the content was not looked at, for want of a key
 	Damage   []Damage // in the order of the log; at most 1000
 }
 
@@ -45,15 +46,16 @@ func (r Report) Sound() bool {
 // Verify reads a whole channel and says what is not as it was written. It changes nothing, and may run
 // while the channel is in use: then a record that is just being written looks like a torn tail.
 // progress, which may be nil, is told how many bytes of how many have been read.
-func Verify(dir string, progress func(done, total int64)) (Report, error) {
-	report, err := verifyDir(dir, progress)
+// Where a record is sealed with a key that is not given, its checksums and its place are verified, and its content is not.
+func Verify(dir string, progress func(done, total int64), keys ...Key) (Report, error) {
+	report, err := verifyDir(dir, progress, keys)
 	if err != nil {
 		return report, fmt.Errorf("verify channel %s: %w", dir, err)
 	}
 	return report, nil
 }
 
-func verifyDir(dir string, progress func(done, total int64)) (Report, error) {
+func verifyDir(dir string, progress func(done, total int64), keys []Key) (Report, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return Report{}, err
@@ -64,12 +66,12 @@ func verifyDir(dir string, progress func(done, total int64)) (Report, error) {
 	}
 	pool := channel.NewPool(verifyIdle)
 	defer pool.Close() //nolint:errcheck // it never fails
-	return verify(osFiles{dir}, pool, holder, progress)
+	return verify(osFiles{dir}, pool, holder, progress, coderOf(keys))
 }
 
 // verify checks the channel in sys, which that process uses.
-func verify(sys files, pool event.Buffers, holder string, progress func(done, total int64)) (Report, error) {
-	v := &verifier{sys: sys, pool: pool}
+func verify(sys files, pool event.Buffers, holder string, progress func(done, total int64), c *coder) (Report, error) {
+	v := &verifier{sys: sys, pool: pool, coder: c}
 	v.UsedBy = holder
 	var found bool
 	var err error
@@ -82,7 +84,9 @@ func verify(sys files, pool event.Buffers, holder string, progress func(done, to
 	case !found:
 		return v.Report, missing(found)
 	}
-	err = v.run(progress)
+	if err = c.learn(sys, pool); err == nil {
+		err = v.run(progress)
+	}
 	return v.Report, err
 }
 
@@ -91,6 +95,7 @@ type verifier struct {
 	Report
 	sys     files
 	pool    event.Buffers
+	coder   *coder
 	meta    meta
 	state   *state // the sum so far; nil after damage, until the next STATE
 	sum     seal   // of the segment before
@@ -135,7 +140,8 @@ func (v *verifier) segment(info fileInfo, last bool) error {
 	if err != nil {
 		return fmt.Errorf("open segment: %w", err)
 	}
-	s := newScanner(file, segmentIndex(info.name), info.size, v.pool)
+	s := newScanner(file, segmentIndex(info.name), info.size, v.pool, v.coder)
+	s.blind = true
 	defer s.release()
 	if v.chained && v.sum.index != 0 && v.sum.index+v.sum.count == s.index {
 		s.follow(v.prev)
@@ -192,6 +198,11 @@ func (v *verifier) record(s *scanner) error {
 
 // fits checks what a record says against the sum of those before.
 func (v *verifier) fits(rec *record, s *scanner) error {
+	if rec.closed {
+		v.Closed++
+		v.state = nil
+		return v.closedFits(rec, s)
+	}
 	if rec.kind == kindState {
 		return v.stateFits(rec, s)
 	}
@@ -215,6 +226,14 @@ func (v *verifier) fits(rec *record, s *scanner) error {
 	}
 	r := recovered{state: v.state}
 	return r.interpret(rec)
+}
+
+// closedFits checks of a record that cannot be opened that it stands where its kind may.
+func (v *verifier) closedFits(rec *record, s *scanner) error {
+	if (rec.kind == kindState) != (rec.index == s.sum.index) {
+		return fmt.Errorf("%w: a STATE stands first in each segment, and only there", errContent)
+	}
+	return nil
 }
 
 // gap counts what repair had to leave out. From there to the next STATE the sum is not known.
