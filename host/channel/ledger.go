@@ -23,13 +23,15 @@ const MaxFinished = 4096
 //	l.Commit(r′)                  // or Rollback(r′, attempt); exactly one of them
 //
 // end, wherever it is asked for, is the offset after the last event that a reader may see.
-// Offsets that hold no event for the reader are said to Cover.
+// Offsets that hold no event for the reader are said to Cover. The separate ranges that are committed, and
+// those that leases may add to them, are never more than [MaxFinished]: while it is Full there is nothing to lease.
 type Ledger struct {
-	low  event.Offset // everything below is committed
-	next event.Offset // nothing from here on has been handed out
-	done Ranges       // committed, above low
-	out  Ranges       // leased
-	back []returned   // rolled back: sorted, apart
+	low    event.Offset // everything below is committed
+	next   event.Offset // nothing from here on has been handed out
+	done   Ranges       // committed, above low
+	out    Ranges       // leased
+	leases int          // that out consists of
+	back   []returned   // rolled back: sorted, apart
 }
 
 // returned is a range that was rolled back, and which attempt the next one is.
@@ -67,6 +69,15 @@ func (l *Ledger) Waiting(end event.Offset) uint64 {
 // Leased is the number of offsets in leases.
 func (l *Ledger) Leased() uint64 { return l.out.Count() }
 
+// Leases is the number of leases that are out.
+func (l *Ledger) Leases() int { return l.leases }
+
+// Full says whether the next lease has to wait until another one ends: in the worst order of commits each adds a
+// separate range. The only lease begins at the low mark, and adds none.
+func (l *Ledger) Full() bool { return l.leases > 0 && l.atBound() }
+
+func (l *Ledger) atBound() bool { return l.done.Len()+l.leases >= MaxFinished }
+
 // Next returns the range to hand out next, which may be leased in part, and which attempt that is.
 // The range is empty when there is nothing.
 func (l *Ledger) Next(end event.Offset) (event.Range, int) {
@@ -92,17 +103,20 @@ func (l *Ledger) Lease(r event.Range) {
 		l.next = r.Next
 	}
 	l.out.Add(r)
+	l.leases++
 }
 
 // Commit ends a lease: r is done.
 func (l *Ledger) Commit(r event.Range) {
 	l.out.Remove(r)
+	l.leases--
 	l.commit(r)
 }
 
 // Rollback ends a lease that was given out as that attempt: r will be next, before anything newer.
 func (l *Ledger) Rollback(r event.Range, attempt int) {
 	l.out.Remove(r)
+	l.leases--
 	attempt++
 	i := sort.Search(len(l.back), func(i int) bool { return l.back[i].First > r.First })
 	// Neighbours that were tried equally often become one again, so that what was split by one want is whole for the next.
@@ -125,7 +139,7 @@ func (l *Ledger) Finish(end event.Offset, held ...event.Range) error {
 		r = r.Intersect(event.Range{First: l.low, Next: end})
 		// Committing does not touch out, so that it can be walked meanwhile.
 		for free := range l.out.Gaps(r) {
-			if l.done.Len() >= MaxFinished {
+			if l.atBound() {
 				return fmt.Errorf("%w: %d separate ranges above the low mark of the reader", ErrLimit, MaxFinished)
 			}
 			l.commit(free)
@@ -135,11 +149,18 @@ func (l *Ledger) Finish(end event.Offset, held ...event.Range) error {
 	return nil
 }
 
-// Cover says that r, of which nothing has been handed out, holds no event for this reader: it counts as committed.
-func (l *Ledger) Cover(r event.Range) {
-	if !r.Empty() {
-		l.commit(r)
+// Cover says that r, of which nothing is leased, holds no event for this reader: it counts as committed. Where that would
+// be one separate range too many it does nothing, and says so by false: the reader finds out when it gets there.
+func (l *Ledger) Cover(r event.Range) bool {
+	if r.Empty() {
+		return true
 	}
+	if r.First > l.low && l.atBound() && !l.done.Touches(r) {
+		return false
+	}
+	l.commit(r)
+	l.forget(r)
+	return true
 }
 
 // forget takes r out of what was rolled back.

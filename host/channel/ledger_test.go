@@ -204,3 +204,64 @@ func (m *ledgerModel) check(t *rapid.T) {
 		}
 	}
 }
+
+func TestALedgerNeverHasMoreSeparateRangesThanItsBound(t *testing.T) {
+	const end = 4 * MaxFinished
+	l := NewLedger(0)
+	var held []event.Range
+	for i := 0; !l.Full(); i++ {
+		r, _ := l.Next(end)
+		r.Next = r.First + 1
+		l.Lease(r)
+		if held = append(held, r); i%4 == 1 {
+			l.Commit(r)
+			held = held[:len(held)-1]
+		}
+	}
+	if l.Cover(span(end-2, end-1)) || l.Finish(end, span(end-2, end-1)) == nil {
+		t.Error("it took a range that leases which are out may need")
+	}
+	for i := 0; i < len(held); i += 2 { // the worst order
+		l.Commit(held[i])
+	}
+	if n := l.Separate(); n > MaxFinished || n < MaxFinished/4 {
+		t.Errorf("%d ranges", n)
+	}
+	for i := 1; i < len(held); i += 2 {
+		l.Commit(held[i])
+	}
+	if l.Separate() != 0 || l.Full() || l.Low() != held[len(held)-1].Next {
+		t.Errorf("in the end %d ranges, low %d", l.Separate(), l.Low())
+	}
+}
+
+func TestAtTheBoundTheOnlyLeaseIsTheOneThatMakesRoom(t *testing.T) {
+	l := NewLedger(0)
+	for i := event.Offset(1); l.Separate() < MaxFinished; i += 2 {
+		if !l.Cover(span(i, i+1)) {
+			t.Fatal(i)
+		}
+	}
+	r, _ := l.Next(1 << 20)
+	if l.Full() || r != span(0, 1) {
+		t.Fatalf("full: %v, next %v", l.Full(), r)
+	}
+	l.Lease(r)
+	if !l.Full() || l.Cover(span(1<<19, 1<<19+1)) || !l.Cover(span(4, 5)) {
+		t.Error("with that lease out, nothing that is apart may be added")
+	}
+	l.Commit(r)
+	if l.Full() || l.Low() != 2 {
+		t.Errorf("full: %v, low %d", l.Full(), l.Low())
+	}
+}
+
+func TestWhatIsCoveredIsNotNextThoughItWasRolledBack(t *testing.T) {
+	l := NewLedger(0)
+	l.Lease(span(0, 10))
+	l.Rollback(span(0, 10), 1)
+	l.Cover(span(0, 5))
+	if got := nextOf(l, 100); got != "[5,10)#2" {
+		t.Errorf("next is %s", got)
+	}
+}

@@ -67,6 +67,12 @@ func (s *Ranges) touching(r event.Range) (from, to int) {
 	return from, to
 }
 
+// Touches says whether r overlaps a range of the set, or is next to one.
+func (s *Ranges) Touches(r event.Range) bool {
+	from, to := s.touching(r)
+	return from < to
+}
+
 // After returns the first range that ends after o, or an empty one when there is none.
 func (s *Ranges) After(o event.Offset) event.Range {
 	i := sort.Search(len(s.list), func(i int) bool { return s.list[i].Next > o })

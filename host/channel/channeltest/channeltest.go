@@ -47,11 +47,11 @@ type Open func(t *testing.T, o Options) channel.Channel
 
 // Run checks what every kind of channel promises.
 func Run(t *testing.T, open Open) {
-	run(t, open, putCases, takeCases, orderCases, readerCases, closeCases, cursorCases, fullCases, loadCases)
+	run(t, open, putCases, takeCases, orderCases, boundCases, readerCases, closeCases, cursorCases, fullCases, loadCases)
 }
 
 // RunDurable checks what holds over close and open again, for kinds that keep what they have.
-func RunDurable(t *testing.T, open Open) { run(t, open, durableCases) }
+func RunDurable(t *testing.T, open Open) { run(t, open, durableCases, []scenario{boundDurable}) }
 
 // RunFaults checks what holds when a step fails; steps are those for which the kind asks Options.Fault.
 func RunFaults(t *testing.T, open Open, steps ...string) {

@@ -19,7 +19,7 @@ type cut struct {
 
 // cut looks at what is next, as far as it fits want. Nothing is leased yet.
 func (r *reader) cut(want channel.Want) (cut, bool) {
-	next, attempt := r.ledger.Next(r.c.end)
+	next, attempt := r.next()
 	if next.Empty() {
 		return cut{}, false
 	}
@@ -29,6 +29,10 @@ func (r *reader) cut(want channel.Want) (cut, bool) {
 	for _, rec := range r.c.queue[r.c.find(next.First):] {
 		span := rec.span().Intersect(next)
 		if span.Empty() {
+			break
+		}
+		if r.passes(rec) {
+			out.enough = true
 			break
 		}
 		n, bytes := int(span.Len()), rec.batch.Size()-event.HeaderSize
@@ -46,6 +50,22 @@ func (r *reader) cut(want channel.Want) (cut, bool) {
 	}
 	out.enough = out.enough || events == want.Events || size >= want.Bytes
 	return out, true
+}
+
+// next is what the ledger gives out next, behind what is for others and was too much for it to cover before.
+func (r *reader) next() (event.Range, int) {
+	for {
+		next, attempt := r.ledger.Next(r.c.end)
+		if next.Empty() {
+			return next, attempt
+		}
+		rec := r.c.queue[r.c.find(next.First)]
+		if !r.passes(rec) {
+			return next, attempt
+		}
+		r.ledger.Cover(rec.span().Intersect(next))
+		r.c.reclaim()
+	}
 }
 
 func tooMuch(events, size int, want channel.Want) bool {

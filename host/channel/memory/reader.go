@@ -83,9 +83,16 @@ func (r *reader) Close() error {
 
 // pass leaves out a record that is for another reader only.
 func (r *reader) pass(rec record) {
-	if rec.only != "" && rec.only != r.spec.Name {
+	if r.passes(rec) {
 		r.ledger.Cover(rec.span())
 	}
+}
+
+func (r *reader) passes(rec record) bool { return rec.only != "" && rec.only != r.spec.Name }
+
+// busy says whether nothing is handed out until a lease ends.
+func (r *reader) busy() bool {
+	return r.spec.Order == channel.InOrder && r.ledger.Leases() > 0 || r.ledger.Full()
 }
 
 func (r *reader) Info() channel.ReaderInfo {
@@ -157,7 +164,7 @@ func (r *reader) lease(ctx context.Context, want channel.Want) (*lease, []event.
 		if ctx.Err() != nil {
 			return nil, nil, context.Cause(ctx)
 		}
-		if r.spec.Order == channel.AnyOrder || len(r.leases) == 0 {
+		if !r.busy() {
 			if cut, ok := r.cut(want); ok && (cut.enough || alarm.due(want.Wait, r.wake)) {
 				return r.hand(cut), cut.parts, nil
 			}

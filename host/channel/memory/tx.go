@@ -240,10 +240,8 @@ func (c *Channel) add(p channel.Put, now time.Time) {
 	if p.Only == "" {
 		return
 	}
-	for name, reader := range c.readers {
-		if name != p.Only {
-			reader.ledger.Cover(r.span())
-		}
+	for _, reader := range c.readers {
+		reader.pass(r)
 	}
 	c.reclaim() // where nobody has that name, or everybody had passed over all before
 }

@@ -35,7 +35,7 @@ const (
 	posVersion = 1
 	posRelaxed = 1 // flag
 	posFixed   = 48
-	// slotSize has room for channel.MaxFinished ranges, and for as many assigned ones later.
+	// slotSize has room for channel.MaxFinished ranges, of which a ledger never has more, and for as many assigned ones later.
 	slotSize = 128 << 10
 )
 
@@ -71,17 +71,16 @@ func positionName(reader string) string {
 
 func (p *position) append(dst []byte) []byte {
 	le := binary.LittleEndian
-	finished := p.finished[:min(len(p.finished), channel.MaxFinished)] // what does not fit is handed out again after a crash
 	dst = le.AppendUint32(dst, posMagic)
 	dst = le.AppendUint16(dst, posVersion)
 	dst = le.AppendUint16(dst, p.flags)
 	dst = le.AppendUint64(dst, p.sequence)
 	dst = le.AppendUint64(dst, p.id)
 	dst = le.AppendUint32(dst, p.generation)
-	dst = le.AppendUint32(dst, uint32(len(finished)))
+	dst = le.AppendUint32(dst, uint32(len(p.finished)))
 	dst = le.AppendUint64(dst, 0)
 	dst = le.AppendUint64(dst, uint64(p.low))
-	for _, r := range finished {
+	for _, r := range p.finished {
 		dst = le.AppendUint64(dst, uint64(r.First))
 		dst = le.AppendUint64(dst, uint64(r.Next))
 	}

@@ -172,11 +172,13 @@ func (r *reader) coverGaps() {
 
 // pass leaves out a record that is for another reader only.
 func (r *reader) pass(span event.Range, only string) {
-	if only != "" && only != r.entry.name && span.Next > r.ledger.Low() {
-		r.ledger.Cover(span)
+	if r.passes(only) && span.Next > r.ledger.Low() && r.ledger.Cover(span) {
 		r.c.touched(r)
 	}
 }
+
+// passes says whether a record that is for that reader only, or for all, is none of this one's.
+func (r *reader) passes(only string) bool { return only != "" && only != r.entry.name }
 
 // arrived wakes the takers.
 func (r *reader) arrived() {

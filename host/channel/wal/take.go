@@ -176,6 +176,10 @@ func (r *reader) look(ctx context.Context, want channel.Want) (cut, error) {
 		return cut{}, errOnDisk
 	}
 	for _, b := range list {
+		if r.passes(b.only) { // a ledger that is at its bound could not cover it
+			got.last = true
+			break
+		}
 		if !got.add(b.span, b.batch) {
 			break
 		}
@@ -186,8 +190,10 @@ func (r *reader) look(ctx context.Context, want channel.Want) (cut, error) {
 	return got, nil
 }
 
-// busy says whether the one lease of a reader in order is out.
-func (r *reader) busy() bool { return r.order == channel.InOrder && len(r.leases) > 0 }
+// busy says whether nothing is handed out until a lease ends.
+func (r *reader) busy() bool {
+	return r.order == channel.InOrder && r.ledger.Leases() > 0 || r.ledger.Full()
+}
 
 // next begins a cut with what the ledger gives out next.
 func (r *reader) next(want channel.Want) cut {
