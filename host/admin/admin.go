@@ -57,6 +57,14 @@ type Component struct {
 	Waiting  uint64    `json:"waiting"` // sink: in the channel, not committed yet; source: read, not durable yet
 	Retries  uint64    `json:"retries"`
 	Rejected uint64    `json:"rejected"`
+	Parts    []Part    `json:"parts,omitempty"` // of a sink that delivers several batches at a time
+}
+
+// Part is one loop of a sink.
+type Part struct {
+	Name   string `json:"name"` // "connection 3"
+	State  State  `json:"state"`
+	Reason string `json:"reason,omitempty"`
 }
 
 // Channel is a channel's part of a [Status].

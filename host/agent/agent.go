@@ -240,9 +240,12 @@ func (a *Agent) Close() error {
 // runLogged runs the component and logs why it is held, if it is: the others go on.
 func (c *component) runLogged(ctx context.Context) error {
 	defer c.ended.Store(true)
-	err := c.run(ctx)
+	return logHeld(c.log, c.run(ctx))
+}
+
+func logHeld(log *slog.Logger, err error) error {
 	if held, ok := errors.AsType[*pipeline.HeldError](err); ok {
-		c.log.Error("held: mend the cause, then restart the agent; until then its events stay where they are", "reason", held.Err)
+		log.Error("held: mend the cause, then restart the agent; until then its events stay where they are", "reason", held.Err)
 		return nil
 	}
 	return err

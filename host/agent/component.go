@@ -4,7 +4,6 @@ package agent
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -34,7 +33,7 @@ type component struct {
 	channel *openChannel
 	log     *slog.Logger
 	plugins *admin.PluginMetrics
-	opened  int // instances, ever; by the one goroutine that opens
+	parts   []*part // of a sink: its loops
 
 	mu     sync.Mutex
 	state  pipeline.State
@@ -96,14 +95,14 @@ func (a *Agent) request(c *component) plugin.Request {
 func (a *Agent) buildSource(s config.Source) *component {
 	c := a.newComponent(s.Component, s.Into)
 	c.source = a.metrics.Source(c.Address())
-	request := a.request(c)
+	request, opened := a.request(c), 0
 	loop := &pipeline.Source{
 		Address: c.Address(), Channel: c.channel, Version: c.Plugin.CursorVersion, Reads: c.Plugin.Reads,
 		Backoff: sourceBackoff, Drain: a.opts.Config.Agent.DrainTimeout, Observer: sourceObserver{c}, Log: c.log,
 		Open: func(ctx context.Context, cursor event.Cursor) (plugin.Source, error) {
 			r := request
 			r.Cursor = cursor
-			inst, err := c.open(ctx, a.plugins[c.Ref.Source], abi.Source, r)
+			inst, err := c.open(ctx, &opened, a.plugins[c.Ref.Source], abi.Source, r)
 			return inst.Source, err
 		},
 	}
@@ -114,38 +113,9 @@ func (a *Agent) buildSource(s config.Source) *component {
 // sourceBackoff is between the tries of a source; a sink's is its retry block.
 var sourceBackoff = pipeline.Backoff{Min: 100 * time.Millisecond, Max: 30 * time.Second}
 
-func (a *Agent) buildSink(s config.Sink) (*component, error) {
-	c := a.newComponent(s.Component, s.From)
-	c.sink = a.metrics.Sink(c.Address(), c.channel.address)
-	start := channel.Now // in a new channel that is the oldest event too
-	if s.Start == "oldest" {
-		start = channel.Oldest
-	}
-	reader, err := c.channel.Reader(channel.ReaderSpec{Name: c.Address(), Start: start})
-	if err != nil {
-		return nil, fmt.Errorf("register %s with %s: %w", c.Address(), c.channel.address, err)
-	}
-	c.reader = reader
-	request := a.request(c)
-	loop := &pipeline.Sink{
-		Address: c.Address(), Reader: reader, Backoff: pipeline.Backoff{Min: s.Retry.Min, Max: s.Retry.Max},
-		Want:    channel.Want{Events: s.Batch.Events, Bytes: s.Batch.Bytes, Wait: s.Batch.Wait},
-		Timeout: s.Timeout, Drain: a.opts.Config.Agent.DrainTimeout, Observer: sinkObserver{c}, Log: c.log,
-		Open: func(ctx context.Context, info channel.ReaderInfo) (plugin.Instance, error) {
-			r := request
-			r.Stream = info.Stream
-			for _, inc := range info.Incarnations {
-				r.Incarnations = append(r.Incarnations, abi.Incarnation{ID: inc.ID, First: uint64(inc.First)})
-			}
-			return c.open(ctx, a.plugins[c.Ref.Source], abi.Sink, r)
-		},
-	}
-	c.run = loop.Run
-	return c, nil
-}
-
-func (c *component) open(ctx context.Context, p plugin.Plugin, kind abi.Kind, r plugin.Request) (plugin.Instance, error) {
-	if c.opened++; c.opened > 1 {
+// open opens an instance for a loop that has opened so many before.
+func (c *component) open(ctx context.Context, opened *int, p plugin.Plugin, kind abi.Kind, r plugin.Request) (plugin.Instance, error) {
+	if *opened++; *opened > 1 {
 		c.plugins.Restarted(c.Address())
 	}
 	return p.Open(ctx, kind, r)
@@ -154,11 +124,16 @@ func (c *component) open(ctx context.Context, p plugin.Plugin, kind abi.Kind, r 
 // State implements [pipeline.Lifecycle].
 func (c *component) State(s pipeline.State, reason string) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.is(s, reason)
+}
+
+// is sets the state. c.mu is held, so that what is shown last is what came last.
+func (c *component) is(s pipeline.State, reason string) {
 	c.state, c.reason, c.since = s, reason, time.Now()
 	if s == pipeline.Retrying {
 		c.tries++
 	}
-	c.mu.Unlock()
 	if s == pipeline.Starting {
 		c.flying.Store(0) // what the instance before had read and not committed is read again
 	}
@@ -197,29 +172,3 @@ func (o sourceObserver) Failed(class abi.Class) {
 		o.plugins.Trapped(o.Address())
 	}
 }
-
-// sinkObserver counts what a sink does.
-type sinkObserver struct{ *component }
-
-var _ pipeline.SinkObserver = sinkObserver{}
-
-// Committed counts a delivery. Its latency is that of its first event, by the event's own time: the moment at which the source read it.
-func (o sinkObserver) Committed(b event.Batch, took time.Duration) {
-	latency := time.Duration(-1)
-	for _, e := range b.All() {
-		latency = time.Since(time.Unix(0, e.Time))
-		break
-	}
-	o.sink.Committed(b.Len(), b.Size(), took, latency)
-}
-
-func (o sinkObserver) Failed(class abi.Class) {
-	o.sink.Retried(class.String())
-	if class == abi.Fatal {
-		o.plugins.Trapped(o.Address())
-	}
-}
-
-func (o sinkObserver) Expired() { o.sink.Expired() }
-
-func (o sinkObserver) Step(name string) { o.step(name) }

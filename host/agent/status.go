@@ -50,6 +50,7 @@ func (c *component) status() admin.Component {
 	n := c.sink.Counts()
 	s.Events, s.Bytes, s.Retries, s.Rejected = n.Committed, n.Bytes, n.Retries, n.Rejected
 	s.Waiting = c.reader.Info().Waiting
+	s.Parts = c.partsStatus()
 	return s
 }
 

@@ -162,6 +162,11 @@ number without a unit is refused, because nobody can tell seconds from milliseco
 A size is a string of a number and a unit: "512B", "64KiB", "4MiB", "1.5GiB", "2TiB". KiB, MiB, GiB
 and TiB count in 1024s; kB, MB, GB and TB in 1000s. It comes to whole bytes. A number without a
 unit is refused.`},
+	"E1307": {"Do not go together", `
+Two arguments contradict each other. In a sink:
+
+connections above 1 deliver several batches at the same time, which end in any order. That is asked
+for with order = "none"; in the order of the channel there is one delivery at a time.`},
 	"E1401": {"Cannot be evaluated", `
 An expression has no value: it calls a function that does not exist, names a variable that does
 not exist, or an operation does not fit its operands. The functions are concat, join, length,
@@ -289,6 +294,17 @@ change the constraint:
 	"E4008": {"Need that cannot be met", `
 The plugin needs something of the host that this version of penstock does not have, such as the
 network. Use a newer penstock, or an older version of the plugin.`},
+	"E4009": {"One instance only", `
+The sink asks for several instances of its plugin that write at the same time, and the plugin's
+manifest does not say that it is made for that: two of them might write into the same file, or
+spoil what the other has noted about what it has written.
+
+Leave the argument out; or, if it is your plugin and its instances do not disturb each other, say so
+in its plugin.hcl:
+
+    sink "mine" {
+      concurrent = true
+    }`},
 	"E4101": {"Invalid argument declaration", `
 In a plugin.hcl, an argument block has a part that does not hold together. The type is written in
 HCL type syntax:

@@ -37,7 +37,8 @@ func (l *loader) sink(v *values) (Sink, bool) {
 	if !retry.broken && s.Retry.Min > s.Retry.Max {
 		l.add("E1303", retry.where("min"), "The first pause, %v, is longer than the longest, %v.", s.Retry.Min, s.Retry.Max)
 	}
-	return s, ok && linked
+	parallel := l.parallel(v, &s)
+	return s, ok && linked && parallel
 }
 
 // component checks what sources and sinks have in common: plugin, config, grants.

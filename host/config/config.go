@@ -113,6 +113,8 @@ type Sink struct {
 	Component
 	From  string // name of a channel
 	Start string // "oldest", "now": where it begins when it is new
+	// Connections is how many instances deliver at the same time. More than 1: in any order.
+	Connections int
 	// Timeout is how long a delivery may take; 0 = no bound.
 	Timeout time.Duration
 	Batch   Batch

@@ -27,6 +27,8 @@ const (
 	shownMinFree = "1 GiB, or a twentieth of the disk where that is less"
 
 	defaultStart       = "oldest"
+	defaultOrder       = "channel"
+	defaultConnections = "1"
 	defaultTimeout     = "1m" // far beyond any healthy write of a batch, and short enough to be noticed
 	defaultBatchEvents = "4096"
 	defaultBatchBytes  = "1MiB"
@@ -72,6 +74,8 @@ const (
 	maxOperators = 10_000
 	// maxName bounds the name of anything: names become directories and labels of metrics.
 	maxName = 64
+	// maxConnections bounds the instances of one sink: each takes the memory of a guest, and a place in what a reader may have out.
+	maxConnections = 64
 	// minFlushEvery and maxFlushEvery bound durability = "interval:…": less often is "os", more often hardly less than "fsync".
 	minFlushEvery = time.Millisecond
 	maxFlushEvery = time.Minute

@@ -106,6 +106,8 @@ var pipelineLanguage = block{blocks: []block{
 		args: arguments(
 			arg{name: "from", typ: "channel", required: true, doc: "The channel that it drains."},
 			arg{name: "start", typ: "string", def: defaultStart, enum: []string{"oldest", "now"}, doc: "Where it begins when it is new: with the oldest event that is still there, or with the next."},
+			arg{name: "order", typ: "string", def: defaultOrder, enum: []string{"channel", "none"}, doc: "`channel` delivers one batch after the other, as the channel has them; `none` lets several connections deliver at the same time, and end in any order."},
+			arg{name: "connections", typ: "integer", def: defaultConnections, min: 1, max: maxConnections, doc: "How many instances of the plugin deliver at the same time, each with its own connection to the destination. More than one needs `order = \"none\"` and a plugin that says that it is `concurrent`."},
 			arg{name: "timeout", typ: "duration", def: defaultTimeout, max: 24 * hour, doc: "How long one batch may take to be written. Then the instance of the plugin is ended, and only after that the batch is handed to a new one. 0: no bound."},
 		),
 		blocks: []block{
@@ -144,7 +146,8 @@ var pluginLanguage = block{
 			arg{name: "reads", typ: "list(integer)", min: 1, max: math.MaxUint32, doc: "The forms of cursor that it resumes from."},
 			arg{name: "partitioned", typ: "bool", def: "false", doc: "The keys of its cursor can be dealt over several instances."}),
 		declaration("sink",
-			arg{name: "effects", typ: "string", def: "none", enum: []string{"transactional", "idempotent", "none"}, doc: "What it claims: `transactional` reports when it opens what it holds; `idempotent` keys what it writes by offset or origin."}),
+			arg{name: "effects", typ: "string", def: "none", enum: []string{"transactional", "idempotent", "none"}, doc: "What it claims: `transactional` reports when it opens what it holds; `idempotent` keys what it writes by offset or origin."},
+			arg{name: "concurrent", typ: "bool", def: "false", doc: "What it claims: several instances with the same config may write at the same time."}),
 		declaration("processor"),
 	},
 }

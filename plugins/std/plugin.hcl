@@ -128,8 +128,9 @@ sink "file" {
 }
 
 sink "stdout" {
-  doc     = "Prints events to the standard output of the agent."
-  effects = "none"
+  doc        = "Prints events to the standard output of the agent."
+  effects    = "none"
+  concurrent = true
 
   argument "format" {
     type    = string
@@ -142,6 +143,7 @@ sink "stdout" {
 }
 
 sink "discard" {
-  doc     = "Takes all events and keeps none."
-  effects = "idempotent"
+  doc        = "Takes all events and keeps none."
+  effects    = "idempotent"
+  concurrent = true
 }

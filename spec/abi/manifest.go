@@ -32,6 +32,8 @@ type Plugin struct {
 	// Effects is a sink's claim: "transactional" (reports in open the ranges it holds),
 	// "idempotent" (keys by offset or origin), "none".
 	Effects string `json:"effects,omitempty"`
+	// Concurrent is a sink's claim that several instances with the same config may write at the same time.
+	Concurrent bool `json:"concurrent,omitempty"`
 	// CursorVersion is the form of cursor that this source writes; Reads lists the older ones it resumes from.
 	CursorVersion uint32   `json:"cursor_version,omitempty"`
 	Reads         []uint32 `json:"reads,omitempty"`

@@ -83,4 +83,5 @@ sink "stdout" {
 }
 
 sink "discard" {
+  concurrent = true
 }

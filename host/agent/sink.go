@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/penstock-io/penstock/host/admin"
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/host/config"
+	"github.com/penstock-io/penstock/host/pipeline"
+	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/spec/abi"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+func (a *Agent) buildSink(s config.Sink) (*component, error) {
+	c := a.newComponent(s.Component, s.From)
+	c.sink = a.metrics.Sink(c.Address(), c.channel.address)
+	spec := channel.ReaderSpec{Name: c.Address(), Start: channel.Now} // in a new channel that is the oldest event too
+	if s.Start == "oldest" {
+		spec.Start = channel.Oldest
+	}
+	if s.Connections > 1 {
+		spec.Order = channel.AnyOrder
+	}
+	reader, err := c.channel.Reader(spec)
+	if err != nil {
+		return nil, fmt.Errorf("register %s with %s: %w", c.Address(), c.channel.address, err)
+	}
+	c.reader = reader
+	loops := make([]*pipeline.Sink, s.Connections)
+	for i := range loops {
+		loops[i] = a.loop(c, s, abi.Instance{Index: i, Count: s.Connections})
+	}
+	c.run = func(ctx context.Context) error { return c.deliver(ctx, loops) }
+	return c, nil
+}
+
+// loop makes one of the loops of a sink.
+func (a *Agent) loop(c *component, s config.Sink, instance abi.Instance) *pipeline.Sink {
+	p := &part{component: c, log: c.log, state: pipeline.Starting}
+	if instance.Count > 1 {
+		p.name = fmt.Sprintf("connection %d", instance.Index)
+		p.log = c.log.With("connection", instance.Index)
+	}
+	c.parts = append(c.parts, p)
+	request := a.request(c)
+	request.Instance, request.Log = instance, p.log
+	return &pipeline.Sink{
+		Address: c.Address(), Reader: c.reader, Backoff: pipeline.Backoff{Min: s.Retry.Min, Max: s.Retry.Max},
+		Want:    channel.Want{Events: s.Batch.Events, Bytes: s.Batch.Bytes, Wait: s.Batch.Wait},
+		Timeout: s.Timeout, Drain: a.opts.Config.Agent.DrainTimeout, Observer: p, Log: p.log,
+		Open: func(ctx context.Context, info channel.ReaderInfo) (plugin.Instance, error) {
+			r := request
+			r.Stream = info.Stream
+			for _, inc := range info.Incarnations {
+				r.Incarnations = append(r.Incarnations, abi.Incarnation{ID: inc.ID, First: uint64(inc.First)})
+			}
+			return c.open(ctx, &p.opened, a.plugins[c.Ref.Source], abi.Sink, r)
+		},
+	}
+}
+
+// deliver runs the loops until all have ended. One that is held is logged, and the others go on.
+func (c *component) deliver(ctx context.Context, loops []*pipeline.Sink) error {
+	var g errgroup.Group
+	for _, loop := range loops {
+		g.Go(func() error { return logHeld(loop.Log, loop.Run(ctx)) })
+	}
+	return g.Wait()
+}
+
+// part is one loop of a sink, and observes it.
+type part struct {
+	*component
+	name   string // "connection 3"; "" where there is but one
+	log    *slog.Logger
+	opened int // instances, ever; by the one goroutine that opens
+
+	// component.mu guards these.
+	state  pipeline.State
+	reason string
+}
+
+var _ pipeline.SinkObserver = (*part)(nil)
+
+// gravest is the order in which the states of parts count for the whole.
+var gravest = []pipeline.State{pipeline.Held, pipeline.Retrying, pipeline.Starting, pipeline.Running, pipeline.Finished, pipeline.Stopped}
+
+// State makes the state of the sink that of the part that is worst off.
+func (p *part) State(s pipeline.State, reason string) {
+	c := p.component
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p.state, p.reason = s, reason
+	worst := slices.MinFunc(c.parts, func(a, b *part) int { return slices.Index(gravest, a.state) - slices.Index(gravest, b.state) })
+	reason = worst.reason
+	if worst.name != "" && reason != "" {
+		reason = worst.name + ": " + reason
+	}
+	if len(c.parts) == 1 || worst.state != c.state || reason != c.reason {
+		c.is(worst.state, reason)
+	}
+}
+
+// Committed counts a delivery. Its latency is that of its first event, by the event's own time: the moment at which the source read it.
+func (p *part) Committed(b event.Batch, took time.Duration) {
+	latency := time.Duration(-1)
+	for _, e := range b.All() {
+		latency = time.Since(time.Unix(0, e.Time))
+		break
+	}
+	p.sink.Committed(b.Len(), b.Size(), took, latency)
+}
+
+func (p *part) Failed(class abi.Class) {
+	p.sink.Retried(class.String())
+	if class == abi.Fatal {
+		p.plugins.Trapped(p.Address())
+	}
+}
+
+func (p *part) Expired() { p.sink.Expired() }
+
+func (p *part) Step(name string) { p.step(name) }
+
+// partsStatus tells of the parts, where there are several.
+func (c *component) partsStatus() []admin.Part {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.parts) < 2 {
+		return nil
+	}
+	all := make([]admin.Part, len(c.parts))
+	for i, p := range c.parts {
+		all[i] = admin.Part{Name: p.name, State: admin.State(p.state), Reason: p.reason}
+	}
+	return all
+}

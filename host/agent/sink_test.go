@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"bytes"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/penstock-io/penstock/host/admin"
+	"github.com/penstock-io/penstock/host/pipeline"
+)
+
+// meeting is an output at which the first writers wait for each other.
+type meeting struct {
+	mu      sync.Mutex
+	missing int
+	all     chan struct{} // closed when none is missing
+	written bytes.Buffer
+}
+
+func (m *meeting) Write(b []byte) (int, error) {
+	m.mu.Lock()
+	m.written.Write(b)
+	if m.missing--; m.missing == 0 {
+		close(m.all)
+	}
+	m.mu.Unlock()
+	<-m.all
+	return len(b), nil
+}
+
+func TestConnectionsDeliverAtTheSameTimeAndEachEventOnce(t *testing.T) {
+	const connections, count = 4, 1000
+	out := &meeting{missing: connections, all: make(chan struct{})}
+	r := run(t, t.TempDir(), `
+source "generate" "g" {
+  into = channel.main
+  config { count = 1000 }
+}
+channel "wal" "main" {}
+sink "stdout" "screen" {
+  from        = channel.main
+  order       = "none"
+  connections = 4
+  batch {
+    events = 10
+    wait   = "0s"
+  }
+}
+`, func(o *Options) { o.Stdout = out })
+	eventually(t, "all is delivered", func() bool { return r.component("sink.screen").Events == count })
+	s := r.component("sink.screen")
+	if len(s.Parts) != connections || s.Parts[3].Name != "connection 3" || s.Waiting != 0 {
+		t.Errorf("the status is %+v", s)
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(out.written.String()), "\n")
+	slices.Sort(lines)
+	if n := len(lines); n != count || len(slices.Compact(lines)) != count {
+		t.Errorf("%d lines, %d of them different, of %d", n, len(slices.Compact(lines)), count)
+	}
+}
+
+func TestASinkIsAsWellOffAsTheWorstOfItsParts(t *testing.T) {
+	c := &component{sink: admin.NewMetrics(prometheus.NewRegistry(), admin.Build{}).Sink("sink.a", "channel.main"), log: slog.Default()}
+	for _, name := range []string{"connection 0", "connection 1"} {
+		c.parts = append(c.parts, &part{component: c, name: name, state: pipeline.Starting})
+	}
+	for _, step := range []struct {
+		part   int
+		state  pipeline.State
+		reason string
+		want   string
+	}{
+		{0, pipeline.Running, "", "starting "},
+		{1, pipeline.Running, "", "running "},
+		{1, pipeline.Retrying, "refused", "retrying connection 1: refused"},
+		{0, pipeline.Held, "broken", "held connection 0: broken"},
+		{1, pipeline.Running, "", "held connection 0: broken"},
+		{0, pipeline.Stopped, "", "running "},
+		{1, pipeline.Stopped, "", "stopped "},
+	} {
+		c.parts[step.part].State(step.state, step.reason)
+		state, reason, _ := c.fate()
+		if got := string(state) + " " + reason; got != step.want {
+			t.Errorf("after part %d is %s: %q, want %q", step.part, step.state, got, step.want)
+		}
+	}
+}
