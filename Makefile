@@ -65,14 +65,14 @@ damage: plugins ## the part of crash that needs no machine: simulated crashes, e
 kills: plugins ## the part of crash that ends real agents, fills their disks, damages their files (Linux, root, strace)
 	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 -v -timeout 60m ./cmd/penstock/crash -args -kills=$(or $(KILLS),50) -terms=$(or $(TERMS),10) -lines=$(or $(LINES),1000000) $(SEEDED)
 
-powercut: ## the part of crash that fails the disk (Linux, root, /dev/fuse, loop devices, strace, mkfs.ext4, mkfs.xfs, mkfs.btrfs)
-	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 -v -timeout 60m ./host/channel/wal/crash -args -states=$(or $(STATES),80) -injections=$(or $(INJECTIONS),32) -kills=$(or $(WORKERKILLS),100) $(SEEDED)
+powercut: ## the part of crash that ends, starves and fails a channel and its disk (Linux, root, /dev/fuse, loop devices, strace, mkfs.ext4, mkfs.xfs, mkfs.btrfs)
+	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 -v -timeout 60m ./host/channel/wal/crash -args -states=$(or $(STATES),80) -injections=$(or $(INJECTIONS),32) -kills=$(or $(WORKERKILLS),100) -backlog=$(or $(BACKLOG),512) $(SEEDED)
 
 figures: ## the table of what crash or soak found, and whether that is enough
 	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 ./host/reliability -args -form=$(or $(FORM),short) $(if $(WRITE),-write)
 
 soak: ## crash for long, with new choices each time; writes spec/reliability.md
-	@$(MAKE) --no-print-directory crash KILLS=500 TERMS=40 LINES=10000000 STATES=520 INJECTIONS=0 WORKERKILLS=1000 FORM=soak WRITE=yes
+	@$(MAKE) --no-print-directory crash KILLS=500 TERMS=40 LINES=10000000 STATES=520 INJECTIONS=0 WORKERKILLS=1000 BACKLOG=5120 FORM=soak WRITE=yes
 
 fuzz: plugins ## every decoder for a while (FUZZTIME=30s)
 	@for f in $$(grep -rlE '^func Fuzz' --include='*_test.go' .); do \

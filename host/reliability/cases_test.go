@@ -29,6 +29,9 @@ var behaviours = []struct {
 	{"committed, then kill -9 at once: every committed event is there, a transaction that was not answered wholly or not at all", []string{
 		"host/channel/wal/crash: TestKilledAtAnyWordItHoldsWhatItAcknowledged",
 		"cmd/penstock/crash: TestKillNineLosesAndRepeatsNothing"}},
+	{"taken and not committed, then kill -9: it comes again, and with a transactional sink without a second effect", []string{
+		"cmd/penstock/crash: TestTakenAndNotCommittedItHasNoSecondEffect",
+		"host/channel/channeltest: what was leased and not committed comes again"}},
 	{"ten producers and ten takers: no loss, nothing twice", []string{
 		"host/channel/channeltest: 10 producers and 10 competing takers lose and repeat nothing"}},
 	{"commit twice, rollback after commit, put after commit: an error, and no change", []string{
@@ -36,6 +39,9 @@ var behaviours = []struct {
 		"host/channel/channeltest: commit after commit and commit after rollback change nothing and say so"}},
 	{"a second agent on the same data is refused and told who has it; the first is unharmed", []string{
 		"cmd/penstock/testdata/script: A second agent on the same data directory is refused with the pid of the first, which is unharmed."}},
+	{"each file beside the log is deleted, cut, emptied, changed: exactly the committed set, or a refusal with the file and the command that mends it", []string{
+		"cmd/penstock/crash: TestAnyFileOfAChannelMayBeHarmed",
+		"host/channel/wal: TestAnyFileButTheLogMayBeLost"}},
 	{"one byte changed in a log: the others come out and the loss is reported, or the reader stops and says where", []string{
 		"host/channel/wal: TestUnderStopTheReaderThatGetsThereStopsAndSaysWhere",
 		"host/channel/wal: TestUnderQuarantineEveryReaderPassesOverAndTheLossIsCountedOnce",
@@ -44,6 +50,11 @@ var behaviours = []struct {
 	{"disk full during puts: they wait or are refused, takes go on, it recovers by itself", []string{
 		"host/channel/wal/crash: TestAFullDiskRefusesDrainsAndRecovers",
 		"cmd/penstock/crash: TestKillNobodyWhenTheDiskFillsInTheMiddleOfAStream"}},
+	{"a flush fails: the channel stops, readiness says why, nothing of that group is acknowledged, a restart delivers the committed set", []string{
+		"cmd/penstock/crash: TestAFlushThatFailsStopsTheChannelTurnsReadinessRedAndLosesNothing",
+		"host/channel/wal: TestAfterAFailedFlushNothingIsTrusted"}},
+	{"5 GB wait, eight readers catch up, one source puts: at most 128 MiB; after kill -9 it is open within a second", []string{
+		"host/channel/wal/crash: TestALargeBacklogTakesLittleMemoryAndOpensAtOnce"}},
 	{"twenty committers at once: far fewer flushes than commits", []string{
 		"host/channel/wal: TestTwentyCommittersShareFlushes"}},
 	{"full disk, kill -9, start: it starts, drains to the end, then accepts again", []string{

@@ -40,6 +40,8 @@ var minima = []minimum{
 	{Failure, "", 32, 600},
 	{FullDisk, "", 7, 7},
 	{Flip, "", 5000, 5000},
+	{Harm, "", 30, 30},
+	{Large, "", 3, 3},
 	{Control, "", 6, 6},
 }
 
@@ -51,8 +53,13 @@ func (m minimum) least(form string) int {
 	return m.short
 }
 
-// done is how often it was done: of controls, how many were caught.
+// done is how often it was done: of controls, how many were caught; of what has a bound, how much was measured.
 func (m minimum) done(f Figures) (n int) {
+	for _, b := range f.Bars {
+		if b.Part == m.part {
+			n++
+		}
+	}
 	for _, r := range f.Rows {
 		switch {
 		case r.Part != m.part || m.what != "" && m.what != r.What:

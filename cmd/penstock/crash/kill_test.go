@@ -164,13 +164,13 @@ func (r *rig) start(args ...string) *exec.Cmd {
 // kill starts an agent that dies at its aim; one that does not get there is killed from outside.
 func (r *rig) kill(aim string) {
 	r.t.Helper()
-	const patience = 6 * time.Second
+	const patience = 10 * time.Second
 	var args []string
 	delay := 300*time.Millisecond + time.Duration(r.rng.IntN(700))*time.Millisecond
 	if aim != atRandom {
 		n := 1
 		if aims[aim] > 4 { // comes up often
-			n += r.rng.IntN(20)
+			n += r.rng.IntN(8)
 		}
 		args, delay = []string{"--kill-at", fmt.Sprintf("%s:%d", aim, n)}, patience
 	}

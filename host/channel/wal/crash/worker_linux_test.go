@@ -26,6 +26,7 @@ import (
 const (
 	workerDir    = "PENSTOCK_CRASH_DIR"   // where its channel is; set: be a worker
 	workerRound  = "PENSTOCK_CRASH_ROUND" // how often there was one before
+	workerTask   = "PENSTOCK_CRASH_TASK"  // "open", or the size of a backlog; unset: a round of work
 	workerStill  = "PENSTOCK_CRASH_STILL" // set: make no calls but those of the channel
 	workerFD     = 3                      // the socket to whoever started it
 	steps        = 24                     // of a round
@@ -56,16 +57,32 @@ type worker struct {
 }
 
 func beWorker(dir string) int {
-	runtime.LockOSThread()
-	round, err := strconv.Atoi(os.Getenv(workerRound))
-	if err == nil {
-		err = work(dir, round)
-	}
+	err := doTask(dir, os.Getenv(workerTask))
 	if err != nil {
 		say("failed %v", err)
 		return workerFailed
 	}
 	return 0
+}
+
+// doTask does what the worker is for.
+func doTask(dir, task string) error {
+	switch task {
+	case "":
+		runtime.LockOSThread()
+		round, err := strconv.Atoi(os.Getenv(workerRound))
+		if err != nil {
+			return err
+		}
+		return work(dir, round)
+	case "open":
+		return beOpened(dir)
+	}
+	size, err := strconv.Atoi(task)
+	if err != nil {
+		return err
+	}
+	return beBacklog(dir, size)
 }
 
 // say tells what happens, and waits until it is written down. It makes no call that is looked at: no write.
