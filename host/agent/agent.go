@@ -45,6 +45,7 @@ const drainSlack = time.Second
 // Options say what to run.
 type Options struct {
 	Config  *config.Config
+	Keys    Keys     // of the channels: see [ReadKeys]
 	Modules *Modules // the ones that Config was validated with; nil: read anew
 	Build   admin.Build
 	Log     *slog.Logger

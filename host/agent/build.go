@@ -42,14 +42,18 @@ type durable struct {
 	level   wal.Durability
 	every   time.Duration // between flushes, at the level that says so
 	minFree uint64
+	codec   wal.Codec
+	key     *wal.Key // that is written with, or nil
+	oldKeys []wal.Key
 }
 
-func durableOptions(c config.Channel) durable {
-	d := durable{level: levels[c.Durability], every: c.FlushEvery, minFree: wal.DefaultMinFree}
+func durableOptions(c config.Channel, keys Keys) (d durable, err error) {
+	d = durable{level: levels[c.Durability], every: c.FlushEvery, minFree: wal.DefaultMinFree, codec: codecs[c.Compression]}
 	if c.MinFreeBytes != nil {
 		d.minFree = *c.MinFreeBytes
 	}
-	return d
+	d.key, d.oldKeys, err = keys.of(c)
+	return d, err
 }
 
 // store is what every kind of channel is.
@@ -65,7 +69,8 @@ var channels = map[string]func(o channelOptions) (store, error){
 	},
 	"wal": func(o channelOptions) (store, error) {
 		w := wal.Options{Dir: o.dir, Capacity: o.capacity, OnFull: o.onFull, Pool: o.pool, Observer: o.observer, Log: o.log,
-			Durability: o.level, FlushEvery: o.every, MinFree: o.minFree, Reserve: wal.DefaultReserve}
+			Durability: o.level, FlushEvery: o.every, MinFree: o.minFree, Reserve: wal.DefaultReserve,
+			Compression: o.codec, Key: o.key, OldKeys: o.oldKeys}
 		if o.onCorrupt == "quarantine" {
 			w.OnCorrupt = wal.Quarantine
 		}
@@ -95,6 +100,10 @@ func (a *Agent) openChannels() error {
 		if !ok {
 			return fmt.Errorf("%s: there is no kind of channel %q", c.Address(), c.Kind)
 		}
+		disk, err := durableOptions(c, a.opts.Keys)
+		if err != nil {
+			return err
+		}
 		metrics := a.metrics.Channel(c.Address())
 		o := channelOptions{
 			dir:       ChannelDir(a.dir, c.Name),
@@ -102,7 +111,7 @@ func (a *Agent) openChannels() error {
 			pool:      channel.NewPool(poolIdle),
 			observer:  metrics.Observer(),
 			log:       a.opts.Log.With("component", c.Address()),
-			durable:   durableOptions(c),
+			durable:   disk,
 			onCorrupt: c.OnCorrupt,
 		}
 		o.observer.Step = a.opts.Step

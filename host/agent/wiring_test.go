@@ -70,8 +70,12 @@ func TestADurableChannelIsOpenedAsThePipelineSays(t *testing.T) {
 		t.Errorf("the status is %+v", s)
 	}
 	c := config.Channel{Durability: "interval", FlushEvery: time.Second}
-	if o := durableOptions(c); o.level != wal.Interval || o.every != time.Second || o.minFree != wal.DefaultMinFree {
-		t.Errorf("the options are %+v", o)
+	if o, err := durableOptions(c, nil); err != nil || o.level != wal.Interval || o.every != time.Second || o.minFree != wal.DefaultMinFree {
+		t.Errorf("the options are %+v, %v", o, err)
+	}
+	c.Key = "disk"
+	if _, err := durableOptions(c, nil); err == nil {
+		t.Error("without its key a channel would be plain")
 	}
 }
 

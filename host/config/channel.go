@@ -32,6 +32,7 @@ func (l *loader) declareChannels(c *Config) {
 		}
 		l.durableOnly(v)
 		level, every := l.durability(v)
+		key, old := l.encryption(v)
 		c.Channels = append(c.Channels, Channel{
 			Kind: v.labels[0], Name: v.name(),
 			CapacityBytes: uint64(v.number("capacity")),
@@ -41,6 +42,9 @@ func (l *loader) declareChannels(c *Config) {
 			FlushEvery:    every,
 			MinFreeBytes:  minFree(v),
 			OnCorrupt:     v.text("on_corrupt"),
+			Compression:   v.text("compression"),
+			Key:           key,
+			OldKeys:       old,
 			DeclRange:     v.at,
 		})
 	}
@@ -48,7 +52,7 @@ func (l *loader) declareChannels(c *Config) {
 
 // durableOnly warns of what only a channel on disk has a use for.
 func (l *loader) durableOnly(v *values) {
-	for _, arg := range []string{"durability", "min_free"} {
+	for _, arg := range []string{"durability", "min_free", "compression"} {
 		if v.labels[0] != kindDurable && v.isSet(arg) {
 			l.add("W2004", v.args[arg].name, "Only a channel of kind %q has a use for %s: this one keeps nothing on disk.", kindDurable, arg)
 		}
@@ -93,7 +97,7 @@ func (l *loader) durability(v *values) (level string, every time.Duration) {
 // was reported to lead nowhere.
 func (l *loader) channelOf(v *values, arg string, ends map[string]bool) (channel string, ok bool) {
 	if expr := v.args[arg].expr; expr != nil {
-		channel, ok = l.reference(expr)
+		channel, ok = l.reference(expr, channelReference, slices.Collect(maps.Keys(l.channels)))
 	}
 	if !ok {
 		l.adrift = true
@@ -103,23 +107,29 @@ func (l *loader) channelOf(v *values, arg string, ends map[string]bool) (channel
 	return channel, true
 }
 
-// reference reads channel.NAME as it stands, without evaluating anything.
-func (l *loader) reference(expr hcl.Expression) (channel string, ok bool) {
+// What a reference may name.
+const (
+	channelReference = "channel"
+	secretReference  = "secret"
+)
+
+// reference reads KIND.NAME as it stands, without evaluating anything.
+func (l *loader) reference(expr hcl.Expression, kind string, names []string) (name string, ok bool) {
 	t, diags := hcl.AbsTraversalForExpr(expr)
 	if diags.HasErrors() {
-		l.add("E1502", expr.Range(), "A channel is written bare: channel.NAME.%s", l.quotedReference(expr))
+		l.add("E1502", expr.Range(), "A %s is written bare: %s.NAME.%s", kind, kind, quotedReference(expr, kind, names))
 		return "", false
 	}
-	if t.RootName() != "channel" || len(t) != 2 {
-		l.add("E1502", expr.Range(), "A channel is written channel.NAME.%s", l.bareName(t))
+	if t.RootName() != kind || len(t) != 2 {
+		l.add("E1502", expr.Range(), "A %s is written %s.NAME.%s", kind, kind, bareName(t, kind, names))
 		return "", false
 	}
 	attr, ok := t[1].(hcl.TraverseAttr)
 	switch {
 	case !ok:
-		l.add("E1502", expr.Range(), "A channel is written channel.NAME, with a dot.")
-	case l.channels[attr.Name] == nil:
-		l.add("E1501", expr.Range(), "There is no channel %q.%s", attr.Name, thereIs(attr.Name, slices.Collect(maps.Keys(l.channels))))
+		l.add("E1502", expr.Range(), "A %s is written %s.NAME, with a dot.", kind, kind)
+	case !slices.Contains(names, attr.Name):
+		l.add("E1501", expr.Range(), "There is no %s %q.%s", kind, attr.Name, thereIs(attr.Name, names))
 	default:
 		return attr.Name, true
 	}
@@ -127,32 +137,32 @@ func (l *loader) reference(expr hcl.Expression) (channel string, ok bool) {
 }
 
 // bareName suggests channel.main to who wrote main, or chanel.main.
-func (l *loader) bareName(t hcl.Traversal) string {
+func bareName(t hcl.Traversal, kind string, names []string) string {
 	wrote := t.RootName()
 	if len(t) > 1 {
 		if attr, ok := t[1].(hcl.TraverseAttr); ok {
 			wrote = attr.Name
 		}
 	}
-	return l.meant(wrote)
+	return meant(wrote, kind, names)
 }
 
 // quotedReference suggests channel.main to who wrote "main" or "channel.main".
-func (l *loader) quotedReference(expr hcl.Expression) string {
+func quotedReference(expr hcl.Expression, kind string, names []string) string {
 	v, diags := expr.Value(evalContext())
 	text, ok := texts(v)
 	if diags.HasErrors() || !ok || len(text) != 1 {
 		return ""
 	}
-	return l.meant(strings.TrimPrefix(text[0], "channel."))
+	return meant(strings.TrimPrefix(text[0], kind+"."), kind, names)
 }
 
-func (l *loader) meant(wrote string) string {
-	best := nearest(wrote, slices.Collect(maps.Keys(l.channels)))
+func meant(wrote, kind string, names []string) string {
+	best := nearest(wrote, names)
 	if best == "" {
 		return ""
 	}
-	return " Did you mean channel." + best + "?"
+	return " Did you mean " + kind + "." + best + "?"
 }
 
 // topology looks at the graph as a whole. Where some reference leads nowhere, the graph is not known.

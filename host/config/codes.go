@@ -29,7 +29,7 @@ func Explain(name string) (text string, ok bool) {
 }
 
 // codes are all mistakes there are. A code is never used for another one, nor renamed; a text may be bettered.
-// E1 language, E2 channels and disk, E3 permissions, E4 plugins; W is a warning of the same hundreds.
+// E1 language, E2 channels and disk, E3 permissions, E4 plugins, E5 secrets; W is a warning of the same hundreds.
 var codes = map[code]struct{ title, text string }{
 	"E1001": {"Cannot read the configuration", `
 A file or directory of the configuration could not be read. The message has the reason of the
@@ -94,9 +94,10 @@ A block has more or fewer labels than its type takes:
     plugin "parse" { … }              name
     source "file" "shop" { … }        plugin, name
     channel "wal" "main" { … }        kind, name
+    secret "disk" { … }               name
     sink "stdout" "screen" { … }      plugin, name
 
-penstock, http, log, config, batch, retry, grant and limits take none.`},
+penstock, http, log, config, batch, retry, grant, limits and encryption take none.`},
 	"E1203": {"Unsupported argument", `
 There is no argument of this name here. In a config block the names are those of the plugin:
 
@@ -183,12 +184,13 @@ declares it lies in the same directory: all *.hcl of one directory are one confi
       into = channel.main
     }`},
 	"E1502": {"Not a reference", `
-Here stands the name of a channel as a reference: the word channel, a dot, and its name, without
-quotes.
+Here stands the name of a channel or a secret as a reference: the word channel or secret, a dot,
+and its name, without quotes.
 
     into = channel.main      # right
     into = "channel.main"    # a string
     into = main              # lacks channel.
+    key  = secret.disk       # right
 
 In .hcl.json, where all is quoted, it is the string "channel.main".`},
 	"E2001": {"Nobody drains the channel", `
@@ -326,6 +328,46 @@ In a plugin.hcl, a need block says what the plugin asks of the host:
 The value may speak of the plugin's own arguments alone. A path stands for the directory that it
 is in, a glob for the directory before its first wildcard, and a path that ends in a slash for
 that directory itself.`},
+	"E5001": {"Not where a secret comes from", `
+A secret names what holds it, so that no pipeline file does:
+
+    secret "disk" {
+      from = "env:PENSTOCK_DISK_KEY"            # an environment variable
+    }
+    secret "disk" {
+      from = "file:/etc/penstock/disk.key"      # a file
+    }
+
+The providers exec: and systemd: will come in a later version. Credentials of systemd are files, whose
+directory stands in CREDENTIALS_DIRECTORY. What was written here is not shown: it may be the secret.`},
+	"E5002": {"Secret cannot be read", `
+The environment variable is not set, or the file cannot be read; the message has the reason. A
+secret is read when the agent starts, by the user and in the environment that it runs with, and
+not by penstock validate.
+
+    sudo -u penstock cat /etc/penstock/disk.key | wc -c
+    systemctl show penstock -p Environment`},
+	"E5003": {"Not a key", `
+The key of a channel has 32 bytes: 64 hex digits, 44 characters of base64, or in a file the bytes as
+they are. A newline at its end does not matter. To make one:
+
+    openssl rand -hex 32 > /etc/penstock/disk.key
+    chmod 600 /etc/penstock/disk.key
+
+Keep a copy where the disk is not: without the key nobody reads what it sealed.`},
+	"E5004": {"Key that everybody can read", `
+The file with the key may be opened by every user of the machine, so the key protects nothing from
+them.
+
+    chown penstock: /etc/penstock/disk.key
+    chmod 600 /etc/penstock/disk.key
+
+If somebody may have seen it, make a new key: name the new one as key, and this one under old.
+
+    encryption {
+      key = secret.new
+      old = [secret.disk]
+    }`},
 	"W1001": {"Nothing to run", `
 The configuration has neither a source nor a sink. The agent would start, and do nothing. Perhaps
 the files that declare them lie in another directory: all *.hcl of one directory are read, and

@@ -54,7 +54,8 @@ type PluginRef struct {
 // Config is a checked configuration. It is not changed after Load.
 type Config struct {
 	Agent    Agent
-	Channels []Channel // each in the order of the files
+	Secrets  []Secret // each in the order of the files
+	Channels []Channel
 	Sources  []Source
 	Sinks    []Sink
 	Revision string // sha256 over the files' names and contents, in hex
@@ -80,6 +81,9 @@ type Channel struct {
 	FlushEvery    time.Duration // of "interval"
 	MinFreeBytes  *uint64       // nil: what the kind of channel thinks right
 	OnCorrupt     string        // "stop", "quarantine"
+	Compression   string        // "none", "s2", "zstd"
+	Key           string        // name of the secret that is written with; "" = nothing is encrypted
+	OldKeys       []string      // names of those that are read with too
 	DeclRange     hcl.Range
 }
 

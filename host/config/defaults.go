@@ -22,7 +22,8 @@ const (
 	defaultOnFull    = "block"
 	defaultOnCorrupt = "stop"
 
-	defaultDurability = "fsync"
+	defaultDurability  = "fsync"
+	defaultCompression = "none"
 	// shownMinFree is what the channel takes when a file does not say: it depends on the disk.
 	shownMinFree = "1 GiB, or a twentieth of the disk where that is less"
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -24,8 +25,8 @@ import (
 
 var update = flag.Bool("update", false, "write what comes out into testdata and spec")
 
-// TestGolden loads each archive of testdata. Its comment may hold "disk SIZE" and "path PATH"; its files are the
-// configuration, with manifests in the place of modules; "want" is what a user sees, and "config"
+// TestGolden loads each archive of testdata. Its comment may hold "disk SIZE" and "path PATH", "env NAME VALUE", "chmod MODE FILE",
+// and "keys", to read the keys of channels as well; its files are the configuration, with manifests in the place of modules; "want" is what a user sees, and "config"
 // what an agent gets. An archive with a plugin.hcl and no pipeline is a case for ParseManifest.
 func TestGolden(t *testing.T) {
 	for _, file := range archives(t) {
@@ -128,7 +129,7 @@ func loadArchive(t *testing.T, a *txtar.Archive) (shown, loaded string) {
 	writeFiles(t, work, a)
 	t.Chdir(work)
 	t.Setenv("XDG_STATE_HOME", "/state")
-	path, o := ".", testOptions(std, work)
+	path, o, keys := ".", testOptions(std, work), false
 	for line := range strings.SplitSeq(string(a.Comment), "\n") {
 		word, rest, _ := strings.Cut(line, " ")
 		switch word {
@@ -140,9 +141,24 @@ func loadArchive(t *testing.T, a *txtar.Archive) (shown, loaded string) {
 			o.DiskFree = func(string) (uint64, error) { return uint64(room), nil }
 		case "path":
 			path = rest
+		case "env":
+			name, value, _ := strings.Cut(rest, " ")
+			t.Setenv(name, value)
+		case "chmod":
+			text, name, _ := strings.Cut(rest, " ")
+			mode, err := strconv.ParseUint(text, 8, 32)
+			if err := errors.Join(err, os.Chmod(name, os.FileMode(mode))); err != nil {
+				t.Fatal(err)
+			}
+		case "keys":
+			keys = true
 		}
 	}
 	c, files, diags := load(t, path, o)
+	if keys {
+		_, unread := ReadKeys(c)
+		diags = append(diags, unread...)
+	}
 	var out bytes.Buffer
 	WriteDiagnostics(&out, diags, files, false, 0)
 	shown = strings.ReplaceAll(out.String(), work, "$WORK")
@@ -252,6 +268,12 @@ func dump(c *Config) string {
 		if ch.Durability != "fsync" || ch.MinFreeBytes != nil {
 			fmt.Fprintf(&s, "  durability=%s every=%v min_free=%d\n", ch.Durability, ch.FlushEvery, deref(ch.MinFreeBytes))
 		}
+		if ch.Compression != "none" || ch.Key != "" || ch.OldKeys != nil {
+			fmt.Fprintf(&s, "  compression=%s key=%s old=%v\n", ch.Compression, ch.Key, ch.OldKeys)
+		}
+	}
+	for _, k := range c.Secrets {
+		fmt.Fprintf(&s, "secret.%s from=%s\n", k.Name, k.From)
 	}
 	for _, src := range c.Sources {
 		fmt.Fprintf(&s, "%s into=%s\n%s", src.Address(), src.Into, dumpComponent(src.Component))

@@ -82,6 +82,12 @@ var pipelineLanguage = block{blocks: []block{
 		},
 	},
 	{
+		name: "secret", labels: []string{"name"},
+		doc: "Something that must not stand in a pipeline file. It is read when the agent starts; `validate` reads none.",
+		args: arguments(
+			arg{name: "from", typ: "string", required: true, doc: "`env:NAME`, an environment variable, or `file:PATH`. A key is 64 hex digits, 44 characters of base64, or 32 bytes in a file that not everybody may read."}),
+	},
+	{
 		name: "source", labels: []string{"plugin", "name"},
 		doc: "Brings events in: one instance of a plugin, filling one channel.",
 		args: arguments(
@@ -98,7 +104,13 @@ var pipelineLanguage = block{blocks: []block{
 			arg{name: "on_corrupt", typ: "string", def: defaultOnCorrupt, enum: []string{"stop", "quarantine"}, doc: "What becomes of a `wal` that the disk damaged: `stop` holds the sink that gets there, and refuses to start on what cannot be read; `quarantine` sets the damaged bytes aside, counts and logs what is lost, and delivers the rest."},
 			arg{name: "durability", typ: "string", def: defaultDurability, doc: "What an acknowledgement promises. `fsync`: it is on disk; `interval:100ms`: it is flushed at most so much later; `os`: the system has it. Below `fsync` a crash of the machine may lose the newest events; a killed agent never does. Of `wal`."},
 			arg{name: "min_free", typ: "size", shown: shownMinFree, max: 1 << 50, doc: "When less of the disk is free, sources wait as if the channel were full, and sinks go on. 0: only when a write has failed. Of `wal`."},
+			arg{name: "compression", typ: "string", def: defaultCompression, enum: []string{"none", "s2", "zstd"}, doc: "How events are compressed on the disk: `s2` is fast, `zstd` small. What does not become smaller is stored as it is. It may be changed at any time. Of `wal`."},
 		),
+		blocks: []block{
+			{name: "encryption", once: true, doc: "Events, cursors and names are encrypted on the disk (AES-256-GCM), from the next event on; what is there already is read as it is. Of `wal`.", args: arguments(
+				arg{name: "key", typ: "secret", doc: "The key that is written with. Without it nothing is encrypted any more."},
+				arg{name: "old", typ: "list(secret)", doc: "Further keys, of what was written before. One can go when no event that it sealed is left."})},
+		},
 	},
 	{
 		name: "sink", labels: []string{"plugin", "name"},
@@ -131,7 +143,7 @@ var (
 )
 
 // laterBlocks are known to the language and not to this version, so that nobody looks for a typing error.
-var laterBlocks = []string{"variable", "locals", "secret", "processor", "route", "sink_group", "tls", "function", "moved", "test"}
+var laterBlocks = []string{"variable", "locals", "processor", "route", "sink_group", "tls", "function", "moved", "test"}
 
 // pluginLanguage is what a plugin.hcl may hold.
 var pluginLanguage = block{
@@ -191,7 +203,7 @@ func arguments(table ...arg) []argument {
 	return out
 }
 
-var hostTypes = map[string]form{"channel": formReference, "type": formRaw, "expression": formRaw, "any": formRaw}
+var hostTypes = map[string]form{"channel": formReference, "secret": formReference, "list(secret)": formRaw, "type": formRaw, "expression": formRaw, "any": formRaw}
 
 func (a arg) compile() (argument, error) {
 	decl := abi.Argument{Name: a.name, Type: a.typ, Required: a.required, Enum: a.enum, Pattern: a.pattern, Doc: a.doc}

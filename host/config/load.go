@@ -21,6 +21,7 @@ func Load(path string, o Options) (*Config, *Sources, hcl.Diagnostics) {
 		blocks:    make(map[string][]*values),
 		plugins:   make(map[string]*pluginBlock),
 		channels:  make(map[string]*values),
+		secrets:   make(map[string]bool),
 		manifests: make(map[PluginRef]manifestResult),
 		schemas:   make(map[schemaKey][]argument),
 		fed:       make(map[string]bool),
@@ -56,6 +57,7 @@ type loader struct {
 
 	plugins   map[string]*pluginBlock
 	channels  map[string]*values
+	secrets   map[string]bool
 	manifests map[PluginRef]manifestResult
 	schemas   map[schemaKey][]argument
 	fed       map[string]bool // channels that a source fills
@@ -164,6 +166,7 @@ func (l *loader) build() *Config {
 	l.penstock()
 	c := &Config{Agent: l.agent()}
 	l.declarePlugins()
+	l.declareSecrets(c)
 	l.declareChannels(c)
 	for _, v := range l.blocks["source"] {
 		if s, ok := l.source(v); ok {
