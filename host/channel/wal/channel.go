@@ -64,6 +64,7 @@ type Channel struct {
 	sys       system
 	pool      event.Buffers
 	coder     *coder
+	decoded   decoded // what readers from disk share
 	observer  channel.Observer
 	log       *slog.Logger
 	onFull    channel.FullPolicy

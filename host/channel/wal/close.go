@@ -100,6 +100,7 @@ func (c *Channel) letGo() error {
 	for len(c.ring.list) > 0 {
 		c.ring.drop()
 	}
+	c.decoded.clear()
 	if c.logDir != nil {
 		errs = append(errs, c.logDir.Close())
 	}

@@ -3,6 +3,7 @@
 package wal
 
 import (
+	"cmp"
 	"log/slog"
 	"strings"
 	"testing"
@@ -14,11 +15,17 @@ import (
 // Segments are small, so that the log rolls and is reclaimed within a few steps. Nothing is flushed:
 // what a process leaves behind that is killed does not depend on it.
 func TestItDoesWhatTheModelDoes(t *testing.T) {
-	channeltest.RunModel(t, func(o channeltest.Options) (channel.Channel, error) {
-		sys := realSystem(o.Dir)
-		sys.files = unflushed{sys.files}
-		return open(Options{Dir: o.Dir, Pool: o.Buffers, SegmentSize: 8 << 10, Log: slog.New(slog.DiscardHandler)}, sys)
-	}, true)
+	for _, s := range []storage{{}, {codec: S2, key: true}} {
+		t.Run(cmp.Or(s.name, "sealed"), func(t *testing.T) {
+			channeltest.RunModel(t, func(o channeltest.Options) (channel.Channel, error) {
+				sys := realSystem(o.Dir)
+				sys.files = unflushed{sys.files}
+				own := Options{Dir: o.Dir, Pool: o.Buffers, SegmentSize: 8 << 10, Log: slog.New(slog.DiscardHandler)}
+				s.apply(&own)
+				return open(own, sys)
+			}, true)
+		})
+	}
 }
 
 // The log may begin behind an opening, where all before it is committed; a position that was written

@@ -234,7 +234,9 @@ func (r *reader) Finish(held ...event.Range) error {
 // freed looks what is not needed any more, since a reader moved on.
 func (c *Channel) freed() {
 	if len(c.readers) > 0 {
-		c.ring.forget(c.lowest())
+		low := c.lowest()
+		c.ring.forget(low)
+		c.decoded.forget(low)
 	}
 	c.letIn()
 }

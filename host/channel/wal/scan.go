@@ -71,6 +71,7 @@ type scanner struct {
 	coder   *coder
 	uuid    [16]byte      // of the channel, as META or the last STATE says
 	decoded *event.Buffer // of the last record that had to be
+	shared  *decoded      // what others have decoded; nil: nobody else reads
 	blind   bool          // what there is no key for is returned closed
 	name    string
 	at      int64  // of the next entry
@@ -120,7 +121,7 @@ func (s *scanner) next() (record, error) {
 func (s *scanner) decode(r *record) error {
 	s.forget()
 	if r.codec != NoCodec || r.key != 0 {
-		got, err := s.coder.decode(s.pool, s.uuid, r)
+		got, err := s.unpack(r)
 		switch {
 		case errors.Is(err, ErrKey) && s.blind:
 			r.closed = true
@@ -138,6 +139,21 @@ func (s *scanner) decode(r *record) error {
 		s.uuid = [16]byte(b)
 	}
 	return nil
+}
+
+// unpack decodes a record, unless another reader has.
+func (s *scanner) unpack(r *record) (content, error) {
+	if s.shared == nil {
+		return s.coder.decode(s.pool, s.uuid, r)
+	}
+	if got, ok := s.shared.get(r); ok {
+		return got, nil
+	}
+	got, err := s.coder.decode(s.pool, s.uuid, r)
+	if err == nil {
+		s.shared.put(r, got)
+	}
+	return got, err
 }
 
 // holder is the memory that the record is in.

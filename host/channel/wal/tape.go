@@ -211,6 +211,7 @@ func (t *tape) load(index uint64) error {
 		return fmt.Errorf("%w: %w", channel.ErrCorrupt, err)
 	}
 	t.file, t.scan, t.version = f, newScanner(f, index, seg.size, t.c.pool, t.c.coder), seg.version
+	t.scan.shared = &t.c.decoded
 	return nil
 }
 
