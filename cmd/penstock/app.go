@@ -14,6 +14,7 @@ import (
 	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/agent"
 	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/host/channel/wal"
 	"github.com/penstock-io/penstock/host/config"
 )
 
@@ -34,6 +35,8 @@ type app struct {
 	dispatched bool
 	// leave ends the process at once; a field, so that a test lives on.
 	leave func(code int)
+	// unread says of secrets in the pipeline files why they could not be read, where a command would have used them.
+	unread []string
 }
 
 func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
@@ -167,6 +170,11 @@ func (a *app) classify(cmd *cobra.Command, err error) *fault {
 	case !a.dispatched:
 		f.exit, f.code = exitUsage, "usage"
 		f.hint = fmt.Sprintf("See: %s --help", cmd.CommandPath())
+	case errors.Is(err, wal.ErrKey):
+		f.exit, f.code = exitUsage, "key"
+		if cmd.Flags().Lookup("key") != nil {
+			f.hint = a.keyHint()
+		}
 	case errors.Is(err, admin.ErrExposed):
 		f.exit, f.code = exitUsage, "usage"
 	case errors.Is(err, agent.ErrEnvironment), errors.Is(err, admin.ErrNoAgent), errors.Is(err, admin.ErrInUse), errors.Is(err, channel.ErrLocked):

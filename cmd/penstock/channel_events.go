@@ -87,17 +87,22 @@ taken out, and an agent may have the channel open.
 		},
 	}
 	dataDirFlag(cmd, &dataDir)
+	keyFlag(cmd)
 	cmd.Flags().StringVar(&reader, "reader", "", "only what waits for this reader, such as sink.archive")
 	cmd.Flags().IntVar(&limit, "limit", 10, "how many events")
 	return withJSON(cmd)
 }
 
 func (a *app) peek(cmd *cobra.Command, dir channelDir, reader string, limit int) error {
+	keys, err := a.keys(cmd, dir)
+	if err != nil {
+		return err
+	}
 	p := peeked{channelDir: dir, Reader: reader, Events: []shownEvent{}, Damage: []damage{}}
 	passed, err := wal.Browse(dir.Path, reader, nil, func(o event.Offset, e event.Event) bool {
 		p.Events = append(p.Events, showEvent(o, e))
 		return len(p.Events) < limit
-	})
+	}, keys...)
 	if err != nil {
 		return unknownReader(err)
 	}
@@ -152,7 +157,10 @@ type exported struct {
 }
 
 // exportFlags are what export is asked for.
-type exportFlags struct{ dataDir, reader, format, file string }
+type exportFlags struct {
+	dataDir, reader, format, file string
+	keys                          []wal.Key
+}
 
 func newChannelExportCommand(a *app) *cobra.Command {
 	var f exportFlags
@@ -184,6 +192,7 @@ What is damaged is passed over and said; the exit code is 5 then, and all the re
 		},
 	}
 	dataDirFlag(cmd, &f.dataDir)
+	keyFlag(cmd)
 	cmd.Flags().StringVar(&f.reader, "reader", "", "only what waits for this reader, such as sink.archive")
 	cmd.Flags().StringVar(&f.format, "format", "raw", `"raw" or "json"`)
 	cmd.Flags().StringVarP(&f.file, "output", "o", "", "write to this file, which must not be there")
@@ -192,6 +201,10 @@ What is damaged is passed over and said; the exit code is 5 then, and all the re
 }
 
 func (a *app) export(cmd *cobra.Command, dir channelDir, f exportFlags) error {
+	keys, err := a.keys(cmd, dir)
+	if err != nil {
+		return err
+	}
 	to, end := io.Writer(a.out), func() error { return nil }
 	if f.file != "" {
 		file, err := os.OpenFile(f.file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -200,6 +213,7 @@ func (a *app) export(cmd *cobra.Command, dir channelDir, f exportFlags) error {
 		}
 		to, end = file, func() error { return errors.Join(file.Sync(), file.Close()) }
 	}
+	f.keys = keys
 	r := exported{channelDir: dir, Reader: f.reader, File: f.file}
 	passed, err := a.writeEvents(dir, f, bufio.NewWriterSize(to, 256<<10), &r.Events, wantsJSON(cmd) || f.file == "")
 	if err = errors.Join(err, end()); err != nil {
@@ -235,7 +249,7 @@ func (a *app) writeEvents(dir channelDir, f exportFlags, w *bufio.Writer, n *uin
 		}
 		*n++
 		return failed == nil
-	})
+	}, f.keys...)
 	bar.clear()
 	if failed == nil {
 		failed = w.Flush()

@@ -44,12 +44,17 @@ sink of that name comes back, it is a new one, with a new stream of events.
 		},
 	}
 	dataDirFlag(cmd, &dataDir)
+	keyFlag(cmd)
 	yesFlag(cmd)
 	return withJSON(cmd)
 }
 
 func (a *app) forget(cmd *cobra.Command, dir channelDir, reader string) error {
-	info, err := wal.Inspect(dir.Path)
+	keys, err := a.keys(cmd, dir)
+	if err != nil {
+		return err
+	}
+	info, err := wal.Inspect(dir.Path, keys...)
 	if err != nil {
 		return err
 	}
@@ -71,7 +76,7 @@ func (a *app) forget(cmd *cobra.Command, dir channelDir, reader string) error {
 	if err := a.confirm(cmd, fmt.Sprintf("%s has %s waiting in %s, and will not get them. Forget it?", reader, plural(f.Waiting, "event"), dir.Name)); err != nil {
 		return err
 	}
-	if err := wal.Forget(dir.Path, reader); err != nil {
+	if err := wal.Forget(dir.Path, reader, keys...); err != nil {
 		return err
 	}
 	summary := fmt.Sprintf("%s is forgotten; it had %s waiting", reader, plural(f.Waiting, "event"))

@@ -64,7 +64,7 @@ end of the log only; "penstock channel verify" reads all of it.
 			}
 			list := make([]inspectedChannel, 0, len(dirs))
 			for _, dir := range dirs {
-				c, err := inspectChannel(dir)
+				c, err := a.inspectChannel(cmd, dir)
 				if err != nil {
 					return err
 				}
@@ -78,11 +78,16 @@ end of the log only; "penstock channel verify" reads all of it.
 		},
 	}
 	dataDirFlag(cmd, &dataDir)
+	keyFlag(cmd)
 	return withJSON(cmd)
 }
 
-func inspectChannel(dir channelDir) (inspectedChannel, error) {
-	info, err := wal.Inspect(dir.Path)
+func (a *app) inspectChannel(cmd *cobra.Command, dir channelDir) (inspectedChannel, error) {
+	keys, err := a.keys(cmd, dir)
+	if err != nil {
+		return inspectedChannel{}, err
+	}
+	info, err := wal.Inspect(dir.Path, keys...)
 	if err != nil {
 		return inspectedChannel{}, err
 	}

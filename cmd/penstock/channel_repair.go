@@ -60,13 +60,18 @@ directory before, if there is room, and run it as the user that the agent runs a
 		},
 	}
 	dataDirFlag(cmd, &dataDir)
+	keyFlag(cmd)
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would be done")
 	yesFlag(cmd)
 	return withJSON(cmd)
 }
 
 func (a *app) repair(cmd *cobra.Command, dir channelDir, dry bool) error {
-	plan, err := wal.Repair(dir.Path, true)
+	keys, err := a.keys(cmd, dir)
+	if err != nil {
+		return err
+	}
+	plan, err := wal.Repair(dir.Path, true, keys...)
 	if err != nil {
 		return err
 	}
@@ -80,7 +85,7 @@ func (a *app) repair(cmd *cobra.Command, dir channelDir, dry bool) error {
 	if err := a.confirm(cmd, "Do this?"); err != nil {
 		return err
 	}
-	done, err := wal.Repair(dir.Path, false)
+	done, err := wal.Repair(dir.Path, false, keys...)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,9 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,16 +19,18 @@ import (
 // verified is what verify answers for one channel.
 type verified struct {
 	channelDir
-	Sound    bool     `json:"sound"`
-	UsedBy   string   `json:"used_by,omitempty"` // pid of the agent that has it open
-	Segments int      `json:"segments"`
-	Records  uint64   `json:"records"`
-	Events   uint64   `json:"events"`
-	Bytes    int64    `json:"bytes"`
-	Gaps     int      `json:"gaps"` // places where damage was set aside earlier
-	Lost     uint64   `json:"lost"` // events that were there
-	Damage   []damage `json:"damage"`
-	Seconds  float64  `json:"seconds"`
+	Sound    bool              `json:"sound"`
+	UsedBy   string            `json:"used_by,omitempty"` // pid of the agent that has it open
+	Segments int               `json:"segments"`
+	Records  uint64            `json:"records"`
+	Events   uint64            `json:"events"`
+	Bytes    int64             `json:"bytes"`
+	Gaps     int               `json:"gaps"`           // places where damage was set aside earlier
+	Lost     uint64            `json:"lost"`           // events that were there
+	Closed   uint64            `json:"closed"`         // records of which the content was not looked at, for want of a key
+	Keys     map[string]uint64 `json:"keys,omitempty"` // records by the id of the key that sealed them
+	Damage   []damage          `json:"damage"`
+	Seconds  float64           `json:"seconds"`
 }
 
 // damage is one place that is not as it was written.
@@ -44,7 +48,7 @@ func newChannelVerifyCommand(a *app) *cobra.Command {
 		Use:   "verify [CHANNEL…]",
 		Short: "Read whole channels, and say what is not as it was written",
 		Long: `Read whole channels, compare every checksum, and say what is not as it was written: the file, the byte, and why.
-Nothing is changed. A torn tail, the end of the log that a crash left half-written, is reported and is no damage.
+Nothing is changed. No key is needed for checksums; with its keys the content of an encrypted channel is checked too. A torn tail, the end of the log that a crash left half-written, is reported and is no damage.
 
 ` + channelArgHelp + `
 
@@ -59,6 +63,7 @@ Exit code 5 when the log is damaged before its end.`,
 		},
 	}
 	dataDirFlag(cmd, &dataDir)
+	keyFlag(cmd)
 	return withJSON(cmd)
 }
 
@@ -66,7 +71,7 @@ func (a *app) verify(cmd *cobra.Command, dirs []channelDir) error {
 	list := make([]verified, 0, len(dirs))
 	var damaged []string
 	for _, dir := range dirs {
-		v, err := a.verifyOne(dir, wantsJSON(cmd))
+		v, err := a.verifyOne(cmd, dir)
 		if err != nil {
 			return err
 		}
@@ -114,17 +119,21 @@ func firstDamage(list []verified) *config.JSONRange {
 	return nil
 }
 
-func (a *app) verifyOne(dir channelDir, quiet bool) (verified, error) {
+func (a *app) verifyOne(cmd *cobra.Command, dir channelDir) (verified, error) {
+	keys, err := a.keys(cmd, dir)
+	if err != nil {
+		return verified{}, err
+	}
 	start := time.Now()
-	bar := progressBar{to: a.err, what: "reading " + dir.Name, quiet: quiet}
-	report, err := wal.Verify(dir.Path, bar.draw)
+	bar := progressBar{to: a.err, what: "reading " + dir.Name, quiet: wantsJSON(cmd)}
+	report, err := wal.Verify(dir.Path, bar.draw, keys...)
 	bar.clear()
 	if err != nil {
 		return verified{}, err
 	}
 	v := verified{
 		channelDir: dir, Sound: report.Sound(), UsedBy: report.UsedBy, Segments: report.Segments,
-		Records: report.Records, Events: report.Events, Bytes: report.Bytes, Gaps: report.Gaps, Lost: report.Lost, Damage: []damage{}, Seconds: time.Since(start).Seconds(),
+		Records: report.Records, Events: report.Events, Bytes: report.Bytes, Gaps: report.Gaps, Lost: report.Lost, Closed: report.Closed, Keys: report.Keys, Damage: []damage{}, Seconds: time.Since(start).Seconds(),
 	}
 	for _, d := range report.Damage {
 		v.Damage = append(v.Damage, damage{d.File, d.Offset, d.Length, d.Torn, d.Cause.Error()})
@@ -144,6 +153,12 @@ func (v verified) print(t *terminal) {
 	}
 	if v.Gaps > 0 {
 		t.printf("  damage was set aside earlier in %s, which held %s\n", plural(v.Gaps, "place"), plural(v.Lost, "event"))
+	}
+	for _, key := range slices.Sorted(maps.Keys(v.Keys)) {
+		t.printf("  encrypted with key %s: %s\n", key, plural(v.Keys[key], "record"))
+	}
+	if v.Closed > 0 {
+		t.printf("  the content of %s was not looked at, for want of a key: see --key\n", plural(v.Closed, "record"))
 	}
 	for _, d := range v.Damage {
 		t.printf("  %s\n", d.text(t, v.Path))

@@ -27,10 +27,11 @@ type Report struct {
 	Records  uint64
 	Events   uint64
 	Bytes    int64
-	Gaps     int      // places where damage was set aside earlier
-	Lost     uint64   // events that were there
-	Closed   uint64   // records of which the content was not looked at, for want of a key
-	Damage   []Damage // in the order of the log; at most 1000
+	Gaps     int               // places where damage was set aside earlier
+	Lost     uint64            // events that were there
+	Keys     map[string]uint64 // records by the id of the key that sealed them
+	Closed   uint64            // records of which the content was not looked at, for want of a key
+	Damage   []Damage          // in the order of the log; at most 1000
 }
 
 // Sound says whether nothing that was acknowledged is damaged. A torn tail was not acknowledged.
@@ -71,7 +72,7 @@ func verifyDir(dir string, progress func(done, total int64), keys []Key) (Report
 
 // verify checks the channel in sys, which that process uses.
 func verify(sys files, pool event.Buffers, holder string, progress func(done, total int64), c *coder) (Report, error) {
-	v := &verifier{sys: sys, pool: pool, coder: c}
+	v := &verifier{Report: Report{Keys: map[string]uint64{}}, sys: sys, pool: pool, coder: c}
 	v.UsedBy = holder
 	var found bool
 	var err error
@@ -190,6 +191,9 @@ func (v *verifier) record(s *scanner) error {
 		// It is whole: the next one can be looked at.
 		v.report(Damage{File: s.name, Offset: at, Length: rec.size, Cause: err})
 		v.state = nil
+	}
+	if rec.key != 0 {
+		v.Keys[keyName(rec.key)]++
 	}
 	v.Records++
 	v.Events += uint64(rec.events)
