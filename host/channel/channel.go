@@ -209,13 +209,22 @@ type Stats struct {
 	Syncs          uint64
 	Segments       int
 	Readers        map[string]ReaderInfo
-	Stopped        error  // why the channel stopped, or nil
-	ShortOfDisk    string // why sources wait for room on the disk as if the channel were full; "" when they do not
+	Sources        map[string]SourceInfo // all that have a cursor, whoever uses it
+	Stopped        error                 // why the channel stopped, or nil
+	ShortOfDisk    string                // why sources wait for room on the disk as if the channel were full; "" when they do not
 	RecoverySecs   float64
 	CorruptRecords uint64
 	Gaps           uint64 // readers that stood behind the end of the log at opening: so much, and nobody knows how much, was lost
 	QuarantineSize uint64 // bytes that repair moved aside, ever
 	Dropped        uint64 // events that were damaged, and passed over by policy
+}
+
+// SourceInfo says how much a channel keeps of where a source stands.
+type SourceInfo struct {
+	Entries int
+	Bytes   int // of keys and values
+	Version uint32
+	Move    uint32
 }
 
 // Observer is told what a channel does, as it happens. Calls come from the commit path and must be short. A nil func is not called.

@@ -31,8 +31,8 @@ func (p Put) Check() error {
 	}
 	for k, v := range p.Changed {
 		if len(k) > abi.MaxKey || len(v) > abi.MaxValue {
-			return fmt.Errorf("%w: cursor entry %.32q of %s has a key of %d bytes of %d, a value of %d of %d",
-				ErrLimit, k, p.Source, len(k), abi.MaxKey, len(v), abi.MaxValue)
+			return fmt.Errorf("%w: cursor entry %.32q of %s has a key of %d bytes, the most is %d, and a value of %d, the most is %d: "+
+				"the plugin must keep less in one entry; nothing is lost", ErrLimit, k, p.Source, len(k), abi.MaxKey, len(v), abi.MaxValue)
 		}
 	}
 	return nil

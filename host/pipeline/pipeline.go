@@ -170,6 +170,8 @@ func (s *supervisor) held(err error) error {
 		return err
 	case errors.Is(err, channel.ErrStopped), errors.Is(err, channel.ErrClosed), errors.Is(err, channel.ErrCorrupt):
 		return err // no other instance would find the disk in another state
+	case errors.Is(err, channel.ErrLimit):
+		return err // nor give the channel less
 	}
 	switch class := plugin.ClassOf(err); {
 	case class == abi.Config:

@@ -5,6 +5,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"reflect"
 	"strings"
@@ -48,7 +49,7 @@ func once(em plugin.Emission) func(n int) (plugin.Emission, error) {
 }
 
 func TestWhatASourceGivesIsPutWithItsCursor(t *testing.T) {
-	tr := &trace{durable: make(chan error, 1), read: once(plugin.Emission{Seq: 1, Changed: event.Cursor{"k": {7}}})}
+	tr := &trace{durable: make(chan error, 1), read: once(plugin.Emission{Seq: 1, Changed: event.Cursor{"k": {7}}}), position: channel.Position{Move: 3}}
 	tr.durable <- nil
 	k := &keeper{trace: tr}
 	s := newSource(tr)
@@ -56,9 +57,23 @@ func TestWhatASourceGivesIsPutWithItsCursor(t *testing.T) {
 	if err := s.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if want := (channel.Put{Source: "source.a", Changed: event.Cursor{"k": {7}}, Version: 4}); !reflect.DeepEqual(k.put, want) {
+	if want := (channel.Put{Source: "source.a", Changed: event.Cursor{"k": {7}}, Version: 4, Move: 3}); !reflect.DeepEqual(k.put, want) {
 		t.Errorf("put %+v, want %+v", k.put, want)
 	}
+}
+
+func TestACursorOverALimitHoldsTheSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := &trace{durable: make(chan error, 1), read: once(plugin.Emission{Seq: 1})}
+		tr.durable <- fmt.Errorf("commit: %w: the cursor of source.a has too much", channel.ErrLimit)
+		s := newSource(tr)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		err := s.Run(ctx)
+		if _, held := errors.AsType[*HeldError](err); !held || !strings.Contains(err.Error(), "too much") || strings.Count(tr.String(), "open") != 1 {
+			t.Errorf("%v: %s", err, tr)
+		}
+	})
 }
 
 func TestWhatTheChannelWillNeverTakeHoldsTheSource(t *testing.T) {

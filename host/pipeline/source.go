@@ -96,7 +96,7 @@ func (s *Source) session(ctx context.Context) (moved bool, err error) {
 	acked := make(chan ending, 1)
 	go func() { acked <- s.ack(late, inst, ahead, stop) }()
 
-	err = s.read(ctx, inst, ahead)
+	err = s.read(ctx, inst, pos.Move, ahead)
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		err = nil // whatever has ended the reading says more
 	}
@@ -109,8 +109,8 @@ func (s *Source) session(ctx context.Context) (moved bool, err error) {
 	return end.moved, errors.Join(end.refused, err, inst.Close())
 }
 
-// read is the first loop: begin, read, put, submit. It ends with nil when the source has no more.
-func (s *Source) read(ctx context.Context, inst plugin.Source, ahead flight) error {
+// read is the first loop: begin, read, put, submit. The move number stays what it was. It ends with nil when the source has no more.
+func (s *Source) read(ctx context.Context, inst plugin.Source, move uint32, ahead flight) error {
 	for retries := 0; ; {
 		select {
 		case ahead.slots <- struct{}{}:
@@ -140,7 +140,7 @@ func (s *Source) read(ctx context.Context, inst plugin.Source, ahead flight) err
 			retries = 0
 		}
 		events, bytes := em.Batch.Len(), em.Batch.Size()
-		err = tx.Put(channel.Put{Source: s.Address, Batch: em.Batch, Changed: em.Changed, Version: s.Version})
+		err = tx.Put(channel.Put{Source: s.Address, Batch: em.Batch, Changed: em.Changed, Version: s.Version, Move: move})
 		if err != nil {
 			tx.Rollback()
 			return fmt.Errorf("put: %w: %w", err, errHold)

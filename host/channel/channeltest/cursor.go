@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/spec/event"
@@ -122,4 +123,51 @@ var cursorCases = []scenario{
 		}
 		e.cursorIs("source.a", want)
 	}},
+	{"a cursor over its limit is refused with its name and the limit, and nothing of it is kept", func(e *env) {
+		e.open()
+		e.move(many(15_000))
+		err := e.submit(channel.Put{Source: "source.a", Changed: many(22_000), Batch: e.batch("refused")})()
+		e.is(err, channel.ErrLimit)
+		for _, word := range []string{"source.a", fmt.Sprint(channel.MaxCursor)} {
+			if !strings.Contains(err.Error(), word) {
+				e.Errorf("%q is not in: %v", word, err)
+			}
+		}
+		e.is(e.submit(channel.Put{Source: "source.a", Changed: at("1")})(), channel.ErrPrior)
+		e.cursorIs("source.a", many(15_000))
+		e.move(many(20_000)) // most of it again
+		e.cursorIs("source.a", many(20_000))
+	}},
+	{"all cursors together have a limit too, and it is said which source met it", func(e *env) {
+		e.open()
+		for _, name := range []string{"source.a", "source.b"} {
+			e.must(e.submit(channel.Put{Source: name, Changed: many(21_000)})())
+		}
+		err := e.submit(channel.Put{Source: "source.c", Changed: many(3000)})()
+		e.is(err, channel.ErrLimit)
+		for _, word := range []string{"source.c", fmt.Sprint(channel.MaxCursors), "another channel"} {
+			if !strings.Contains(err.Error(), word) {
+				e.Errorf("%q is not in: %v", word, err)
+			}
+		}
+		e.cursorIs("source.c", nil)
+		e.must(e.submit(channel.Put{Source: "source.b", Removed: true})())
+		e.must(e.submit(channel.Put{Source: "source.c", Changed: many(3000)})())
+	}},
+	{"an operator sees how much is kept of each source", func(e *env) {
+		e.open()
+		e.must(e.submit(channel.Put{Source: "source.a", Changed: many(10), Version: 2, Move: 3})())
+		if got, want := e.operator().Stats().Sources["source.a"], (channel.SourceInfo{Entries: 10, Bytes: 960, Version: 2, Move: 3}); got != want {
+			e.Errorf("%+v, want %+v", got, want)
+		}
+	}},
+}
+
+// many is a cursor of n entries, with keys of 80 bytes and values of 16.
+func many(n int) event.Cursor {
+	c := event.Cursor{}
+	for i := range n {
+		c[fmt.Sprintf("%080d", i)] = fmt.Appendf(nil, "%016d", i)
+	}
+	return c
 }

@@ -48,8 +48,8 @@ type Channel struct {
 	room     chan struct{}      // closed by whoever makes room or closes the channel; nil while nobody waits
 	readers  map[string]*reader // all that are registered
 	names    int                // that were registered, ever
-	sources  map[string]*source
-	cursors  int // bytes of all cursors
+	cursors  *channel.Cursors
+	refusing map[string]bool // sources of which a transaction was not committed, and the cursor not asked for since
 	stats    channel.Stats
 	closed   bool
 }
@@ -82,7 +82,8 @@ func New(o Options) *Channel {
 		incarnation: channel.Incarnation{ID: binary.LittleEndian.Uint64(id[16:])},
 		capacity:    o.Capacity,
 		readers:     map[string]*reader{},
-		sources:     map[string]*source{},
+		cursors:     channel.NewCursors(),
+		refusing:    map[string]bool{},
 	}
 }
 
@@ -204,6 +205,10 @@ func (c *Channel) Stats() channel.Stats {
 	s.Events, s.Bytes, s.Capacity = uint64(c.end-c.low), c.bytes, c.capacity
 	if len(c.queue) > 0 {
 		s.Oldest = c.queue[0].at
+	}
+	s.Sources = make(map[string]channel.SourceInfo)
+	for _, name := range c.cursors.Sources() {
+		s.Sources[name] = c.cursors.Info(name)
 	}
 	s.Readers = make(map[string]channel.ReaderInfo, len(c.readers))
 	for name, r := range c.readers {

@@ -3,7 +3,6 @@
 package memory
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -12,13 +11,6 @@ import (
 	"github.com/penstock-io/penstock/spec/event"
 )
 
-// source is what the channel knows of one source.
-type source struct {
-	position channel.Position
-	bytes    int  // of the cursor
-	refused  bool // a transaction was not committed, and the cursor has not been asked for since
-}
-
 // Cursor returns a copy of the source's cursor. Nothing is ever in flight.
 func (c *Channel) Cursor(_ context.Context, name string) (channel.Position, error) {
 	c.mu.Lock()
@@ -26,17 +18,8 @@ func (c *Channel) Cursor(_ context.Context, name string) (channel.Position, erro
 	if c.closed {
 		return channel.Position{}, fmt.Errorf("cursor of %s: %w", name, channel.ErrClosed)
 	}
-	s, ok := c.sources[name]
-	if !ok {
-		return channel.Position{}, nil
-	}
-	s.refused = false
-	p := s.position
-	p.Cursor = make(event.Cursor, len(p.Cursor))
-	for k, v := range s.position.Cursor {
-		p.Cursor[k] = bytes.Clone(v)
-	}
-	return p, nil
+	delete(c.refusing, name)
+	return c.cursors.Position(name), nil
 }
 
 type tx struct {
@@ -122,20 +105,24 @@ func (t *tx) Submit() (wait func() error) {
 
 // commit makes all of puts visible, or nothing.
 func (c *Channel) commit(puts []channel.Put, now time.Time) (events int, size int64, err error) {
+	changes := make([]channel.CursorChange, len(puts))
+	for i, p := range puts {
+		changes[i] = channel.CursorChange{Source: p.Source, Version: p.Version, Move: p.Move, Removed: p.Removed, Changed: p.Changed}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return 0, 0, channel.ErrClosed
 	}
-	if reason, err := c.admit(puts); err != nil {
+	if reason, err := c.admit(changes); err != nil {
 		c.refused(reason)
 		for _, p := range puts {
-			c.source(p.Source).refused = true
+			c.refusing[p.Source] = true
 		}
 		return 0, 0, err
 	}
-	for _, p := range puts {
-		c.apply(p)
+	for i, p := range puts {
+		c.cursors.Change(&changes[i], channel.Seconds(now.UnixNano()))
 		events += p.Batch.Len()
 		size += int64(p.Batch.Size())
 		c.add(p, now)
@@ -148,14 +135,14 @@ func (c *Channel) commit(puts []channel.Put, now time.Time) (events int, size in
 	return events, size, nil
 }
 
-// admit says whether puts may be committed, and in one word why not. It changes nothing.
-func (c *Channel) admit(puts []channel.Put) (reason string, err error) {
-	for _, p := range puts {
-		if s, ok := c.sources[p.Source]; ok && s.refused {
-			return "prior", fmt.Errorf("%w: open %s again from its cursor", channel.ErrPrior, p.Source)
+// admit says whether changes may be committed, and in one word why not. It changes nothing.
+func (c *Channel) admit(changes []channel.CursorChange) (reason string, err error) {
+	for _, ch := range changes {
+		if c.refusing[ch.Source] {
+			return "prior", fmt.Errorf("%w: open %s again from its cursor", channel.ErrPrior, ch.Source)
 		}
 	}
-	if err := c.cursorsFit(puts); err != nil {
+	if err := c.cursors.Fit(changes); err != nil {
 		return "limit", err
 	}
 	if c.o.Fault != nil {
@@ -164,66 +151,6 @@ func (c *Channel) admit(puts []channel.Put) (reason string, err error) {
 		}
 	}
 	return "", nil
-}
-
-// cursorsFit bounds the cursors, a little strictly: it counts each entry as if it were new.
-func (c *Channel) cursorsFit(puts []channel.Put) error {
-	all := c.cursors
-	for _, p := range puts {
-		grow := sizeOf(p.Changed)
-		all += grow
-		own := grow
-		if s, ok := c.sources[p.Source]; ok {
-			own += s.bytes
-		}
-		if grow > 0 && (own > channel.MaxCursor || all > channel.MaxCursors) {
-			return fmt.Errorf("%w: the cursor of %s would have %d bytes of %d, all cursors of the channel %d of %d",
-				channel.ErrLimit, p.Source, own, channel.MaxCursor, all, channel.MaxCursors)
-		}
-	}
-	return nil
-}
-
-func sizeOf(cursor event.Cursor) (n int) {
-	for k, v := range cursor {
-		n += len(k) + len(v)
-	}
-	return n
-}
-
-func (c *Channel) source(name string) *source {
-	s, ok := c.sources[name]
-	if !ok {
-		s = &source{position: channel.Position{Cursor: event.Cursor{}}}
-		c.sources[name] = s
-	}
-	return s
-}
-
-// apply changes the source's cursor as p says.
-func (c *Channel) apply(p channel.Put) {
-	if p.Removed {
-		if s, ok := c.sources[p.Source]; ok {
-			c.cursors -= s.bytes
-			delete(c.sources, p.Source)
-		}
-		return
-	}
-	s := c.source(p.Source)
-	s.position.Version, s.position.Move = p.Version, p.Move
-	before := s.bytes
-	for k, v := range p.Changed {
-		if old, ok := s.position.Cursor[k]; ok {
-			s.bytes -= len(k) + len(old)
-		}
-		if len(v) == 0 {
-			delete(s.position.Cursor, k)
-			continue
-		}
-		s.position.Cursor[k] = bytes.Clone(v)
-		s.bytes += len(k) + len(v)
-	}
-	c.cursors += s.bytes - before
 }
 
 // add appends p's batch, of which it has taken over the hold.

@@ -282,6 +282,10 @@ func (c *Channel) Stats() channel.Stats {
 	if held.events > 0 {
 		s.Oldest = time.Unix(0, c.since(low))
 	}
+	s.Sources = make(map[string]channel.SourceInfo)
+	for _, name := range c.state.cursors.Sources() {
+		s.Sources[name] = c.state.cursors.Info(name)
+	}
 	s.Readers = make(map[string]channel.ReaderInfo, len(c.readers))
 	for name, r := range c.readers {
 		s.Readers[name] = r.info()

@@ -37,14 +37,14 @@ func (c *Channel) submit(t *tx) func() error {
 	reason, err := c.admit(t)
 	if err != nil {
 		for i := range t.changes.sources {
-			c.flight(t.changes.sources[i].source).refused = true
+			c.flight(t.changes.sources[i].Source).refused = true
 		}
 		t.release()
 		c.refused(reason)
 		return func() error { return fmt.Errorf("submit: %w", err) }
 	}
 	for i := range t.changes.sources {
-		c.flight(t.changes.sources[i].source).count++
+		c.flight(t.changes.sources[i].Source).count++
 	}
 	c.queue = append(c.queue, t)
 	c.pending.events += uint64(t.header.events)
@@ -64,8 +64,8 @@ func (c *Channel) admit(t *tx) (reason string, err error) {
 		return "full", err
 	}
 	for i := range t.changes.sources {
-		if f, ok := c.flights[t.changes.sources[i].source]; ok && (f.refused || f.broken) {
-			return "prior", prior(t.changes.sources[i].source)
+		if f, ok := c.flights[t.changes.sources[i].Source]; ok && (f.refused || f.broken) {
+			return "prior", prior(t.changes.sources[i].Source)
 		}
 	}
 	return "", nil
@@ -222,25 +222,13 @@ func (c *Channel) assemble() *group {
 
 // accept says whether t, whose turn it is, may be written.
 func (c *Channel) accept(t *tx) (reason string, err error) {
-	all := c.state.cursors
 	for i := range t.changes.sources {
-		s := &t.changes.sources[i]
-		if c.flight(s.source).broken {
-			return "prior", prior(s.source)
+		if source := t.changes.sources[i].Source; c.flight(source).broken {
+			return "prior", prior(source)
 		}
-		own, grow := 0, 0
-		var cursor event.Cursor
-		if p := c.state.sources[s.source]; p != nil {
-			own, cursor = p.size, p.Cursor
-		}
-		for k, v := range s.changed {
-			grow += growth(cursor, k, v)
-		}
-		own, all = own+grow, all+grow
-		if grow > 0 && (own > channel.MaxCursor || all > channel.MaxCursors) {
-			return "limit", fmt.Errorf("%w: the cursor of %s would have %d bytes of %d, all cursors of the channel %d of %d",
-				channel.ErrLimit, s.source, own, channel.MaxCursor, all, channel.MaxCursors)
-		}
+	}
+	if err := c.state.cursors.Fit(t.changes.sources); err != nil {
+		return "limit", err
 	}
 	return "", nil
 }
@@ -346,7 +334,7 @@ func (c *Channel) publish(t *tx) {
 // refuse ends a transaction that was not written, and all later ones of its sources with it.
 func (c *Channel) refuse(t *tx, reason string, err error) {
 	for i := range t.changes.sources {
-		c.flight(t.changes.sources[i].source).broken = true
+		c.flight(t.changes.sources[i].Source).broken = true
 	}
 	c.refused(reason)
 	c.end(t, fmt.Errorf("commit: %w", err))
@@ -357,7 +345,7 @@ func (c *Channel) end(t *tx, err error) {
 	c.pending.events -= uint64(t.header.events)
 	c.pending.bytes -= uint64(t.header.raw)
 	for i := range t.changes.sources {
-		c.land(t.changes.sources[i].source)
+		c.land(t.changes.sources[i].Source)
 	}
 	t.release()
 	t.err, t.settled = err, true
@@ -399,7 +387,7 @@ func (c *Channel) Cursor(ctx context.Context, source string) (channel.Position, 
 		f, ok := c.flights[source]
 		if !ok || f.count == 0 {
 			delete(c.flights, source)
-			return c.state.position(source), nil
+			return c.state.cursors.Position(source), nil
 		}
 		if err := c.awaitLanding(ctx, f); err != nil {
 			return channel.Position{}, fmt.Errorf("cursor of %s: wait for what is in flight: %w", source, err)

@@ -116,8 +116,8 @@ func (c *Channel) describe(info *Info, names []fileInfo) error {
 	for _, i := range c.state.incarnations {
 		info.Incarnations = append(info.Incarnations, channel.Incarnation{ID: i.id, First: i.first})
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.state.sources)) {
-		info.Sources = append(info.Sources, SourceInfo{Name: name, Position: c.state.sources[name].Position})
+	for _, name := range c.state.cursors.Sources() {
+		info.Sources = append(info.Sources, SourceInfo{Name: name, Position: c.state.cursors.Position(name)})
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.state.readers)) {
 		entry := c.state.readers[name]

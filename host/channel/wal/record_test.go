@@ -82,8 +82,9 @@ func TestARecordOfANewerVersionIsNotTakenForDamage(t *testing.T) {
 func TestStateAndTrailerAreReadBack(t *testing.T) {
 	s := newState([16]byte{1, 2, 3})
 	s.events, s.bytes, s.before = 5, 6, seal{7, 8, 9}
-	s.change(&sourceChange{source: "source.a", version: 1, move: 2, changed: event.Cursor{"k": []byte("v"), "l": []byte("w")}})
-	s.change(&sourceChange{source: "source.b"})
+	s.cursors.Change(&channel.CursorChange{Source: "source.a", Version: 1, Move: 2, Changed: event.Cursor{"k": []byte("v"), "l": []byte("w")}}, 8)
+	s.cursors.Change(&channel.CursorChange{Source: "source.a", Version: 1, Move: 2, Changed: event.Cursor{"l": []byte("w")}}, 9)
+	s.cursors.Change(&channel.CursorChange{Source: "source.b"}, 7)
 	s.readers["sink.a"] = readerEntry{id: 1, generation: 2, first: 3, name: "sink.a"}
 	s.fence(11, 1<<32)
 	s.end += 4
@@ -97,8 +98,8 @@ func TestStateAndTrailerAreReadBack(t *testing.T) {
 		t.Errorf("STATE came back as %+v, %v", got, err)
 	}
 	c := changes{
-		sources: []sourceChange{{source: "source.a", version: 1, move: 2, removed: true, changed: event.Cursor{"k": []byte("v")}},
-			{source: "source.b", changed: event.Cursor{}}},
+		sources: []channel.CursorChange{{Source: "source.a", Version: 1, Move: 2, Removed: true, Changed: event.Cursor{"k": []byte("v")}},
+			{Source: "source.b", Changed: event.Cursor{}}},
 		readers: []readerEntry{{id: 1, generation: 2, first: 3, name: "sink.a"}},
 		forget:  []string{"sink.b"},
 		only:    "sink.c",

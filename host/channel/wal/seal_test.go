@@ -114,7 +114,7 @@ func TestASealedRecordIsWrittenAsTheSpecificationSays(t *testing.T) {
 		t.Errorf("the body came back as %q, %v", got, err)
 	}
 	trailer, err := gcm.Open(nil, tlv[:12], tlv[12:], append(slices.Clone(bound), 2))
-	if got, perr := parseChanges(trailer); err != nil || perr != nil || string(got.sources[0].changed["at"]) != "9" {
+	if got, perr := parseChanges(trailer); err != nil || perr != nil || string(got.sources[0].Changed["at"]) != "9" {
 		t.Errorf("the trailer came back as %q, %v, %v", trailer, err, perr)
 	}
 	if bytes.Equal(body[:12], tlv[:12]) {

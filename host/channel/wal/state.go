@@ -3,14 +3,12 @@
 package wal
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/penstock-io/penstock/host/channel"
-	"github.com/penstock-io/penstock/spec/abi"
 	"github.com/penstock-io/penstock/spec/event"
 )
 
@@ -27,18 +25,11 @@ type state struct {
 	end          event.Offset // of the next event
 	events       uint64       // put, ever
 	bytes        uint64       // of their batches
-	sources      map[string]*cursorState
-	cursors      int // bytes of all cursors
+	cursors      *channel.Cursors
 	readers      map[string]readerEntry
 	incarnations []incarnation
 	before       seal          // the segment before
 	lost         []event.Range // that GAPs stand for, in the segments that were read; not in STATE
-}
-
-// cursorState is where one source stands.
-type cursorState struct {
-	channel.Position
-	size int // bytes of the cursor
 }
 
 // incarnation is one opening of the channel.
@@ -63,7 +54,7 @@ func (s *seal) add(h *header) {
 }
 
 func newState(uuid [16]byte) *state {
-	return &state{uuid: uuid, sources: map[string]*cursorState{}, readers: map[string]readerEntry{}}
+	return &state{uuid: uuid, cursors: channel.NewCursors(), readers: map[string]readerEntry{}}
 }
 
 // apply adds what a record says. The record has been checked against its checksums.
@@ -77,7 +68,7 @@ func (s *state) apply(h *header, c *changes) error {
 		s.bytes += uint64(h.raw)
 	}
 	for i := range c.sources {
-		s.change(&c.sources[i])
+		s.cursors.Change(&c.sources[i], channel.Seconds(h.time))
 	}
 	for _, r := range c.readers {
 		s.readers[r.name] = r
@@ -86,59 +77,6 @@ func (s *state) apply(h *header, c *changes) error {
 		delete(s.readers, name)
 	}
 	return nil
-}
-
-// change applies the change of one source's cursor. It keeps nothing of c.
-func (s *state) change(c *sourceChange) {
-	p := s.sources[c.source]
-	if c.removed {
-		if p != nil {
-			s.cursors -= p.size
-			delete(s.sources, c.source)
-		}
-		return
-	}
-	if p == nil {
-		p = &cursorState{Position: channel.Position{Cursor: event.Cursor{}}}
-		s.sources[c.source] = p
-	}
-	p.Version, p.Move = c.version, c.move
-	before := p.size
-	for k, v := range c.changed {
-		p.size += growth(p.Cursor, k, v)
-		if len(v) == 0 {
-			delete(p.Cursor, k)
-		} else {
-			p.Cursor[k] = bytes.Clone(v)
-		}
-	}
-	s.cursors += p.size - before
-}
-
-// growth is how many bytes a cursor grows when k is set to v.
-func growth(c event.Cursor, k string, v []byte) int {
-	n := 0
-	if len(v) > 0 {
-		n = len(k) + len(v)
-	}
-	if old, ok := c[k]; ok {
-		n -= len(k) + len(old)
-	}
-	return n
-}
-
-// position returns a copy of where the source stands.
-func (s *state) position(source string) channel.Position {
-	c, ok := s.sources[source]
-	if !ok {
-		return channel.Position{}
-	}
-	p := c.Position
-	p.Cursor = make(event.Cursor, len(c.Cursor))
-	for k, v := range c.Cursor {
-		p.Cursor[k] = bytes.Clone(v)
-	}
-	return p
 }
 
 // fence begins a new incarnation.
@@ -198,14 +136,7 @@ func (s *state) append(dst []byte) []byte {
 	dst = le.AppendUint64(dst, s.before.index)
 	dst = le.AppendUint64(dst, s.before.count)
 	dst = le.AppendUint32(dst, s.before.headers)
-	dst = le.AppendUint32(dst, uint32(len(s.sources)))
-	for _, name := range slices.Sorted(maps.Keys(s.sources)) {
-		p := s.sources[name]
-		dst = appendString(dst, name)
-		dst = le.AppendUint32(dst, p.Version)
-		dst = le.AppendUint32(dst, p.Move)
-		dst = abi.AppendCursor(dst, p.Cursor)
-	}
+	dst = appendCursors(dst, s.cursors)
 	dst = le.AppendUint32(dst, uint32(len(s.readers)))
 	for _, name := range slices.Sorted(maps.Keys(s.readers)) {
 		r := s.readers[name]
@@ -223,9 +154,9 @@ func (s *state) append(dst []byte) []byte {
 // size bounds the length of what append gives.
 func (s *state) size() int {
 	const fixed = 32 // more than the fixed part of each thing in it
-	n := 4*fixed + fixed*len(s.incarnations) + s.cursors
-	for name, p := range s.sources {
-		n += fixed + len(name) + fixed*len(p.Cursor)
+	n := 4*fixed + fixed*len(s.incarnations) + s.cursors.Bytes() + fixed*s.cursors.Len()
+	for _, name := range s.cursors.Sources() {
+		n += fixed + len(name)
 	}
 	for name := range s.readers {
 		n += fixed + len(name)
@@ -240,16 +171,7 @@ func parseState(h *header, body []byte) (*state, error) {
 	s.end = h.first
 	s.events, s.bytes = d.u64(), d.u64()
 	s.before = seal{index: d.u64(), count: d.u64(), headers: d.u32()}
-	for range d.count(14) {
-		name := d.text()
-		p := &cursorState{Position: channel.Position{Version: d.u32(), Move: d.u32()}}
-		p.Cursor = d.cursor()
-		for k, v := range p.Cursor {
-			p.size += len(k) + len(v)
-		}
-		s.sources[name] = p
-		s.cursors += p.size
-	}
+	d.cursors(s.cursors)
 	for range d.count(22) {
 		r := d.reader()
 		s.readers[r.name] = r

@@ -3,6 +3,7 @@
 package wal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -22,19 +23,10 @@ const (
 
 // changes is what the trailer of a record says.
 type changes struct {
-	sources []sourceChange
+	sources []channel.CursorChange
 	readers []readerEntry
 	forget  []string // names of readers
 	only    string
-}
-
-// sourceChange is how the cursor of one source changes.
-type sourceChange struct {
-	source  string
-	version uint32
-	move    uint32
-	removed bool
-	changed event.Cursor
 }
 
 // readerEntry is a registered reader.
@@ -62,17 +54,17 @@ func appendString(dst []byte, s string) []byte {
 	return append(dst, s...)
 }
 
-func (c *sourceChange) append(dst []byte) []byte {
+func appendChange(dst []byte, c *channel.CursorChange) []byte {
 	return appendTLV(dst, tlvSource, func(dst []byte) []byte {
 		le := binary.LittleEndian
-		dst = appendString(dst, c.source)
-		dst = le.AppendUint32(dst, c.version)
-		dst = le.AppendUint32(dst, c.move)
+		dst = appendString(dst, c.Source)
+		dst = le.AppendUint32(dst, c.Version)
+		dst = le.AppendUint32(dst, c.Move)
 		removed := byte(0)
-		if c.removed {
+		if c.Removed {
 			removed = 1
 		}
-		return abi.AppendCursor(append(dst, removed), c.changed)
+		return abi.AppendCursor(append(dst, removed), c.Changed)
 	})
 }
 
@@ -86,7 +78,7 @@ func (r *readerEntry) appendValue(dst []byte) []byte {
 
 func (c *changes) append(dst []byte) []byte {
 	for i := range c.sources {
-		dst = c.sources[i].append(dst)
+		dst = appendChange(dst, &c.sources[i])
 	}
 	for i := range c.readers {
 		dst = appendTLV(dst, tlvReader, c.readers[i].appendValue)
@@ -105,8 +97,8 @@ func (c *changes) size() int {
 	const fixed = 64 // more than the fixed part of any TLV
 	n := fixed + len(c.only)
 	for i := range c.sources {
-		n += fixed + len(c.sources[i].source)
-		for k, v := range c.sources[i].changed {
+		n += fixed + len(c.sources[i].Source)
+		for k, v := range c.sources[i].Changed {
 			n += fixed + len(k) + len(v)
 		}
 	}
@@ -132,8 +124,8 @@ func parseChanges(b []byte) (changes, error) {
 		b = b[8+n:]
 		switch typ {
 		case tlvSource:
-			s := sourceChange{source: d.text(), version: d.u32(), move: d.u32(), removed: d.u8() == 1}
-			s.changed = d.cursor()
+			s := channel.CursorChange{Source: d.text(), Version: d.u32(), Move: d.u32(), Removed: d.u8() == 1}
+			s.Changed = d.cursor()
 			c.sources = append(c.sources, s)
 		case tlvReader:
 			c.readers = append(c.readers, d.reader())
@@ -182,6 +174,15 @@ func (d *decoder) text() string {
 		return ""
 	}
 	return string(v)
+}
+
+// bytes returns a copy of the next n bytes.
+func (d *decoder) bytes(n int) []byte {
+	v := d.take(n)
+	if d.err != nil {
+		return nil
+	}
+	return bytes.Clone(v)
 }
 
 func (d *decoder) rest() string { return string(d.take(len(d.b))) }

@@ -117,7 +117,7 @@ func (t *tx) fail(reason string, err error) func() error {
 	t.c.mu.Lock()
 	defer t.c.mu.Unlock()
 	for i := range t.changes.sources {
-		t.c.flight(t.changes.sources[i].source).refused = true
+		t.c.flight(t.changes.sources[i].Source).refused = true
 	}
 	t.release()
 	t.c.refused(reason)
@@ -168,7 +168,7 @@ func (t *tx) collect() {
 	for i := range t.puts {
 		p := &t.puts[i]
 		t.changes.sources = append(t.changes.sources,
-			sourceChange{source: p.Source, version: p.Version, move: p.Move, removed: p.Removed, changed: p.Changed})
+			channel.CursorChange{Source: p.Source, Version: p.Version, Move: p.Move, Removed: p.Removed, Changed: p.Changed})
 		if p.Only != "" && p.Batch.Len() > 0 {
 			t.changes.only = p.Only
 		}

@@ -73,6 +73,14 @@ const (
 	maxPath = abi.MaxValue - fixedBytes - 4*binary.MaxVarintLen64
 )
 
+// maxVarints is what the four numbers take: sizes below 2^48, times before the year 2116.
+const maxVarints = 7 + 7 + 9 + 9
+
+// reserve is how many bytes of the cursor the entry of a file may come to take, however large the file grows.
+func (id identity) reserve(path string) int {
+	return len(id.key()) + fixedBytes + maxVarints + len(path)
+}
+
 func (e *entry) append(dst []byte) []byte {
 	dst = append(dst, byte(e.skipping))
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(e.print.n))

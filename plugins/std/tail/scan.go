@@ -13,8 +13,10 @@ import (
 )
 
 const (
-	// maxFiles bounds how many files are followed: their entries must fit the 2 MiB that a channel keeps of one cursor.
+	// maxFiles bounds how many files are followed, so that a scan stays short.
 	maxFiles = 16384
+	// maxCursor is what their entries may take: a channel keeps 2 MiB of one cursor, and refuses what is beyond.
+	maxCursor = 2<<20 - 1<<10
 	// scanShare bounds the part of the time that looking for files may take: one in so many.
 	scanShare = 20
 )
@@ -23,6 +25,7 @@ const (
 func (s *Source) scan(now time.Time) {
 	s.round++
 	s.dirs = map[string]*directory{}
+	s.spend()
 	named := s.glob()
 	var fresh []found
 	for _, fd := range named {
@@ -47,6 +50,17 @@ func (s *Source) scan(now time.Time) {
 		}
 	}
 	s.gauges()
+}
+
+// spend finds out how much of the cursor is taken.
+func (s *Source) spend() {
+	s.spent, s.beyond = 0, 0
+	for id, f := range s.files {
+		s.spent += id.reserve(f.path)
+	}
+	for id, e := range s.resting {
+		s.spent += id.reserve(e.path)
+	}
 }
 
 // glob returns the regular files that the patterns name, in order of their paths, each file once.
@@ -106,10 +120,21 @@ func (s *Source) known(fd found, now time.Time) *file {
 
 // begin follows a file that was not known.
 func (s *Source) begin(fd found, now time.Time) *file {
-	if len(s.files)+len(s.resting) >= maxFiles {
+	switch {
+	case len(s.files)+len(s.resting) >= maxFiles:
 		s.warnOnce("", "too many files; those beyond the limit are not read", errTooMany)
-		return nil
+	case s.spent+fd.id.reserve(fd.path) > s.budget:
+		s.warnOnce("", "too many files with long paths; those beyond the limit are not read", errTooLong)
+	default:
+		return s.follow(fd, now)
 	}
+	s.beyond++
+	return nil
+}
+
+// follow begins with a file, for which there is room.
+func (s *Source) follow(fd found, now time.Time) *file {
+	s.spent += fd.id.reserve(fd.path)
 	f := &file{id: fd.id, place: fd.path, grew: now, round: s.round, size: -1}
 	f.path = fd.path
 	s.files[fd.id] = f
@@ -121,7 +146,11 @@ func (s *Source) begin(fd found, now time.Time) *file {
 	return f
 }
 
-var errTooMany = errors.New("limit of followed files reached; narrow the globs, or lower forget_after")
+var (
+	errTooMany = errors.New("limit of followed files reached; narrow the globs, share the files among several sources, or lower forget_after")
+	errTooLong = errors.New("their places would not fit the 2 MiB that a channel keeps of one source; narrow the globs, " +
+		"share the files among several sources, or lower forget_after")
+)
 
 // observe takes in what a look at the file said, and queues it if it has changed.
 func (s *Source) observe(f *file, fd found, now time.Time) {

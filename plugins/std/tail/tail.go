@@ -47,6 +47,7 @@ type Source struct {
 	longLines sdk.Counter
 	waiting   sdk.Gauge
 	followed  sdk.Gauge
+	ignored   sdk.Gauge
 
 	files   map[identity]*file
 	resting map[identity]entry    // known, and not followed: finished, or gone
@@ -57,6 +58,9 @@ type Source struct {
 	atEnd   bool   // files met now existed before the source did, and start is "end"
 	settled bool   // firstScanKey is set
 	round   uint64 // of scans
+	spent   int    // bytes of the cursor that the entries may come to take
+	budget  int    // the most of them
+	beyond  int    // files that are not followed for want of room, in this scan
 
 	queue  []*file // those that may have something to read, in turn
 	dirty  []*file // those whose entries are to be set
@@ -100,7 +104,8 @@ func (s *Source) Open(o *sdk.Open) error {
 	s.lostBytes, s.longLines = o.Counter("file_lost_bytes"), o.Counter("file_long_lines")
 	s.lostBytes.Add(0) // so that there is a series before the first loss, for an alert to compare with
 	s.longLines.Add(0)
-	s.waiting, s.followed = o.Gauge("file_unread_bytes"), o.Gauge("file_followed")
+	s.waiting, s.followed, s.ignored = o.Gauge("file_unread_bytes"), o.Gauge("file_followed"), o.Gauge("file_beyond_limit")
+	s.budget = maxCursor
 	s.files, s.resting = map[identity]*file{}, map[identity]entry{}
 	s.at, s.warned = map[string]occupant{}, map[string]bool{}
 	s.attrs[0].Key, s.attrs[1].Key = attrPath, attrPosition
@@ -401,6 +406,7 @@ func (s *Source) gauges() {
 	}
 	s.waiting.Set(float64(unread))
 	s.followed.Set(float64(len(s.files)))
+	s.ignored.Set(float64(s.beyond))
 }
 
 func (id identity) compare(o identity) int {

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wal
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// entries makes n of a cursor, from that one on, with keys of 80 bytes and values of 16.
+func entries(from, n int) event.Cursor {
+	c := make(event.Cursor, n)
+	for i := range n {
+		c[fmt.Sprintf("%080d", from+i)] = fmt.Appendf(nil, "%016d", i)
+	}
+	return c
+}
+
+// put20000 gives source.many 20 000 entries.
+func put20000(c *Channel, pool event.Buffers) error {
+	return commitCursor(c, pool, benchSource(), entries(0, 20_000))
+}
+
+func commitCursor(c *Channel, pool event.Buffers, body []byte, changed event.Cursor) error {
+	batch, err := event.Copy(pool, body, event.MaxBatch)
+	if err != nil {
+		return err
+	}
+	tx, err := c.Begin(context.Background())
+	if err != nil {
+		return err
+	}
+	if err := tx.Put(channel.Put{Source: "source.many", Batch: batch, Changed: changed}); err != nil {
+		return err
+	}
+	return tx.Submit()()
+}
+
+// However many entries a cursor has: the log is mostly events, a segment in eight bytes of STATE at most, and it can be
+// read back, verified and taken up again.
+func TestTwentyThousandEntriesInOneSource(t *testing.T) {
+	dir := t.TempDir()
+	pool := channel.NewPool(4 << 20)
+	defer pool.Close()
+	o := Options{Dir: dir, Pool: pool, Durability: OS}
+	c, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := put20000(c, pool); err != nil {
+		t.Fatal(err)
+	}
+	source := benchSource()
+	for n := 0; len(c.segments) < 5; n++ {
+		if err := commitCursor(c, pool, source, entries(n%20_000, 2)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, seg := range c.segments[2:4] { // the second grew while it was written
+		if seg.state < 20_000*96 || seg.size < statesPerSegment*seg.state || seg.size > maxSegment {
+			t.Errorf("a segment of %d bytes with a STATE of %d", seg.size, seg.state)
+		}
+	}
+	want := c.state.cursors.Position("source.many")
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	report, err := Verify(dir, nil)
+	if err != nil || !report.Sound() {
+		t.Fatalf("%v: %v", err, report.Damage)
+	}
+	if c, err = Open(o); err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.Cursor(t.Context(), "source.many")
+	if err != nil || len(got.Cursor) != 20_000 || fmt.Sprint(got.Cursor) != fmt.Sprint(want.Cursor) {
+		t.Errorf("%d entries came back, %v", len(got.Cursor), err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// BenchmarkCursors commits two entries of few and of many, side by side, and rolls and opens with many.
+func BenchmarkCursors(b *testing.B) {
+	pool := channel.NewPool(64 << 20)
+	defer pool.Close()
+	source := benchSource()
+	for _, n := range []int{2, 20_000} {
+		b.Run(fmt.Sprintf("commit 2 of %d", n), func(b *testing.B) {
+			c := openBenchAt(b, pool, 0, OS)
+			if err := commitCursor(c, pool, source, entries(0, n)); err != nil {
+				b.Fatal(err)
+			}
+			two := entries(0, 2)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := commitCursor(c, pool, source, two); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("write a STATE of 20000", func(b *testing.B) {
+		c := openBenchAt(b, pool, 0, OS)
+		if err := put20000(c, pool); err != nil {
+			b.Fatal(err)
+		}
+		buf := make([]byte, 0, c.state.size())
+		b.ReportAllocs()
+		for b.Loop() {
+			c.state.append(buf)
+		}
+	})
+	b.Run("copy a position of 20000", func(b *testing.B) {
+		c := openBenchAt(b, pool, 0, OS)
+		if err := put20000(c, pool); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := c.Cursor(b.Context(), "source.many"); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("open with 20000", func(b *testing.B) {
+		o := Options{Dir: b.TempDir(), Pool: pool}
+		defer os.RemoveAll(o.Dir)
+		c, err := Open(o)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := put20000(c, pool); err != nil {
+			b.Fatal(err)
+		}
+		took := time.Duration(0)
+		for b.Loop() {
+			if err := c.Close(); err != nil {
+				b.Fatal(err)
+			}
+			begun := time.Now()
+			if c, err = Open(o); err != nil {
+				b.Fatal(err)
+			}
+			took += time.Since(begun)
+		}
+		b.ReportMetric(float64(took.Microseconds())/float64(b.N)/1000, "ms/open")
+		if err := c.Close(); err != nil {
+			b.Fatal(err)
+		}
+	})
+}
