@@ -99,6 +99,7 @@ type channelCollector struct {
 	descs []*prometheus.Desc // in the order of figures
 	lag   *prometheus.Desc
 	drops *prometheus.Desc
+	kept  *prometheus.Desc
 
 	mu   sync.Mutex
 	open map[string]channel.Operator
@@ -132,6 +133,8 @@ var figures = []struct {
 		func(s channel.Stats) float64 { return float64(unused(s)) }},
 	{"quarantine_bytes", "Bytes that repair moved aside, ever.", prometheus.GaugeValue,
 		func(s channel.Stats) float64 { return float64(s.QuarantineSize) }},
+	{"forgotten_cursor_entries_total", "Entries of sources' cursors that were not set for forget_after.", prometheus.CounterValue,
+		func(s channel.Stats) float64 { return float64(s.Forgotten) }},
 	{"gaps_total", "Readers that stood behind the end of the log when it was opened: what was lost there nobody can count.", prometheus.CounterValue,
 		func(s channel.Stats) float64 { return float64(s.Gaps) }},
 	{"short_of_disk", "1 while sources wait for room on the disk.", prometheus.GaugeValue,
@@ -148,6 +151,8 @@ func newChannelCollector() *channelCollector {
 		drops: prometheus.NewDesc(namespace+"_channel_dropped_events_total",
 			"Events that a policy gave up, by reason: corrupt = the disk had damaged them.", []string{"component", "reason"}, nil),
 	}
+	c.kept = prometheus.NewDesc(namespace+"_channel_cursor_bytes",
+		"Bytes that are kept of where this source stands; the most is 2 MiB.", []string{"component", "source"}, nil)
 	for _, f := range figures {
 		c.descs = append(c.descs, prometheus.NewDesc(namespace+"_channel_"+f.name, f.help, []string{"component"}, nil))
 	}
@@ -171,6 +176,7 @@ func (c *channelCollector) Describe(out chan<- *prometheus.Desc) {
 	}
 	out <- c.lag
 	out <- c.drops
+	out <- c.kept
 }
 
 // Collect implements [prometheus.Collector].
@@ -184,6 +190,9 @@ func (c *channelCollector) Collect(out chan<- prometheus.Metric) {
 			out <- prometheus.MustNewConstMetric(c.descs[i], f.kind, f.value(s), component)
 		}
 		out <- prometheus.MustNewConstMetric(c.drops, prometheus.CounterValue, float64(s.Dropped), component, "corrupt")
+		for _, source := range sortedKeys(s.Sources) {
+			out <- prometheus.MustNewConstMetric(c.kept, prometheus.GaugeValue, float64(s.Sources[source].Bytes), component, source)
+		}
 		for _, reader := range sortedKeys(s.Readers) {
 			out <- prometheus.MustNewConstMetric(c.lag, prometheus.GaugeValue, float64(s.Readers[reader].Waiting), component, reader)
 		}

@@ -31,6 +31,7 @@ type channelOptions struct {
 	capacity  channel.Capacity
 	onFull    channel.FullPolicy
 	onCorrupt string
+	forget    time.Duration
 	pool      *channel.Pool
 	observer  channel.Observer
 	log       *slog.Logger
@@ -65,12 +66,12 @@ type store interface {
 // channels opens a channel by kind.
 var channels = map[string]func(o channelOptions) (store, error){
 	"memory": func(o channelOptions) (store, error) {
-		return memory.New(memory.Options{Capacity: o.capacity, OnFull: o.onFull, Pool: o.pool, Observer: o.observer}), nil
+		return memory.New(memory.Options{Capacity: o.capacity, OnFull: o.onFull, Pool: o.pool, Observer: o.observer, ForgetAfter: o.forget}), nil
 	},
 	"wal": func(o channelOptions) (store, error) {
 		w := wal.Options{Dir: o.dir, Capacity: o.capacity, OnFull: o.onFull, Pool: o.pool, Observer: o.observer, Log: o.log,
 			Durability: o.level, FlushEvery: o.every, MinFree: o.minFree, Reserve: wal.DefaultReserve,
-			Compression: o.codec, Key: o.key, OldKeys: o.oldKeys}
+			Compression: o.codec, Key: o.key, OldKeys: o.oldKeys, ForgetAfter: o.forget}
 		if o.onCorrupt == "quarantine" {
 			w.OnCorrupt = wal.Quarantine
 		}
@@ -113,6 +114,7 @@ func (a *Agent) openChannels() error {
 			log:       a.opts.Log.With("component", c.Address()),
 			durable:   disk,
 			onCorrupt: c.OnCorrupt,
+			forget:    c.ForgetAfter,
 		}
 		o.observer.Step = a.opts.Step
 		if c.OnFull == "refuse" {

@@ -216,6 +216,7 @@ type Stats struct {
 	CorruptRecords uint64
 	Gaps           uint64 // readers that stood behind the end of the log at opening: so much, and nobody knows how much, was lost
 	QuarantineSize uint64 // bytes that repair moved aside, ever
+	Forgotten      uint64 // cursor entries that were not set for long
 	Dropped        uint64 // events that were damaged, and passed over by policy
 }
 

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/penstock-io/penstock/spec/event"
 )
@@ -211,4 +212,74 @@ func (c *Cursors) Restore(source string, version, move uint32, entries []*Cursor
 	c.sources[source] = p
 	c.bytes += p.bytes
 	return nil
+}
+
+// Idle is what of a source's cursor is to be forgotten: the entries that were set before that time.
+type Idle struct {
+	Source  string
+	Before  uint32
+	Entries int // how many there were when it was found
+}
+
+// Idle finds what was not set for so long. Of a source in use, what counts is how long before its newest entry:
+// one that is held, has finished, or waits for room cannot set anything, and loses nothing by it.
+func (c *Cursors) Idle(now uint32, after time.Duration, used map[string]bool) (list []Idle) {
+	for _, source := range c.Sources() {
+		p, last := c.sources[source], now
+		if used[source] {
+			last = min(now, p.newest())
+		}
+		if last <= uint32(after/time.Second) {
+			continue
+		}
+		idle := Idle{Source: source, Before: last - uint32(after/time.Second)}
+		idle.Entries = p.older(idle.Before)
+		if idle.Entries > 0 || p.needless() && !used[source] {
+			list = append(list, idle)
+		}
+	}
+	return list
+}
+
+// newest is when an entry was set last.
+func (p *cursor) newest() (at uint32) {
+	for _, e := range p.entries {
+		at = max(at, e.Set)
+	}
+	return at
+}
+
+// older is how many entries were set before that time.
+func (p *cursor) older(before uint32) (n int) {
+	for _, e := range p.entries {
+		if e.Set < before {
+			n++
+		}
+	}
+	return n
+}
+
+// needless says whether nothing is kept in the cursor. One that has moved keeps its move number, which tells it from
+// what another channel may still hold.
+func (p *cursor) needless() bool { return len(p.entries) == 0 && p.move == 0 }
+
+// Forget drops the entries of a source that were set before that time, and the source when nothing is left of it.
+// It returns how many entries there were.
+func (c *Cursors) Forget(source string, before uint32) (n int) {
+	p := c.sources[source]
+	if p == nil {
+		return 0
+	}
+	for _, e := range p.entries {
+		if e.Set < before {
+			c.bytes += p.growth(e.Key, nil)
+			p.bytes += p.growth(e.Key, nil)
+			p.drop(e)
+			n++
+		}
+	}
+	if p.needless() {
+		c.remove(source)
+	}
+	return n
 }

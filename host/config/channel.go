@@ -45,6 +45,7 @@ func (l *loader) declareChannels(c *Config) {
 			Compression:   v.text("compression"),
 			Key:           key,
 			OldKeys:       old,
+			ForgetAfter:   l.forgetAfter(v),
 			DeclRange:     v.at,
 		})
 	}
@@ -65,6 +66,15 @@ func minFree(v *values) *uint64 {
 	}
 	n := uint64(v.number("min_free"))
 	return &n
+}
+
+// forgetAfter reads after how long cursor entries are forgotten.
+func (l *loader) forgetAfter(v *values) time.Duration {
+	d := time.Duration(v.number("forget_after"))
+	if d != 0 && d < minForgetAfter && !v.broken {
+		l.add("E2004", v.where("forget_after"), "forget_after must be 0s, which is never, or at least %s; this is %s.", formatDuration(minForgetAfter), formatDuration(d))
+	}
+	return d
 }
 
 // durability reads a level, and says what is at risk below fsync.

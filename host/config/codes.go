@@ -216,6 +216,16 @@ durability says what it means that a channel has acknowledged events:
 
 An interval is from 1ms to 1m. Below fsync a crash of the machine, not of the agent, may lose the
 newest events.`},
+	"E2004": {"Cursor entries forgotten too soon", `
+A channel keeps where its sources have read to: an entry for each file, partition or upstream.
+Those that are not set again for forget_after are forgotten, so that what is gone for good takes
+no room:
+
+    forget_after = "720h"    # the default
+    forget_after = "0s"      # never
+
+A plugin sets again, once a day, the entries that it still needs. So less than 48h would make files be
+read again that rest.`},
 	"E3001": {"Missing grant", `
 A plugin that is not builtin may touch nothing but what its plugin block grants. It declares what
 it needs, often as an expression over its config; here the pipeline does not grant all of it. The

@@ -21,6 +21,8 @@ const (
 	defaultMaxEvents = "0"
 	defaultOnFull    = "block"
 	defaultOnCorrupt = "stop"
+	// defaultForgetAfter is longer than any file is away, or any partition silent, that comes back.
+	defaultForgetAfter = "720h"
 
 	defaultDurability  = "fsync"
 	defaultCompression = "none"
@@ -77,6 +79,8 @@ const (
 	maxName = 64
 	// maxConnections bounds the instances of one sink: each takes the memory of a guest, and a place in what a reader may have out.
 	maxConnections = 64
+	// minForgetAfter leaves a plugin that sets once a day what it needs a day to be late.
+	minForgetAfter = 48 * time.Hour
 	// minFlushEvery and maxFlushEvery bound durability = "interval:…": less often is "os", more often hardly less than "fsync".
 	minFlushEvery = time.Millisecond
 	maxFlushEvery = time.Minute

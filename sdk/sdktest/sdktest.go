@@ -139,6 +139,7 @@ type Source struct {
 	// Cursor is the durable cursor, Events the durable events of all instances so far.
 	Cursor event.Cursor
 	Events []Event
+	set    map[string]time.Time // when each entry was set last
 
 	flight  []emission
 	changed event.Cursor
@@ -156,7 +157,7 @@ type emission struct {
 // with defaults filled in. It fails the test if the source does not open.
 func OpenSource(t testing.TB, create func() sdk.Source, config any) *Source {
 	t.Helper()
-	s := &Source{bench: newBench(t, sdk.Plugin{Source: create}, config), Cursor: event.Cursor{}}
+	s := &Source{bench: newBench(t, sdk.Plugin{Source: create}, config), Cursor: event.Cursor{}, set: map[string]time.Time{}}
 	s.MaxEvents, s.MaxBytes = 4096, 1<<20
 	if err := s.Restart(); err != nil {
 		t.Fatalf("open: %v", err)
@@ -210,12 +211,23 @@ func (s *Source) Commit() {
 			if len(v) == 0 {
 				delete(s.Cursor, k)
 			} else {
-				s.Cursor[k] = v
+				s.Cursor[k], s.set[k] = v, time.Now()
 			}
 		}
 		s.guest.Ack(uint64(e.seq), abi.OK)
 	}
 	s.flight = nil
+}
+
+// Forget drops the entries that a channel forgets: those that were set last longer than so before the newest.
+func (s *Source) Forget(after time.Duration) {
+	newest := time.Time{}
+	for k := range s.Cursor {
+		if at := s.set[k]; at.After(newest) {
+			newest = at
+		}
+	}
+	maps.DeleteFunc(s.Cursor, func(k string, _ []byte) bool { return newest.Sub(s.set[k]) > after })
 }
 
 // Drain polls and commits until a poll brings no event, and returns what came. It fails the test at an error but [sdk.Done].

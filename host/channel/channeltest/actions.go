@@ -36,6 +36,7 @@ func (m *model) actions(lasting bool) map[string]func(*rapid.T) {
 		"open":     m.openReader,
 		"forget":   m.forget,
 		"rest":     func(*rapid.T) { m.rest() },
+		"month":    m.month,
 		"cursors":  func(*rapid.T) { m.checkCursors() },
 		"":         m.check,
 	}
@@ -96,9 +97,10 @@ func (m *model) committed(d draft) {
 		}
 	}
 	if m.cursors[d.source] == nil {
-		m.cursors[d.source] = event.Cursor{}
+		m.cursors[d.source], m.set[d.source] = event.Cursor{}, map[string]time.Time{}
 	}
 	for k, v := range d.change {
+		m.set[d.source][k] = time.Now()
 		if m.cursors[d.source][k] = v; len(v) == 0 {
 			delete(m.cursors[d.source], k)
 		}
@@ -292,6 +294,25 @@ func (m *model) forget(t *rapid.T) {
 	}
 	m.must(m.operator().Forget(name))
 	delete(m.readers, name)
+}
+
+// month lets a month pass, and the source with which it goes on forget what it had set before.
+func (m *model) month(t *rapid.T) {
+	time.Sleep(month + day)
+	m.put(t)
+	time.Sleep(untilSwept)
+	for source, cursor := range m.cursors {
+		newest := time.Time{}
+		for k := range cursor {
+			if at := m.set[source][k]; at.After(newest) {
+				newest = at
+			}
+		}
+		maps.DeleteFunc(cursor, func(k string, _ []byte) bool { return newest.Sub(m.set[source][k]) > month })
+	}
+	for _, tr := range m.readers {
+		tr.keep()
+	}
 }
 
 // rest lets time pass: positions are written within it.

@@ -17,6 +17,7 @@ package channeltest
 import (
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/spec/event"
@@ -28,6 +29,8 @@ type Options struct {
 	Dir      string
 	Capacity channel.Capacity
 	OnFull   channel.FullPolicy
+	// ForgetAfter is after how long a cursor entry is forgotten that was not set again; 0: never.
+	ForgetAfter time.Duration
 	// Buffers is where the channel gets its memory.
 	Buffers  event.Buffers
 	Observer channel.Observer
@@ -47,11 +50,13 @@ type Open func(t *testing.T, o Options) channel.Channel
 
 // Run checks what every kind of channel promises.
 func Run(t *testing.T, open Open) {
-	run(t, open, putCases, takeCases, orderCases, boundCases, readerCases, closeCases, cursorCases, fullCases, loadCases)
+	run(t, open, putCases, takeCases, orderCases, boundCases, readerCases, closeCases, cursorCases, forgetCases, fullCases, loadCases)
 }
 
 // RunDurable checks what holds over close and open again, for kinds that keep what they have.
-func RunDurable(t *testing.T, open Open) { run(t, open, durableCases, []scenario{boundDurable}) }
+func RunDurable(t *testing.T, open Open) {
+	run(t, open, durableCases, durableForgetCases, []scenario{boundDurable})
+}
 
 // RunFaults checks what holds when a step fails; steps are those for which the kind asks Options.Fault.
 func RunFaults(t *testing.T, open Open, steps ...string) {

@@ -30,10 +30,10 @@ func RunModel(t *testing.T, open func(Options) (channel.Channel, error), lasting
 	n := 0
 	synctest.Test(t, func(t *testing.T) {
 		rapid.Check(inBubble{t}, func(rt *rapid.T) {
-			m := &model{T: rt, cursors: map[string]event.Cursor{}, readers: map[string]*track{}}
+			m := &model{T: rt, cursors: map[string]event.Cursor{}, set: map[string]map[string]time.Time{}, readers: map[string]*track{}}
 			m.fresh = func() string { n++; return filepath.Join(root, fmt.Sprint(n)) }
 			m.opener = func(dir string) channel.Channel {
-				ch, err := open(Options{Dir: dir, Buffers: &m.memory})
+				ch, err := open(Options{Dir: dir, Buffers: &m.memory, ForgetAfter: month})
 				m.must(err)
 				return ch
 			}
@@ -68,8 +68,9 @@ type model struct {
 	events  []known
 	next    event.Offset // of the next event
 	cursors map[string]event.Cursor
-	readers map[string]*track // all that are registered
-	names   int               // of bodies
+	set     map[string]map[string]time.Time // when each entry was set last
+	readers map[string]*track               // all that are registered
+	names   int                             // of bodies
 }
 
 // known is one committed event.
@@ -123,6 +124,7 @@ func (m *model) start() {
 	m.must(os.MkdirAll(m.dir, 0o755))
 	m.ch = m.opener(m.dir)
 	m.register(keptReader, channel.Oldest)
+	m.checkCursors() // and they are in use
 }
 
 // stop closes the channel. What was leased is rolled back.

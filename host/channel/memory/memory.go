@@ -31,6 +31,8 @@ type Options struct {
 	Observer channel.Observer
 	// Fault, where it is set, is asked before each transaction is committed; its error refuses the transaction: for tests.
 	Fault func(step string) error
+	// ForgetAfter is after how long a cursor entry is forgotten that was not set again; 0: never.
+	ForgetAfter time.Duration
 }
 
 // Channel is a channel in memory. It implements [channel.Channel] and [channel.Operator].
@@ -50,6 +52,8 @@ type Channel struct {
 	names    int                // that were registered, ever
 	cursors  *channel.Cursors
 	refusing map[string]bool // sources of which a transaction was not committed, and the cursor not asked for since
+	used     map[string]bool // sources whose cursor was asked for
+	swept    time.Time       // when it was last looked for entries that were not set for long
 	stats    channel.Stats
 	closed   bool
 }
@@ -84,6 +88,8 @@ func New(o Options) *Channel {
 		readers:     map[string]*reader{},
 		cursors:     channel.NewCursors(),
 		refusing:    map[string]bool{},
+		used:        map[string]bool{},
+		swept:       time.Now(),
 	}
 }
 

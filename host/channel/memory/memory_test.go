@@ -16,7 +16,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func open(_ *testing.T, o channeltest.Options) channel.Channel {
-	return memory.New(memory.Options{Capacity: o.Capacity, OnFull: o.OnFull, Pool: o.Buffers, Observer: o.Observer, Fault: o.Fault})
+	return memory.New(memory.Options{Capacity: o.Capacity, OnFull: o.OnFull, Pool: o.Buffers, Observer: o.Observer, Fault: o.Fault, ForgetAfter: o.ForgetAfter})
 }
 
 func TestMemoryKeepsTheLaws(t *testing.T) { channeltest.Run(t, open) }
@@ -60,6 +60,6 @@ func TestABatchThatFitsIsHandedOutAsItCame(t *testing.T) {
 
 func TestMemoryDoesWhatTheModelDoes(t *testing.T) {
 	channeltest.RunModel(t, func(o channeltest.Options) (channel.Channel, error) {
-		return memory.New(memory.Options{Pool: o.Buffers}), nil
+		return memory.New(memory.Options{Pool: o.Buffers, ForgetAfter: o.ForgetAfter}), nil
 	}, false)
 }

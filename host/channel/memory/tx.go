@@ -19,7 +19,23 @@ func (c *Channel) Cursor(_ context.Context, name string) (channel.Position, erro
 		return channel.Position{}, fmt.Errorf("cursor of %s: %w", name, channel.ErrClosed)
 	}
 	delete(c.refusing, name)
+	c.used[name] = true
+	c.sweep(time.Now())
 	return c.cursors.Position(name), nil
+}
+
+// sweepEvery is how often it is looked for cursor entries that were not set for long.
+const sweepEvery = time.Hour
+
+// sweep forgets those entries, when it is time.
+func (c *Channel) sweep(now time.Time) {
+	if c.o.ForgetAfter <= 0 || now.Sub(c.swept) < sweepEvery {
+		return
+	}
+	c.swept = now
+	for _, i := range c.cursors.Idle(channel.Seconds(now.UnixNano()), c.o.ForgetAfter, c.used) {
+		c.stats.Forgotten += uint64(c.cursors.Forget(i.Source, i.Before))
+	}
 }
 
 type tx struct {
@@ -121,6 +137,7 @@ func (c *Channel) commit(puts []channel.Put, now time.Time) (events int, size in
 		}
 		return 0, 0, err
 	}
+	c.sweep(now)
 	for i, p := range puts {
 		c.cursors.Change(&changes[i], channel.Seconds(now.UnixNano()))
 		events += p.Batch.Len()

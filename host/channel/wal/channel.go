@@ -49,6 +49,8 @@ type Options struct {
 	FlushEvery  time.Duration // of Interval; 0 means DefaultFlushEvery
 	// MinFree is how many bytes of the disk must be free, or puts wait: see [DefaultMinFree]. 0: puts wait only when a write has failed.
 	MinFree uint64
+	// ForgetAfter is after how long a cursor entry is forgotten that was not set again; 0: never.
+	ForgetAfter time.Duration
 	// Reserve is how many bytes of ballast lie on the disk, to be thrown off when it is full; on a small disk less. 0: none.
 	Reserve uint64
 	// Compression is how bodies are compressed; what is there already is read whatever it is.
@@ -97,12 +99,15 @@ type Channel struct {
 	short    shortage
 	opening  *opening // what is left of it, for lack of room; nil when it is done
 
-	flushing   sync.Mutex     // held while positions are written
-	dead       []*segment     // off the list, and to be unlinked; flushing guards it
-	ballast    sync.Mutex     // held while the reserve is made or released
-	timer      *time.Timer    // that will write positions; nil while none needs to be
-	flushTimer *time.Timer    // that will flush the log, at the level Interval
-	timers     sync.WaitGroup // one for each timer that is set or whose function runs
+	flushing   sync.Mutex  // held while positions are written
+	dead       []*segment  // off the list, and to be unlinked; flushing guards it
+	ballast    sync.Mutex  // held while the reserve is made or released
+	timer      *time.Timer // that will write positions; nil while none needs to be
+	opened     time.Time
+	used       map[string]bool // sources whose cursor was asked for since then
+	sweepTimer *time.Timer     // that will forget cursor entries
+	flushTimer *time.Timer     // that will flush the log, at the level Interval
+	timers     sync.WaitGroup  // one for each timer that is set or whose function runs
 }
 
 var (

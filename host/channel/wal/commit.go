@@ -316,6 +316,7 @@ func (c *Channel) publish(t *tx) {
 		}
 		return
 	}
+	c.forget(t.changes.idle)
 	if err := c.state.apply(&t.header, &t.changes); err != nil {
 		panic("BUG: a record that was just written does not fit: " + err.Error())
 	}
@@ -387,6 +388,7 @@ func (c *Channel) Cursor(ctx context.Context, source string) (channel.Position, 
 		f, ok := c.flights[source]
 		if !ok || f.count == 0 {
 			delete(c.flights, source)
+			c.used[source] = true
 			return c.state.cursors.Position(source), nil
 		}
 		if err := c.awaitLanding(ctx, f); err != nil {

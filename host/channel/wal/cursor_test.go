@@ -5,8 +5,11 @@ package wal
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/penstock-io/penstock/host/channel"
@@ -85,6 +88,52 @@ func TestTwentyThousandEntriesInOneSource(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// What is forgotten is a record like others: STATE is the sum of what was before it.
+func TestWhatIsForgottenStaysTheSumOfTheRecords(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		said := new(strings.Builder)
+		o := Options{Dir: dir, SegmentSize: 64 << 10, ForgetAfter: 720 * time.Hour, Log: slog.New(slog.NewTextHandler(said, nil))}
+		c, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Cursor(t.Context(), "source.many"); err != nil {
+			t.Fatal(err)
+		}
+		source := benchSource()
+		for round := range 4 {
+			for range 3 { // of a segment each
+				if err := commitCursor(c, event.Heap{}, source, entries(100*round, 50)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(721 * time.Hour)
+		}
+		if n := c.Stats().Forgotten; n != 150 {
+			t.Errorf("%d were forgotten, want 150", n)
+		}
+		if n := strings.Count(said.String(), "source=source.many entries=50"); n != 3 {
+			t.Errorf("it was said %d times: %s", n, said)
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if report, err := Verify(dir, nil); err != nil || !report.Sound() || report.Segments < 4 {
+			t.Errorf("%v, %d segments: %v", err, report.Segments, report.Damage)
+		}
+		if c, err = Open(o); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.state.cursors.Position("source.many").Cursor; len(got) != 50 || got[fmt.Sprintf("%080d", 300)] == nil {
+			t.Errorf("%d entries came back", len(got))
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 // BenchmarkCursors commits two entries of few and of many, side by side, and rolls and opens with many.

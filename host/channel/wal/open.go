@@ -58,6 +58,7 @@ func open(o Options, sys system) (*Channel, error) {
 	c := &Channel{
 		o: o, dir: o.Dir, sys: sys, pool: o.Pool, observer: o.Observer, log: o.Log, onFull: o.OnFull, onCorrupt: o.OnCorrupt, capacity: o.Capacity,
 		done: make(chan struct{}), readers: map[string]*reader{}, flights: map[string]*flight{},
+		opened: begun, used: map[string]bool{},
 	}
 	if c.pool == nil {
 		c.pool = event.Heap{}
@@ -74,6 +75,9 @@ func open(o Options, sys system) (*Channel, error) {
 		c.timers.Wait()
 		return nil, errors.Join(fmt.Errorf("open channel %s: %w", o.Dir, err), c.letGo())
 	}
+	c.mu.Lock()
+	c.sweepLater()
+	c.mu.Unlock()
 	c.stats.RecoverySecs = time.Since(begun).Seconds()
 	return c, nil
 }

@@ -70,6 +70,9 @@ func (s *state) apply(h *header, c *changes) error {
 	for i := range c.sources {
 		s.cursors.Change(&c.sources[i], channel.Seconds(h.time))
 	}
+	for _, i := range c.idle {
+		s.cursors.Forget(i.Source, i.Before)
+	}
 	for _, r := range c.readers {
 		s.readers[r.name] = r
 	}

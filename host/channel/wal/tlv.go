@@ -19,6 +19,7 @@ const (
 	tlvForget = 3 // a reader is forgotten
 	tlvOnly   = 4 // the one reader that sees the events
 	tlvTrace  = 5 // reserved
+	tlvIdle   = 8 // cursor entries of a source that were not set for long are forgotten
 )
 
 // changes is what the trailer of a record says.
@@ -27,6 +28,7 @@ type changes struct {
 	readers []readerEntry
 	forget  []string // names of readers
 	only    string
+	idle    []channel.Idle
 }
 
 // readerEntry is a registered reader.
@@ -86,6 +88,9 @@ func (c *changes) append(dst []byte) []byte {
 	for _, name := range c.forget {
 		dst = appendTLV(dst, tlvForget, func(dst []byte) []byte { return append(dst, name...) })
 	}
+	for i := range c.idle {
+		dst = appendIdle(dst, &c.idle[i])
+	}
 	if c.only != "" {
 		dst = appendTLV(dst, tlvOnly, func(dst []byte) []byte { return append(dst, c.only...) })
 	}
@@ -107,6 +112,9 @@ func (c *changes) size() int {
 	}
 	for _, name := range c.forget {
 		n += fixed + len(name)
+	}
+	for _, i := range c.idle {
+		n += fixed + len(i.Source)
 	}
 	return n
 }
@@ -131,6 +139,8 @@ func parseChanges(b []byte) (changes, error) {
 			c.readers = append(c.readers, d.reader())
 		case tlvForget:
 			c.forget = append(c.forget, d.rest())
+		case tlvIdle:
+			c.idle = append(c.idle, channel.Idle{Before: d.u32(), Source: d.rest()})
 		case tlvOnly:
 			c.only = d.rest()
 		default:

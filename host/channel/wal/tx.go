@@ -132,7 +132,7 @@ func (t *tx) build() error {
 		return err
 	}
 	n, need := batch.Size(), 0
-	if len(t.changes.sources)+len(t.changes.readers)+len(t.changes.forget) > 0 {
+	if len(t.changes.sources)+len(t.changes.readers)+len(t.changes.forget)+len(t.changes.idle) > 0 {
 		need = t.changes.size()
 	}
 	if need > maxTrailer {

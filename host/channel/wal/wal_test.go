@@ -36,7 +36,7 @@ func openAt(t *testing.T, o channeltest.Options, level Durability) channel.Chann
 	if o.Fault != nil {
 		sys = faulty(sys, o.Fault)
 	}
-	c, err := open(Options{Dir: o.Dir, Capacity: o.Capacity, OnFull: o.OnFull, Pool: o.Buffers, Observer: o.Observer, Durability: level}, sys)
+	c, err := open(Options{Dir: o.Dir, Capacity: o.Capacity, OnFull: o.OnFull, Pool: o.Buffers, Observer: o.Observer, Durability: level, ForgetAfter: o.ForgetAfter}, sys)
 	if err != nil {
 		t.Fatal(err)
 	}

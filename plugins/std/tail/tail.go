@@ -29,6 +29,12 @@ const (
 	lookMax = 100 * time.Millisecond
 	// sweepInterval is how often entries of files that rest are looked through for those to forget.
 	sweepInterval = 10 * time.Minute
+	// renewDelay after the start, and renewEvery after that, all entries are set again, so that a channel does not forget
+	// those of files that rest for long. A channel waits for an hour after its start, and no shorter than two days.
+	renewDelay = 5 * time.Minute
+	renewEvery = 12 * time.Hour
+	// maxRenewed bounds the entries in bytes that one batch sets again: 2 MiB of them are spread over 64 batches.
+	maxRenewed = 32 << 10
 	// firstScanKey stands in the cursor when all files that were there at the first start have their
 	// entries: what is met after that is new, and read from its beginning even with start = "end".
 	firstScanKey = "first-scan"
@@ -66,10 +72,12 @@ type Source struct {
 	dirty  []*file // those whose entries are to be set
 	moved  []*file // those of them whose events are in this batch
 	forget []identity
+	renew  []identity // those whose entries are to be set again
 	opened []*file
 	turns  uint64
 
 	nextScan, nextLook, nextSweep time.Time
+	nextRenew                     time.Time
 	pause                         time.Duration // between looks
 
 	win      window
@@ -181,6 +189,13 @@ func (s *Source) survey(now time.Time) {
 	if !now.Before(s.nextSweep) {
 		s.sweep(now)
 		s.nextSweep = now.Add(sweepInterval)
+	}
+	switch {
+	case s.nextRenew.IsZero():
+		s.nextRenew = now.Add(renewDelay)
+	case !now.Before(s.nextRenew):
+		s.renew = slices.AppendSeq(slices.Collect(maps.Keys(s.files)), maps.Keys(s.resting))
+		s.nextRenew = now.Add(renewEvery)
 	}
 }
 
@@ -329,10 +344,37 @@ func (s *Source) save(p *sdk.Poll) (sent bool, err error) {
 			return true, err
 		}
 	}
-	sent = p.Len() > 0 || n > 0 || len(s.forget) > 0
+	renewed, err := s.setAgain(p)
+	if err != nil {
+		return true, err
+	}
+	sent = p.Len() > 0 || n > 0 || len(s.forget) > 0 || renewed
 	s.forget = s.forget[:0]
 	if s.cfg.fromEnd && !s.settled && s.round > 0 && len(s.dirty) == 0 {
 		s.settled = true
+		return true, p.SetCursor(firstScanKey, []byte("done"))
+	}
+	return sent, nil
+}
+
+// setAgain sets some of the entries again that are to be kept, and with the last of them that the first scan is over.
+func (s *Source) setAgain(p *sdk.Poll) (sent bool, err error) {
+	for size := 0; len(s.renew) > 0 && size < maxRenewed; s.renew = s.renew[1:] {
+		id := s.renew[0]
+		f := s.files[id]
+		if e, ok := s.resting[id]; ok {
+			f = &file{entry: e, id: id}
+		}
+		if f == nil { // forgotten meanwhile
+			continue
+		}
+		if err := s.set(p, f); err != nil {
+			return true, err
+		}
+		size += len(s.value)
+		sent = true
+	}
+	if sent && len(s.renew) == 0 && s.settled {
 		return true, p.SetCursor(firstScanKey, []byte("done"))
 	}
 	return sent, nil

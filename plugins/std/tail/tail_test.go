@@ -143,39 +143,6 @@ func TestAnEntryGoesWithItsEventsHoweverManyOthersChanged(t *testing.T) {
 	})
 }
 
-// TestFilesBeyondTheCursorAreLeftAndSaid: the channel would refuse the batch, and the source with it.
-func TestFilesBeyondTheCursorAreLeftAndSaid(t *testing.T) {
-	tailing(t, config{Paths: []string{"*.log"}, ForgetAfter: time.Hour}, func(b *bed) {
-		b.add("a.log", "a\n")
-		b.add("b.log", "b\n")
-		b.add("c.log", "c\n")
-		b.start()
-		one := identity{1 << 63, 1 << 63}.reserve(b.path("a.log"))
-		b.src.budget = 2 * one
-		b.read("a", "b")
-		if !b.logged("not read", "narrow the globs") || b.Metrics["file_beyond_limit"] != 1 || b.Metrics["file_followed"] != 2 {
-			t.Errorf("metrics %v, log: %s", b.Metrics, strings.Join(b.Logs, "\n"))
-		}
-		size := 0
-		for k, v := range b.Cursor {
-			size += len(k) + len(v)
-		}
-		if size > b.src.budget {
-			t.Errorf("the cursor has %d bytes of %d", size, b.src.budget)
-		}
-		b.must(os.Remove(b.path("a.log")))
-		b.read()
-		time.Sleep(2 * grace)
-		b.read() // it counts as gone
-		time.Sleep(2 * time.Hour)
-		b.read() // and forgotten
-		b.read("c")
-		if b.Metrics["file_beyond_limit"] != 0 {
-			t.Errorf("metrics %v", b.Metrics)
-		}
-	})
-}
-
 func TestCountersAreThereFromTheStart(t *testing.T) {
 	tailing(t, config{}, func(b *bed) {
 		b.start()
