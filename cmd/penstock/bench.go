@@ -15,6 +15,7 @@ import (
 type benchFlags struct {
 	events, size, runs int
 	paths, channels    []string
+	durability         []string
 	dir                string
 }
 
@@ -49,6 +50,7 @@ Runs of different kinds alternate, and each figure is the median of its runs; me
 	cmd.Flags().IntVar(&f.runs, "runs", 5, "runs of each kind")
 	cmd.Flags().StringSliceVar(&f.paths, "path", []string{"generate", "file"}, "what to measure: generate, file")
 	cmd.Flags().StringSliceVar(&f.channels, "channel", []string{"wal", "memory"}, "kinds of channel: wal, memory")
+	cmd.Flags().StringSliceVar(&f.durability, "durability", []string{"fsync"}, "levels of the channel wal, such as fsync,interval:100ms,os")
 	cmd.Flags().StringVar(&f.dir, "dir", "", "work below this directory, on the disk to measure (default: the one for temporary files)")
 	return cmd
 }
@@ -95,7 +97,13 @@ func (a *app) benchRuns(cmd *cobra.Command, f benchFlags, root string) ([][]benc
 	var plans []benchPlan
 	for _, path := range f.paths {
 		for _, channel := range f.channels {
-			plans = append(plans, benchPlan{path, channel, f.events, f.size})
+			levels := []string{""}
+			if channel == "wal" {
+				levels = f.durability
+			}
+			for _, level := range levels {
+				plans = append(plans, benchPlan{path, channel, level, f.events, f.size})
+			}
 		}
 	}
 	warm := plans[0]
@@ -112,7 +120,7 @@ func (a *app) benchRuns(cmd *cobra.Command, f benchFlags, root string) ([][]benc
 				return nil, err
 			}
 			runs[i] = append(runs[i], r)
-			a.err.printf("run %d of %d   %-8s → %-6s  %s events/s\n", n+1, f.runs, p.Path, p.Channel, number(int(r.EventsPerSecond)))
+			a.err.printf("run %d of %d   %-8s → %-19s  %s events/s\n", n+1, f.runs, p.Path, r.channel(), number(int(r.EventsPerSecond)))
 		}
 	}
 	return runs, nil
@@ -125,9 +133,11 @@ func (b benchAnswer) print(t *terminal) {
 	}
 	t.printf("\nevents of %d bytes; medians of %d runs; the disk alone makes 4 KiB durable in %s (median)\n\n", b.Results[0].Size, b.Runs, millis(b.DiskFsyncP50))
 	t.printf("%s", benchTable(b.Results))
-	for i := 1; i < len(b.Results); i++ {
-		if w, m := b.Results[i-1], b.Results[i]; w.Path == m.Path && w.Channel == "wal" && m.Channel == "memory" {
-			t.printf("\n%s: the durable channel moves %.2f of what the memory channel moves", w.Path, w.EventsPerSecond/m.EventsPerSecond)
+	for _, w := range b.Results {
+		for _, m := range b.Results {
+			if w.Path == m.Path && w.Channel == "wal" && m.Channel == "memory" {
+				t.printf("\n%s: the channel %s moves %.2f of what the memory channel moves", w.Path, w.channel(), w.EventsPerSecond/m.EventsPerSecond)
+			}
 		}
 	}
 	t.printf("\nfirst event %.0f ms after the start of the process\n", b.Results[0].FirstEventSeconds*1e3)

@@ -27,16 +27,18 @@ import (
 
 // benchPlan is one thing to measure: a path of events through one kind of channel.
 type benchPlan struct {
-	Path    string // "generate" (generate → channel → discard) or "file" (file → channel → file)
-	Channel string // "wal" or "memory"
-	Events  int
-	Size    int // of a body, bytes
+	Path       string // "generate" (generate → channel → discard) or "file" (file → channel → file)
+	Channel    string // "wal" or "memory"
+	Durability string // of wal
+	Events     int
+	Size       int // of a body, bytes
 }
 
 // benchResult is what one run showed.
 type benchResult struct {
 	Path    string `json:"path"`
 	Channel string `json:"channel"`
+	Level   string `json:"durability,omitempty"` // of the channel
 	Events  int    `json:"events"`
 	Size    int    `json:"size_bytes"`
 
@@ -51,6 +53,9 @@ type benchResult struct {
 	FirstEventSeconds float64 `json:"first_event_seconds"` // from the start of the process
 }
 
+// channel names the channel, with its level.
+func (r benchResult) channel() string { return strings.TrimSpace(r.Channel + " " + r.Level) }
+
 // config writes the pipeline of a plan.
 func (p benchPlan) config(dir string) string {
 	source := fmt.Sprintf("source \"generate\" \"in\" {\n  into = channel.main\n  config {\n    count = %d\n    size  = \"%dB\"\n  }\n}\n", p.Events, p.Size)
@@ -59,8 +64,12 @@ func (p benchPlan) config(dir string) string {
 		source = fmt.Sprintf("source \"file\" \"in\" {\n  into = channel.main\n  config { paths = [%q] }\n}\n", filepath.Join(dir, "in.log"))
 		sink = fmt.Sprintf("sink \"file\" \"out\" {\n  from = channel.main\n  config { path = %q }\n}\n", filepath.Join(dir, "out.log"))
 	}
-	return fmt.Sprintf("agent \"bench\" {\n  data_dir = %q\n}\n\nchannel %q \"main\" {\n  capacity = \"1GiB\"\n}\n\n%s\n%s",
-		filepath.Join(dir, "data"), p.Channel, source, sink)
+	level := ""
+	if p.Durability != "" {
+		level = fmt.Sprintf("  durability = %q\n", p.Durability)
+	}
+	return fmt.Sprintf("agent \"bench\" {\n  data_dir = %q\n}\n\nchannel %q \"main\" {\n  capacity = \"1GiB\"\n%s}\n\n%s\n%s",
+		filepath.Join(dir, "data"), p.Channel, level, source, sink)
 }
 
 // measure runs the plan once, with `penstock run` in a process of its own. dir is emptied first, except of
@@ -128,7 +137,7 @@ func tailOf(b []byte) []byte { return b[max(0, len(b)-2000):] }
 // watch asks the agent until the sink has delivered everything, and times it from the first event on.
 func (p benchPlan) watch(ctx context.Context, start time.Time, data string) (benchResult, error) {
 	const poll = 2 * time.Millisecond
-	r := benchResult{Path: p.Path, Channel: p.Channel, Events: p.Events, Size: p.Size}
+	r := benchResult{Path: p.Path, Channel: p.Channel, Level: p.Durability, Events: p.Events, Size: p.Size}
 	var first time.Time
 	var before uint64
 	for {
@@ -287,9 +296,9 @@ func median(runs []benchResult) benchResult {
 // benchTable prints results for people, and how the first of each path compares with the others.
 func benchTable(results []benchResult) string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "%-10s %-8s %12s %9s %9s %9s %8s %11s %11s\n", "path", "channel", "events/s", "MB/s", "CPU-s/M", "RSS MB", "fsyncs", "commit p50", "commit p99")
+	fmt.Fprintf(&s, "%-10s %-19s %12s %9s %9s %9s %8s %11s %11s\n", "path", "channel", "events/s", "MB/s", "CPU-s/M", "RSS MB", "fsyncs", "commit p50", "commit p99")
 	for _, r := range results {
-		fmt.Fprintf(&s, "%-10s %-8s %12.0f %9.0f %9.2f %9d %8d %11s %11s\n", r.Path, r.Channel, r.EventsPerSecond, r.MBPerSecond,
+		fmt.Fprintf(&s, "%-10s %-19s %12.0f %9.0f %9.2f %9d %8d %11s %11s\n", r.Path, r.channel(), r.EventsPerSecond, r.MBPerSecond,
 			r.CPUSecondsPerM, r.PeakRSSBytes>>20, r.Fsyncs, millis(r.CommitP50Seconds), millis(r.CommitP99Seconds))
 	}
 	return s.String()

@@ -18,26 +18,35 @@ func (f Figures) Print(w io.Writer) {
 			count(r.Lost), count(r.Twice), count(r.Wrong), count(r.Stuck), r.result(), fmt.Sprintf("%.0f", r.Seconds)})
 	}
 	printTable(w, rows)
-	if len(f.Bars) == 0 {
-		return
-	}
-	fmt.Fprintln(w)
 	rows = [][]string{{"what was measured", "is", "may be"}}
 	for _, b := range f.Bars {
 		rows = append(rows, []string{b.What, fmt.Sprintf("%.3g %s", b.Measured, b.Unit), fmt.Sprintf("%.3g %s", b.Most, b.Unit)})
 	}
-	printTable(w, rows)
+	printMore(w, rows)
+	rows = [][]string{{"taken out of the code", "places", "caught", "not caught", "cannot matter"}}
+	for _, m := range f.Mutations {
+		rows = append(rows, []string{m.Kind, count(m.Sites), count(m.Caught), count(m.Uncaught), count(m.CannotMatter)})
+	}
+	printMore(w, rows)
+}
+
+// printMore prints one more table, if there is something in it.
+func printMore(w io.Writer, rows [][]string) {
+	if len(rows) > 1 {
+		fmt.Fprintln(w)
+		printTable(w, rows)
+	}
 }
 
 // result says in a few words how it ended.
 func (r Row) result() string {
 	s := "nothing lost"
 	switch {
-	case r.control() && r.Caught:
+	case r.Caught:
 		s = "caught"
-	case r.control() && r.Excuse != "":
+	case r.Part == Control && r.Excuse != "":
 		s = "not caught: " + r.Excuse
-	case r.control():
+	case r.Part == Control:
 		s = "MISSED"
 	case r.found() > 0:
 		s = "FAILED"
@@ -50,9 +59,6 @@ func (r Row) result() string {
 	}
 	return s
 }
-
-// control says whether something had to be found in r.
-func (r Row) control() bool { return r.Part == Control || r.Part == Mutation }
 
 // printTable prints rows of cells, the first of which is the head.
 func printTable(w io.Writer, rows [][]string) {

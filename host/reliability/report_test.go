@@ -63,7 +63,7 @@ func (m minimum) done(f Figures) (n int) {
 	for _, r := range f.Rows {
 		switch {
 		case r.Part != m.part || m.what != "" && m.what != r.What:
-		case !r.control():
+		case r.Part != Control:
 			n += r.Tried
 		case r.Caught:
 			n++
@@ -76,12 +76,17 @@ func (m minimum) done(f Figures) (n int) {
 func judge(f Figures, form string) (wrong []string) {
 	for _, r := range f.Rows {
 		switch {
-		case r.control() && !r.Caught && r.Excuse == "":
+		case r.Part == Control && !r.Caught && r.Excuse == "":
 			wrong = append(wrong, fmt.Sprintf("%s: %s was not caught", r.Part, r.What))
-		case !r.control() && r.found() > 0:
+		case r.Part != Control && r.found() > 0:
 			wrong = append(wrong, fmt.Sprintf("%s: %s: lost %d, twice %d, wrong %d, stuck %d, of %d", r.Part, r.What, r.Lost, r.Twice, r.Wrong, r.Stuck, r.Tried))
 		case r.Part == Failure && r.Fired < r.Tried:
 			wrong = append(wrong, fmt.Sprintf("%s: of %d runs %d had a failure", r.What, r.Tried, r.Fired))
+		}
+	}
+	for _, m := range f.Mutations {
+		if m.Uncaught > 0 {
+			wrong = append(wrong, fmt.Sprintf("of %d places of the kind %q that were taken out of the code %d were not caught", m.Sites, m.Kind, m.Uncaught))
 		}
 	}
 	for _, b := range f.Bars {
@@ -101,7 +106,7 @@ func judge(f Figures, form string) (wrong []string) {
 func (f Figures) sum(w io.Writer) {
 	images, kills, looked, lost, twice, fired, caught, controls, harmless := 0, 0, 0, 0, 0, 0, 0, 0, 0
 	for _, r := range f.Rows {
-		if r.control() {
+		if r.Part == Control {
 			controls++
 			if r.Caught {
 				caught++
