@@ -67,6 +67,7 @@ type Agent struct {
 	plugins    map[string]plugin.Plugin // by source
 	channels   []*openChannel
 	components []*component
+	moves      moves
 	closers    []func() error // in the order of opening
 
 	mu      sync.Mutex
@@ -124,7 +125,7 @@ func (a *Agent) build(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if err := a.buildComponents(); err != nil {
+	if err := errors.Join(a.survey(), a.buildComponents()); err != nil {
 		return err
 	}
 	a.warnUnused()

@@ -99,6 +99,7 @@ func (a *Agent) buildSource(s config.Source) *component {
 	loop := &pipeline.Source{
 		Address: c.Address(), Channel: c.channel, Version: c.Plugin.CursorVersion, Reads: c.Plugin.Reads,
 		Backoff: sourceBackoff, Drain: a.opts.Config.Agent.DrainTimeout, Observer: sourceObserver{c}, Log: c.log,
+		Fetch: func(ctx context.Context) error { return a.fetch(ctx, s) },
 		Open: func(ctx context.Context, cursor event.Cursor) (plugin.Source, error) {
 			r := request
 			r.Cursor = cursor

@@ -35,8 +35,9 @@ type SourceObserver interface {
 type Source struct {
 	Address  string // "source.shop"
 	Channel  channel.Channel
-	Version  uint32   // of the cursor that the plugin writes
-	Reads    []uint32 // older versions that it resumes from
+	Version  uint32                          // of the cursor that the plugin writes
+	Reads    []uint32                        // older versions that it resumes from
+	Fetch    func(ctx context.Context) error // before each instance: sees to it that the cursor is in Channel; nil: it is
 	Open     func(ctx context.Context, cursor event.Cursor) (plugin.Source, error)
 	Backoff  Backoff
 	Drain    time.Duration // how long what has been read may take to commit after ctx ended
@@ -72,6 +73,11 @@ type ending struct {
 
 // session runs one instance from the committed cursor to its end.
 func (s *Source) session(ctx context.Context) (moved bool, err error) {
+	if s.Fetch != nil {
+		if err := s.Fetch(ctx); err != nil {
+			return false, err
+		}
+	}
 	pos, err := s.Channel.Cursor(ctx, s.Address)
 	if err != nil {
 		return false, fmt.Errorf("read cursor: %w", err)

@@ -45,6 +45,7 @@ func (c *Channel) submit(t *tx) func() error {
 	}
 	for i := range t.changes.sources {
 		c.flight(t.changes.sources[i].Source).count++
+		t.moves = t.moves || c.moves(&t.changes.sources[i])
 	}
 	c.queue = append(c.queue, t)
 	c.pending.events += uint64(t.header.events)
@@ -69,6 +70,12 @@ func (c *Channel) admit(t *tx) (reason string, err error) {
 		}
 	}
 	return "", nil
+}
+
+// moves says whether a source comes from another channel or goes to one. That is flushed at once, whatever the level: the
+// other channel may be of another.
+func (c *Channel) moves(ch *channel.CursorChange) bool {
+	return ch.Removed || ch.Move != c.state.cursors.Info(ch.Source).Move
 }
 
 func prior(source string) error {
@@ -211,7 +218,7 @@ func (c *Channel) assemble() *group {
 		if t.header.kind == kindPut {
 			t.header.first = g.tail.end
 		}
-		g.firm = g.firm || t.internal
+		g.firm = g.firm || t.internal || t.moves
 		g.txs = append(g.txs, t)
 		g.add(&t.header, t.entry)
 		t.batch = t.batch.WithBase(t.header.first)

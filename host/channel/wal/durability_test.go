@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/event"
 )
 
 // TestBelowFsyncACrashTakesTheNewestAndNothingElse: whatever was not flushed, what is left is a beginning of what
@@ -51,6 +52,30 @@ func levelled(t *testing.T, o Options, f func(b *bench, flushes func() uint64)) 
 		before := c.Stats().Syncs
 		f(b, func() uint64 { return c.Stats().Syncs - before })
 		b.close()
+	})
+}
+
+// A cursor that moves is flushed before it is removed elsewhere, where the level may be another.
+func TestACursorThatMovesIsFlushedAtOnceAtAnyLevel(t *testing.T) {
+	levelled(t, Options{Durability: OS}, func(b *bench, flushes func() uint64) {
+		for i, c := range []struct {
+			put  channel.Put
+			want uint64
+		}{
+			{channel.Put{Move: 1, Changed: event.Cursor{"k": []byte("1")}}, 1},
+			{channel.Put{Move: 1, Changed: event.Cursor{"k": []byte("2")}}, 1},
+			{channel.Put{Removed: true}, 2},
+		} {
+			begun := time.Now()
+			c.put.Source = "source.a"
+			tx, err := b.c.Begin(t.Context())
+			b.must(err)
+			b.must(tx.Put(c.put))
+			b.must(tx.Submit()())
+			if n := flushes(); n != c.want || (time.Since(begun) == 0) != (i != 1) {
+				t.Errorf("put %d: %d flushes after %v, want %d", i, n, time.Since(begun), c.want)
+			}
+		}
 	})
 }
 

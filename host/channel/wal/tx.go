@@ -24,6 +24,7 @@ type tx struct {
 	stored   *event.Buffer // where what is stored is not the batch as it is; nil where it is
 	entry    []byte        // the record, in stored or buf
 	begun    time.Time
+	moves    bool // of a source that comes from another channel, or goes there: flushed at any level
 	internal bool // the channel's own: it does not wait for company
 
 	// c.mu guards these.
@@ -224,4 +225,4 @@ func whole(b event.Batch, buf *event.Buffer) bool {
 func (t *tx) size() int64 { return entrySize(int64(len(t.entry))) }
 
 // lazy says whether the transaction may wait for company.
-func (t *tx) lazy() bool { return t.header.events == 0 && !t.internal }
+func (t *tx) lazy() bool { return t.header.events == 0 && !t.internal && !t.moves }

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/host/channel/wal"
+	"github.com/penstock-io/penstock/host/config"
+	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/spec/abi"
+)
+
+// A source may fill another channel than it did when the agent ran last. Its cursor is then in that one, which may be
+// one that the configuration does not name any more. Before its first instance is opened, its cursor is committed to its
+// own channel with a move number that is one higher, flushed, and then removed from all others. A crash between the two
+// leaves it in both: the higher number counts.
+
+// place is where cursors may be.
+type place struct {
+	name    string       // the address of a channel, or a directory
+	channel *openChannel // nil: the configuration does not name it
+	moves   map[string]uint32
+	unread  error // why it is not known what is in it
+}
+
+// lasts says whether what is in it is there after a restart.
+func (p *place) lasts() bool { return p.channel == nil || p.channel.kind == "wal" }
+
+// moveWait bounds how long a channel may keep a cursor waiting, as one that is full does. The source is tried again then.
+const moveWait = 2 * time.Second
+
+// moves are all places, and what is in them.
+type moves struct {
+	mu     sync.Mutex // held while a cursor moves: two sources may be in one directory
+	places []*place
+}
+
+// survey looks at what all channels have of sources.
+func (a *Agent) survey() error {
+	for _, c := range a.channels {
+		p := &place{name: c.address, channel: c, moves: map[string]uint32{}}
+		for source, info := range c.Stats().Sources {
+			p.moves[source] = info.Move
+		}
+		a.moves.places = append(a.moves.places, p)
+	}
+	left, err := a.leftovers()
+	for _, dir := range left {
+		a.moves.places = append(a.moves.places, a.lookInto(dir))
+	}
+	a.warnOrphans()
+	return err
+}
+
+// leftovers are the directories of channels that the configuration does not name any more.
+func (a *Agent) leftovers() (dirs []string, err error) {
+	entries, err := os.ReadDir(ChannelDir(a.dir, ""))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("look for channels of earlier runs: %w", err)
+	}
+	for _, e := range entries {
+		named := slices.ContainsFunc(a.channels, func(c *openChannel) bool { return c.kind == "wal" && c.address == "channel."+e.Name() })
+		if e.IsDir() && !named {
+			dirs = append(dirs, ChannelDir(a.dir, e.Name()))
+		}
+	}
+	return dirs, nil
+}
+
+// lookInto reads what is in the directory of a channel, and says when it holds events that somebody should get.
+func (a *Agent) lookInto(dir string) *place {
+	p := &place{name: dir, moves: map[string]uint32{}}
+	info, err := wal.Inspect(dir, a.keys()...)
+	if err != nil {
+		p.unread = err
+		a.opts.Log.Warn("a channel that the configuration does not name cannot be read: mend it, or move its directory away when nothing in it is wanted",
+			"dir", dir, "error", err)
+		return p
+	}
+	for _, s := range info.Sources {
+		p.moves[s.Name] = s.Move
+	}
+	waiting := uint64(0)
+	for _, r := range info.Readers {
+		waiting = max(waiting, r.Waiting)
+	}
+	if waiting > 0 {
+		a.opts.Log.Warn("a channel that the configuration does not name holds events that were not delivered: name it again, with its sinks, to deliver "+
+			"them; or export them, and remove the directory", "dir", dir, "events", waiting, "command", "penstock channel export "+dir)
+	}
+	return p
+}
+
+// keys are all that channels have: a directory may be of any.
+func (a *Agent) keys() (keys []wal.Key) {
+	for _, name := range slices.Sorted(maps.Keys(a.opts.Keys)) {
+		keys = append(keys, a.opts.Keys[name])
+	}
+	return keys
+}
+
+// warnOrphans says which sources begin anew while cursors are left that no source has: one may have been given another name.
+func (a *Agent) warnOrphans() {
+	var fresh, orphans []string
+	named := map[string]bool{}
+	for _, s := range a.opts.Config.Sources {
+		named[s.Address()] = true
+		if s.Plugin.Replay == "cursor" && a.moves.latest(s.Address(), nil) == nil {
+			fresh = append(fresh, s.Address())
+		}
+	}
+	for _, p := range a.moves.places {
+		for source := range p.moves {
+			if !named[source] {
+				orphans = append(orphans, source+" in "+p.name)
+			}
+		}
+	}
+	slices.Sort(orphans)
+	if len(fresh) > 0 && len(orphans) > 0 {
+		a.opts.Log.Warn("sources begin anew, while there are cursors that no source has: if one was given another name, stop the agent and give it the old "+
+			"one back, or it reads again what it had", "sources", fresh, "cursors", orphans)
+	}
+}
+
+// latest is the place with the newest cursor of a source: that in its own channel unless one has moved further; nil = there is none.
+func (m *moves) latest(source string, own *place) (latest *place) {
+	if own != nil {
+		if _, ok := own.moves[source]; ok {
+			latest = own
+		}
+	}
+	for _, p := range m.places {
+		if n, ok := p.moves[source]; ok && (latest == nil || n > latest.moves[source]) {
+			latest = p
+		}
+	}
+	return latest
+}
+
+// fetch makes sure that the cursor of a source is in its channel, and in no other.
+func (a *Agent) fetch(ctx context.Context, s config.Source) error {
+	a.moves.mu.Lock()
+	defer a.moves.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, moveWait)
+	defer cancel()
+	source := s.Address()
+	own := a.moves.places[slices.IndexFunc(a.moves.places, func(p *place) bool { return p.name == "channel."+s.Into })]
+	from := a.moves.latest(source, own)
+	if from == nil {
+		return a.nowhere(source)
+	}
+	if from != own {
+		if err := a.move(ctx, source, from, own); err != nil {
+			return fmt.Errorf("move the cursor of %s from %s to %s: %w", source, from.name, own.name, err)
+		}
+	}
+	if !own.lasts() { // the next start begins with what is in the other again
+		return nil
+	}
+	for _, p := range a.moves.places {
+		if _, there := p.moves[source]; !there || p == own {
+			continue
+		}
+		a.opts.Step("remove")
+		err := p.with(a, func(c channel.Channel) error { return commit(ctx, c, channel.Put{Source: source, Removed: true}) })
+		if err != nil { // it does no harm there, since its number is lower
+			a.opts.Log.Warn("the cursor of a source that has moved is not removed from where it was, will try again at the next start",
+				"component", source, "from", p.name, "error", err)
+		}
+		delete(p.moves, source)
+	}
+	return nil
+}
+
+// nowhere says whether a source that has no cursor may begin anew: not when it may be where nobody can look.
+func (a *Agent) nowhere(source string) error {
+	for _, p := range a.moves.places {
+		if p.unread != nil {
+			return &plugin.Error{Class: abi.Config, Message: fmt.Sprintf("%s has no cursor in the channels that there are, and it is not known whether it has one in %s", source, p.name),
+				Hint: "mend that channel, or move its directory away to begin anew", Err: p.unread}
+		}
+	}
+	return nil
+}
+
+// move commits a cursor to the source's own channel.
+func (a *Agent) move(ctx context.Context, source string, from, to *place) error {
+	var at channel.Position
+	err := from.with(a, func(c channel.Channel) (err error) {
+		at, err = c.Cursor(ctx, source)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	a.opts.Step("move")
+	err = commit(ctx, to.channel, channel.Put{Source: source, Removed: true}, // what an earlier move left behind
+		channel.Put{Source: source, Changed: at.Cursor, Version: at.Version, Move: at.Move + 1})
+	if err != nil {
+		return err
+	}
+	to.moves[source] = at.Move + 1
+	a.opts.Log.Info("a source has moved to another channel, and goes on where it was", "component", source, "from", from.name, "to", to.name, "move", at.Move+1)
+	return nil
+}
+
+// with lends the channel at a place, which is opened where it is not.
+func (p *place) with(a *Agent, f func(channel.Channel) error) error {
+	if p.channel != nil {
+		return f(p.channel)
+	}
+	o := wal.Options{Dir: p.name, Log: a.opts.Log.With("dir", filepath.Base(p.name)), Observer: channel.Observer{Step: a.opts.Step}, OldKeys: a.keys()}
+	if len(o.OldKeys) > 0 { // nothing that was encrypted gets plain
+		o.Key = &o.OldKeys[0]
+	}
+	c, err := wal.Open(o)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(c), c.Close())
+}
+
+// commit makes puts durable in one transaction.
+func commit(ctx context.Context, c channel.Channel, puts ...channel.Put) error {
+	tx, err := c.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	for _, p := range puts {
+		if err := tx.Put(p); err != nil {
+			return err
+		}
+	}
+	return tx.Submit()()
+}
