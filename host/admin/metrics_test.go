@@ -21,9 +21,10 @@ var _ plugin.Metrics = (*PluginMetrics)(nil)
 
 type operator struct{ stats channel.Stats }
 
-func (o operator) Stats() channel.Stats  { return o.stats }
-func (operator) Forget(string) error     { return nil }
-func (operator) Resize(channel.Capacity) {}
+func (o operator) Stats() channel.Stats                        { return o.stats }
+func (operator) Forget(string) error                           { return nil }
+func (operator) Resize(channel.Capacity)                       {}
+func (operator) Handover([]string, []channel.ReaderSpec) error { return nil }
 
 func newTestMetrics() (*prometheus.Registry, *Metrics) {
 	reg := prometheus.NewRegistry()

@@ -16,6 +16,8 @@
 //  6. A lease that is rolled back is given out again before anything newer, with its attempt count one higher.
 //  7. The channel forgets an event only after every registered reader has committed it; with no reader it keeps all.
 //  8. Conservation: for each reader, put = committed + waiting + in doubt, at any quiet moment.
+//  9. The readers of the lanes of one layout together get every event once, and the events of one key go to one of them, in order.
+//  10. Where readers hand over to others, the old ones get all events before that point, the new ones all behind it.
 package channel
 
 import (
@@ -42,6 +44,8 @@ var (
 	ErrClosed = errors.New("channel is closed")
 	// ErrDone: the transaction or lease has ended already; nothing was changed.
 	ErrDone = errors.New("already ended")
+	// ErrDrained: the reader has handed over to others, and everything before that is committed.
+	ErrDrained = errors.New("drained")
 	// ErrLocked: another process has the channel open.
 	ErrLocked = errors.New("in use by another process")
 	// ErrCorrupt: what is on disk cannot be trusted; nothing was thrown away.
@@ -101,6 +105,7 @@ type ReaderSpec struct {
 	Name  string // the full address of the sink or group, e.g. "sink.orders"
 	Start Start  // where it begins when it is new
 	Order Order
+	Lane  Lane // the events that it gets; what it leaves out counts as covered. The same each time
 }
 
 // Start says where a new reader begins.
@@ -125,7 +130,7 @@ const (
 type Reader interface {
 	// Take waits until there is something, then up to want.Wait longer until it amounts to what is
 	// wanted, and leases it. It returns at once when that much is there. The order is that of the channel, ranges
-	// that were rolled back first.
+	// that were rolled back first. A reader that has handed over answers ErrDrained when it has committed the last.
 	Take(ctx context.Context, want Want) (Lease, error)
 	// Finish marks ranges as committed: what the destination said that it holds already. Ranges that
 	// are leased, or beyond what was put, are ignored in that part.
@@ -158,7 +163,7 @@ type Lease interface {
 
 // Delivery is what a lease holds.
 type Delivery struct {
-	Range   event.Range // covers the batch, and what a filter left out
+	Range   event.Range // covers the batch, and what a filter or a lane left out
 	Batch   event.Batch // its base is set; may be empty
 	Attempt int         // 1 at the first time
 }
@@ -169,9 +174,11 @@ type ReaderInfo struct {
 	Low          event.Offset // everything below is committed
 	Oldest       event.Offset // nothing below will be handed out again, whatever happens: the log no longer has it
 	Incarnations []Incarnation
-	Waiting      uint64 // events not committed, leased ones included
-	Leased       uint64 // events in leases
-	InUse        bool   // somebody has it open; else its sink is gone, and it holds what it has not committed
+	Waiting      uint64       // events not committed, leased ones included; those of other lanes too
+	Leased       uint64       // events in leases
+	Lane         Lane         // which of the events it gets
+	End          event.Offset // it has handed over: nothing from here on is given to it; 0: there is no end
+	InUse        bool         // somebody has it open; else its sink is gone, and it holds what it has not committed
 }
 
 // Incarnation is one opening of the channel.
@@ -188,6 +195,10 @@ type Operator interface {
 	Forget(reader string) error
 	// Resize changes the capacity at once, without touching the log.
 	Resize(c Capacity)
+	// Handover registers the readers of to, and bounds those of from: they end at the present end of the channel, with
+	// ErrDrained, and the new ones begin there. With no from, the new ones begin all where Start says. It is one
+	// durable step: after a crash all of it is done, or nothing. The new ones are not opened by it.
+	Handover(from []string, to []ReaderSpec) error
 }
 
 // FullPolicy says what Begin does when the channel is full.

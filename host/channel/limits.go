@@ -37,3 +37,11 @@ func (p Put) Check() error {
 	}
 	return nil
 }
+
+// Check says whether there can be such a reader.
+func (s ReaderSpec) Check() error {
+	if s.Name == "" || len(s.Name) > MaxName {
+		return fmt.Errorf("%w: a name of %d bytes, it may have 1 to %d", ErrLimit, len(s.Name), MaxName)
+	}
+	return s.Lane.Check()
+}

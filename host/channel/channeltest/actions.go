@@ -242,7 +242,7 @@ func (m *model) finish(t *rapid.T) {
 	held := event.Range{First: m.events[i].offset, Next: m.events[j].offset + 1}
 	m.must(tr.r.Finish(held))
 	for ; i <= j; i++ {
-		if s := &tr.states[i]; s.is != leased {
+		if s := &tr.states[i]; s.is != leased && s.is != passed { // what is passed over may be covered by a lease
 			s.is = done
 		}
 	}
@@ -277,7 +277,7 @@ func (m *model) closeReader(t *rapid.T) {
 func (m *model) openReader(t *rapid.T) {
 	for _, name := range slices.Sorted(maps.Keys(m.readers)) {
 		if tr := m.readers[name]; tr.r == nil {
-			r, err := m.ch.Reader(channel.ReaderSpec{Name: name, Order: orderOf(name)})
+			r, err := m.ch.Reader(channel.ReaderSpec{Name: name, Order: orderOf(name), Lane: laneOf(name)})
 			m.must(err)
 			tr.r = r
 			return
@@ -360,7 +360,7 @@ func (m *model) resume() {
 	m.checkCursors()
 	for _, name := range slices.Sorted(maps.Keys(m.readers)) {
 		tr := m.readers[name]
-		r, err := m.ch.Reader(channel.ReaderSpec{Name: name, Order: orderOf(name)})
+		r, err := m.ch.Reader(channel.ReaderSpec{Name: name, Order: orderOf(name), Lane: laneOf(name)})
 		m.must(err)
 		tr.r = r
 		m.follow(m.next)

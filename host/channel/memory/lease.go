@@ -14,11 +14,15 @@ type cut struct {
 	span    event.Range
 	attempt int
 	parts   []event.Batch
-	enough  bool // waiting would not make it more
+	mine    *channel.Ranges // of a lane: the events of parts that are in it; nil: all
+	enough  bool            // waiting would not make it more
 }
 
 // cut looks at what is next, as far as it fits want. Nothing is leased yet.
 func (r *reader) cut(want channel.Want) (cut, bool) {
+	if !r.spec.Lane.All() {
+		return r.pick(want)
+	}
 	next, attempt := r.next()
 	if next.Empty() {
 		return cut{}, false
@@ -55,7 +59,7 @@ func (r *reader) cut(want channel.Want) (cut, bool) {
 // next is what the ledger gives out next, behind what is for others and was too much for it to cover before.
 func (r *reader) next() (event.Range, int) {
 	for {
-		next, attempt := r.ledger.Next(r.c.end)
+		next, attempt := r.ledger.Next(r.end())
 		if next.Empty() {
 			return next, attempt
 		}
@@ -103,7 +107,7 @@ func (r *reader) hand(c cut) *lease {
 	for _, b := range c.parts {
 		b.Retain()
 	}
-	l := &lease{r: r, delivery: channel.Delivery{Range: c.span, Attempt: c.attempt}}
+	l := &lease{r: r, mine: c.mine, delivery: channel.Delivery{Range: c.span, Attempt: c.attempt}}
 	r.leases[l] = struct{}{}
 	return l
 }
@@ -112,6 +116,7 @@ func (r *reader) hand(c cut) *lease {
 type lease struct {
 	r        *reader
 	delivery channel.Delivery
+	mine     *channel.Ranges // of a lane; nil: all events of its range
 	done     bool
 }
 
@@ -124,7 +129,7 @@ func (l *lease) fill(parts []event.Batch) (err error) {
 		events += b.Len()
 	}
 	whole := events == int(span.Len())
-	if whole && len(parts) == 1 {
+	if whole && len(parts) == 1 && l.mine == nil {
 		l.delivery.Batch = parts[0] // the very buffer that the source's batch came in
 		return nil
 	}
@@ -134,6 +139,8 @@ func (l *lease) fill(parts []event.Batch) (err error) {
 		}
 	}()
 	switch {
+	case l.mine != nil:
+		l.delivery.Batch, err = event.Select(pool, l.mine.Has, parts...)
 	case whole:
 		l.delivery.Batch, err = event.Merge(pool, parts...)
 	case len(parts) == 1:

@@ -20,6 +20,7 @@ type reader struct {
 	inUse   bool
 	closed  bool // by Close: another stands for the registration now
 	ledger  *channel.Ledger
+	bound   event.Offset        // where it has handed over to others; 0: it has not
 	leases  map[*lease]struct{} // that have not ended
 	waiting int                 // takers that wait
 	wake    *sync.Cond          // something came or went that a taker may wait for
@@ -37,26 +38,38 @@ func (c *Channel) Reader(spec channel.ReaderSpec) (channel.Reader, error) {
 		return nil, fmt.Errorf("reader %s: %w", spec.Name, channel.ErrClosed)
 	case known && r.inUse:
 		return nil, fmt.Errorf("reader %s: the name is in use", spec.Name)
-	case spec.Name == "" || len(spec.Name) > channel.MaxName:
-		return nil, fmt.Errorf("reader %.32q: %w: a name of %d bytes, it may have 1 to %d",
-			spec.Name, channel.ErrLimit, len(spec.Name), channel.MaxName)
+	case spec.Check() != nil:
+		return nil, fmt.Errorf("reader %.32q: %w", spec.Name, spec.Check())
+	case known && r.spec.Lane != spec.Lane:
+		return nil, fmt.Errorf("reader %s: %w", spec.Name, channel.OtherLane(r.spec.Lane, spec.Lane))
 	case known:
 		r.spec, r.inUse = spec, true
 		return r, nil
 	}
-	low := c.low
+	r = c.register(spec, c.start(spec))
+	r.inUse = true
+	c.reclaim()
+	return r, nil
+}
+
+// start is where a new reader begins.
+func (c *Channel) start(spec channel.ReaderSpec) event.Offset {
 	if spec.Start == channel.Now {
-		low = c.end
+		return c.end
 	}
+	return c.low
+}
+
+// register adds a reader that nobody has open.
+func (c *Channel) register(spec channel.ReaderSpec, low event.Offset) *reader {
 	c.names++
-	r = c.newReader(spec.Name, c.names, channel.NewLedger(low))
-	r.spec, r.inUse = spec, true
+	r := c.newReader(spec.Name, c.names, channel.NewLedger(low))
+	r.spec = spec
 	for _, rec := range c.queue[c.find(low):] {
 		r.pass(rec)
 	}
 	c.readers[spec.Name] = r
-	c.reclaim()
-	return r, nil
+	return r
 }
 
 // newReader makes one that nobody has open.
@@ -76,7 +89,9 @@ func (r *reader) Close() error {
 	for l := range r.leases {
 		r.ledger.Rollback(l.delivery.Range, l.delivery.Attempt)
 	}
-	r.c.readers[r.spec.Name] = r.c.newReader(r.spec.Name, r.id, r.ledger)
+	next := r.c.newReader(r.spec.Name, r.id, r.ledger)
+	next.spec.Lane, next.bound = r.spec.Lane, r.bound
+	r.c.readers[r.spec.Name] = next
 	r.wake.Broadcast()
 	return nil
 }
@@ -107,7 +122,9 @@ func (r *reader) info() channel.ReaderInfo {
 		Low:          r.ledger.Low(),
 		Oldest:       r.ledger.Low(), // what is lost with the process cannot come again
 		Incarnations: []channel.Incarnation{r.c.incarnation},
-		Waiting:      r.ledger.Waiting(r.c.end),
+		Waiting:      r.ledger.Waiting(r.end()),
+		Lane:         r.spec.Lane,
+		End:          r.bound,
 		Leased:       r.ledger.Leased(),
 		InUse:        r.inUse,
 	}
@@ -119,7 +136,7 @@ func (r *reader) Finish(held ...event.Range) error {
 	if r.c.closed || r.closed {
 		return fmt.Errorf("finish of reader %s: %w", r.spec.Name, channel.ErrClosed)
 	}
-	err := r.ledger.Finish(r.c.end, held...)
+	err := r.ledger.Finish(r.end(), held...)
 	r.c.reclaim()
 	r.arrived() // what a taker saw may be gone
 	if err != nil {
@@ -165,7 +182,11 @@ func (r *reader) lease(ctx context.Context, want channel.Want) (*lease, []event.
 			return nil, nil, context.Cause(ctx)
 		}
 		if !r.busy() {
-			if cut, ok := r.cut(want); ok && (cut.enough || alarm.due(want.Wait, r.wake)) {
+			cut, ok := r.cut(want)
+			if r.drained() {
+				return nil, nil, channel.ErrDrained
+			}
+			if ok && (cut.enough || alarm.due(want.Wait, r.wake)) {
 				return r.hand(cut), cut.parts, nil
 			}
 		}

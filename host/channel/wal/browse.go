@@ -45,6 +45,8 @@ type browser struct {
 	visit   Visit
 	ledger  *channel.Ledger // of the reader; nil: all events are wanted
 	done    channel.Ranges  // what it has committed above its low mark
+	lane    channel.Lane    // of it
+	end     event.Offset    // where it has handed over to others; 0: it has not
 	enough  bool
 	passed  []Damage
 	decoder event.Decoder
@@ -98,6 +100,7 @@ func (b *browser) findReader(names []fileInfo) error {
 	if err != nil {
 		return err
 	}
+	b.lane, b.end = entry.lane, entry.end
 	b.ledger = channel.NewLedger(p.low, p.finished...)
 	for r := range b.ledger.Finished() {
 		b.done.Add(r)
@@ -163,7 +166,7 @@ func (b *browser) record(rec *record, s *scanner) error {
 	}
 	o := rec.first
 	for _, e := range b.decoder.All(batch) {
-		if b.ledger == nil || o >= b.ledger.Low() && !b.done.Has(o) {
+		if b.ledger == nil || o >= b.ledger.Low() && !b.done.Has(o) && b.lane.Has(&e) && (b.end == 0 || o < b.end) {
 			if b.enough = !b.visit(o, e); b.enough {
 				return nil
 			}

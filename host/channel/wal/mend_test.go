@@ -29,7 +29,7 @@ func storied(t *testing.T, keys ...Key) (d *simDisk, bodies map[uint64]string) {
 	}
 	b := newBench(t, o)
 	b.reader("sink.behind")
-	for i := range 30 {
+	for i := range 40 {
 		if i%10 == 9 {
 			b.open()
 		}

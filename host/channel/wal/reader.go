@@ -61,8 +61,8 @@ func (c *Channel) Reader(spec channel.ReaderSpec) (channel.Reader, error) {
 
 // claim takes the name for the caller. A new reader holds what it will read from here on, and has a registration to wait for.
 func (c *Channel) claim(spec channel.ReaderSpec) (r *reader, registration func() error, err error) {
-	if spec.Name == "" || len(spec.Name) > channel.MaxName {
-		return nil, nil, fmt.Errorf("%w: a name of %d bytes, it may have 1 to %d", channel.ErrLimit, len(spec.Name), channel.MaxName)
+	if err := spec.Check(); err != nil {
+		return nil, nil, err
 	}
 	c.mu.Lock()
 	if err := c.usable(); err != nil {
@@ -75,25 +75,34 @@ func (c *Channel) claim(spec channel.ReaderSpec) (r *reader, registration func()
 		if r.inUse {
 			return nil, nil, errors.New("the name is in use")
 		}
+		if r.entry.lane != spec.Lane {
+			return nil, nil, channel.OtherLane(r.entry.lane, spec.Lane)
+		}
 		r.inUse, r.order = true, spec.Order
 		return r, nil, nil
 	}
-	r = c.register(spec)
+	r = c.register(spec, c.startOf(spec))
+	r.inUse = true
 	c.mu.Unlock()
 	t := &tx{c: c, internal: true, changes: changes{readers: []readerEntry{r.entry}}}
 	return r, t.Submit(), nil
 }
 
+// startOf is where a new reader begins.
+func (c *Channel) startOf(spec channel.ReaderSpec) event.Offset {
+	if spec.Start == channel.Oldest {
+		return c.lowest()
+	}
+	return c.state.end
+}
+
 // register adds a reader that is not in the log yet.
-func (c *Channel) register(spec channel.ReaderSpec) *reader {
+func (c *Channel) register(spec channel.ReaderSpec, first event.Offset) *reader {
 	var id [8]byte
 	rand.Read(id[:]) // never fails
-	first := c.state.end
-	if spec.Start == channel.Oldest {
-		first = c.lowest()
-	}
-	r := c.newReader(readerEntry{id: binary.LittleEndian.Uint64(id[:]), generation: 1, first: first, name: spec.Name}, channel.NewLedger(first))
-	r.inUse, r.order = true, spec.Order
+	entry := readerEntry{id: binary.LittleEndian.Uint64(id[:]), generation: 1, first: first, lane: spec.Lane, name: spec.Name}
+	r := c.newReader(entry, channel.NewLedger(first))
+	r.order = spec.Order
 	r.coverGaps()
 	for _, b := range c.ring.list {
 		r.pass(b.span, b.only)
@@ -170,6 +179,17 @@ func (r *reader) coverGaps() {
 	}
 }
 
+// end is behind the last event that the reader may see.
+func (r *reader) end() event.Offset {
+	if r.entry.end > 0 {
+		return min(r.entry.end, r.c.state.end)
+	}
+	return r.c.state.end
+}
+
+// drained says whether it has handed over and committed all that was before.
+func (r *reader) drained() bool { return r.entry.end > 0 && r.ledger.Low() >= r.entry.end }
+
 // pass leaves out a record that is for another reader only.
 func (r *reader) pass(span event.Range, only string) {
 	if r.passes(only) && span.Next > r.ledger.Low() && r.ledger.Cover(span) {
@@ -199,7 +219,9 @@ func (r *reader) info() channel.ReaderInfo {
 		Stream:  stream(r.c.meta.uuid, r.entry),
 		Low:     r.ledger.Low(),
 		Oldest:  r.c.gone,
-		Waiting: r.ledger.Waiting(r.c.state.end),
+		Waiting: r.ledger.Waiting(r.end()),
+		Lane:    r.entry.lane,
+		End:     r.entry.end,
 		Leased:  r.ledger.Leased(),
 		InUse:   r.inUse,
 	}
@@ -221,7 +243,7 @@ func (r *reader) Finish(held ...event.Range) error {
 	if c.closed || r.closed {
 		return fmt.Errorf("finish of reader %s: %w", r.entry.name, channel.ErrClosed)
 	}
-	err := r.ledger.Finish(c.state.end, held...)
+	err := r.ledger.Finish(r.end(), held...)
 	c.touched(r)
 	c.freed()
 	r.arrived() // what a taker saw may be gone

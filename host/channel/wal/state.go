@@ -161,8 +161,8 @@ func (s *state) size() int {
 	for _, name := range s.cursors.Sources() {
 		n += fixed + len(name)
 	}
-	for name := range s.readers {
-		n += fixed + len(name)
+	for name, r := range s.readers {
+		n += 2*fixed + len(name) + len(r.lane.Key)
 	}
 	return n
 }
@@ -175,7 +175,7 @@ func parseState(h *header, body []byte) (*state, error) {
 	s.events, s.bytes = d.u64(), d.u64()
 	s.before = seal{index: d.u64(), count: d.u64(), headers: d.u32()}
 	d.cursors(s.cursors)
-	for range d.count(22) {
+	for range d.count(40) {
 		r := d.reader()
 		s.readers[r.name] = r
 	}

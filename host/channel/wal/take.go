@@ -23,6 +23,9 @@ type cut struct {
 	size    int
 	full    bool // nothing more fits
 	last    bool // what follows cannot be in the same lease
+	lane    channel.Lane
+	pool    event.Buffers // for what is picked out of records
+	passed  int           // bytes that were looked at
 }
 
 // enough says whether waiting would not make it more.
@@ -34,6 +37,9 @@ func (c *cut) add(span event.Range, b event.Batch) bool {
 	if in.First != c.span.Next || in.Empty() {
 		c.last = true
 		return false
+	}
+	if !c.lane.All() {
+		return c.pick(in, b)
 	}
 	n := in.Len()
 	size := b.Size() - event.HeaderSize // of the whole record, where a part is left of it: what that is larger than, split finds out
@@ -107,6 +113,9 @@ func (r *reader) Take(ctx context.Context, want channel.Want) (channel.Lease, er
 
 // lease waits until there is enough, and leases it. The caller owns the holds on the parts.
 func (r *reader) lease(ctx context.Context, want channel.Want) (*lease, cut, error) {
+	if !r.entry.lane.All() {
+		return r.leaseLane(ctx, want)
+	}
 	var alarm alarm
 	defer alarm.stop()
 	for {
@@ -124,7 +133,7 @@ func (r *reader) lease(ctx context.Context, want channel.Want) (*lease, cut, err
 		}
 		r.c.mu.Unlock()
 		switch {
-		case errors.Is(err, errOnDisk):
+		case errors.Is(err, errAside):
 			l, got, err := r.leaseFromDisk(ctx, want)
 			if l != nil || err != nil {
 				return l, got, err
@@ -150,8 +159,8 @@ func (r *reader) await() <-chan struct{} {
 	return r.wake
 }
 
-// errOnDisk: what comes next is not in memory.
-var errOnDisk = errors.New("on disk")
+// errAside: what comes next is not in memory, or is not for looking at under the mutex.
+var errAside = errors.New("on disk")
 
 // look cuts from memory what is next. An empty cut means that there is nothing now.
 func (r *reader) look(ctx context.Context, want channel.Want) (cut, error) {
@@ -166,14 +175,20 @@ func (r *reader) look(ctx context.Context, want channel.Want) (cut, error) {
 	}
 	got := r.next(want)
 	if got.next.Empty() {
+		if r.drained() {
+			return cut{}, channel.ErrDrained
+		}
 		if err := c.usable(); err != nil { // what is durable is given out to the end
 			return cut{}, err
 		}
 		return cut{}, nil
 	}
+	if !r.entry.lane.All() {
+		return cut{}, errAside
+	}
 	list, ok := c.ring.from(got.next.First)
 	if !ok {
-		return cut{}, errOnDisk
+		return cut{}, errAside
 	}
 	for _, b := range list {
 		if r.passes(b.only) { // a ledger that is at its bound could not cover it
@@ -185,7 +200,7 @@ func (r *reader) look(ctx context.Context, want channel.Want) (cut, error) {
 		}
 	}
 	if got.span.Empty() {
-		return cut{}, errOnDisk // there is a gap, which only the log can explain
+		return cut{}, errAside // there is a gap, which only the log can explain
 	}
 	return got, nil
 }
@@ -200,11 +215,12 @@ func (r *reader) next(want channel.Want) cut {
 	if r.busy() {
 		return cut{}
 	}
-	next, attempt := r.ledger.Next(r.c.state.end)
+	next, attempt := r.ledger.Next(r.end())
 	return cut{
 		want: want, next: next, attempt: attempt, size: event.HeaderSize,
 		span: event.Range{First: next.First, Next: next.First},
 		last: next.Next < r.c.state.end,
+		lane: r.entry.lane, pool: r.c.pool,
 	}
 }
 
@@ -219,7 +235,7 @@ func (r *reader) hand(c *cut) *lease {
 // fill makes one batch of the parts.
 func (l *lease) fill(c cut) error {
 	span := l.delivery.Range
-	if len(c.parts) == 1 && uint64(c.parts[0].Len()) == span.Len() {
+	if len(c.parts) == 1 && uint64(c.parts[0].Len()) == c.events {
 		l.delivery.Batch = c.parts[0] // the very buffer that the source's batch came in, or a part of what was read
 		return nil
 	}
@@ -239,7 +255,7 @@ func (c *cut) gathered(pool event.Buffers) (event.Batch, error) {
 	for _, b := range c.parts {
 		events += b.Len()
 	}
-	if uint64(events) == c.span.Len() {
+	if uint64(events) == c.events {
 		return event.Merge(pool, c.parts...)
 	}
 	return event.Select(pool, func(o event.Offset) bool { return c.span.First <= o && o < c.span.Next }, c.parts...)

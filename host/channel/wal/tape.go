@@ -79,7 +79,7 @@ func (r *reader) leaseFromDisk(ctx context.Context, want channel.Want) (*lease, 
 
 // gather adds records to the cut. When there is none at its beginning, the hole is what to pass over.
 func (t *tape) gather(got *cut, reader string) (hole event.Range, err error) {
-	for at := got.next.First; at < got.next.Next; at = got.span.Next {
+	for at := got.span.Next; at < got.next.Next; at = got.span.Next {
 		if err := t.seek(at); err != nil {
 			return hole, err
 		}

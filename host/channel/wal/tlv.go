@@ -36,6 +36,8 @@ type readerEntry struct {
 	id         uint64
 	generation uint32
 	first      event.Offset // where it began
+	end        event.Offset // where it hands over to others; 0: there is no end
+	lane       channel.Lane
 	name       string
 }
 
@@ -75,6 +77,10 @@ func (r *readerEntry) appendValue(dst []byte) []byte {
 	dst = le.AppendUint64(dst, r.id)
 	dst = le.AppendUint32(dst, r.generation)
 	dst = le.AppendUint64(dst, uint64(r.first))
+	dst = le.AppendUint64(dst, uint64(r.end))
+	dst = le.AppendUint32(dst, r.lane.Index)
+	dst = le.AppendUint32(dst, r.lane.Count)
+	dst = appendString(dst, r.lane.Key)
 	return appendString(dst, r.name)
 }
 
@@ -108,7 +114,7 @@ func (c *changes) size() int {
 		}
 	}
 	for _, r := range c.readers {
-		n += fixed + len(r.name)
+		n += fixed + len(r.name) + len(r.lane.Key)
 	}
 	for _, name := range c.forget {
 		n += fixed + len(name)
@@ -207,8 +213,10 @@ func (d *decoder) cursor() event.Cursor {
 }
 
 func (d *decoder) reader() readerEntry {
-	r := readerEntry{id: d.u64(), generation: d.u32(), first: event.Offset(d.u64()), name: d.text()}
-	if d.err == nil && (r.name == "" || len(r.name) > channel.MaxName) {
+	r := readerEntry{id: d.u64(), generation: d.u32(), first: event.Offset(d.u64()), end: event.Offset(d.u64())}
+	r.lane.Index, r.lane.Count, r.lane.Key = d.u32(), d.u32(), d.text()
+	r.name = d.text()
+	if d.err == nil && (r.name == "" || len(r.name) > channel.MaxName || r.lane.Check() != nil) {
 		d.err = errLength
 	}
 	return r
