@@ -39,8 +39,19 @@ func benchSource() []byte {
 // committer makes one batch durable.
 type committer func(producer int, b event.Batch) error
 
-// BenchmarkCommit compares, in one run and in turns, the channel with one flush per transaction, and
-// with a bare file that is appended to with the same group commit.
+// committers are what BenchmarkCommit compares: the channel at each level, with one flush per transaction, and a bare file that
+// is appended to with the same group commit.
+var committers = map[string]func(*testing.B, event.Buffers, time.Duration) committer{
+	"group": groupCommit, "single": singleCommit, "bare": bareCommit, "interval": atLevel(Interval), "os": atLevel(OS),
+}
+
+func atLevel(level Durability) func(*testing.B, event.Buffers, time.Duration) committer {
+	return func(b *testing.B, pool event.Buffers, delay time.Duration) committer {
+		return groupCommitOn(openBenchAt(b, pool, delay, level))
+	}
+}
+
+// BenchmarkCommit compares the committers in one run, and in turns.
 func BenchmarkCommit(b *testing.B) {
 	for _, delay := range []time.Duration{0, 3 * time.Millisecond} {
 		b.Run(fmt.Sprintf("flush+%v", delay), func(b *testing.B) {
@@ -49,9 +60,7 @@ func BenchmarkCommit(b *testing.B) {
 			defer pool.Close()
 			for b.Loop() {
 				for range benchRounds {
-					for name, open := range map[string]func(*testing.B, event.Buffers, time.Duration) committer{
-						"group": groupCommit, "single": singleCommit, "bare": bareCommit,
-					} {
+					for name, open := range committers {
 						rates[name] = append(rates[name], produce(b, pool, open(b, pool, delay)))
 					}
 				}
@@ -64,6 +73,8 @@ func BenchmarkCommit(b *testing.B) {
 			b.ReportMetric(median("group")*benchEvents, "events/s")
 			b.ReportMetric(median("group")/median("single"), "x-single")
 			b.ReportMetric(median("group")/median("bare"), "x-bare")
+			b.ReportMetric(median("interval")/median("group"), "interval-x-fsync")
+			b.ReportMetric(median("os")/median("group"), "os-x-fsync")
 			b.ReportMetric(0, "ns/op")
 		})
 	}
@@ -123,24 +134,14 @@ func openBenchAt(b *testing.B, pool event.Buffers, delay time.Duration, level Du
 	return c
 }
 
-// BenchmarkLevels compares what the levels of durability cost, in one run.
-func BenchmarkLevels(b *testing.B) {
+// BenchmarkPut is the path of a put alone, for a profile: go test -run xxx -bench Put$ -cpuprofile put.prof
+func BenchmarkPut(b *testing.B) {
 	pool := channel.NewPool(64 << 20)
 	defer pool.Close()
-	levels := map[string]Durability{"fsync": Fsync, "interval": Interval, "os": OS}
-	rates := map[string][]float64{}
+	commit := groupCommit(b, pool, 0)
 	for b.Loop() {
-		for range benchRounds {
-			for name, level := range levels {
-				rates[name] = append(rates[name], produce(b, pool, groupCommitOn(openBenchAt(b, pool, 0, level))))
-			}
-		}
+		produce(b, pool, commit)
 	}
-	for name := range levels {
-		slices.Sort(rates[name])
-		b.ReportMetric(rates[name][len(rates[name])/2], name+"-tx/s")
-	}
-	b.ReportMetric(0, "ns/op")
 }
 
 func groupCommit(b *testing.B, pool event.Buffers, delay time.Duration) committer {
