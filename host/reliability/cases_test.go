@@ -55,6 +55,15 @@ var behaviours = []struct {
 		"host/channel/wal: TestAfterAFailedFlushNothingIsTrusted"}},
 	{"5 GB wait, eight readers catch up, one source puts: at most 128 MiB; after kill -9 it is open within a second", []string{
 		"host/channel/wal/crash: TestALargeBacklogTakesLittleMemoryAndOpensAtOnce"}},
+	{"encryption turned on over a plain log, a wrong key, a missing key, other keys, turned off: all is read, or clearly refused", []string{
+		"cmd/penstock/testdata/script: Turned on: nothing of what is new can be read, names and cursors included.",
+		"cmd/penstock/testdata/script: A wrong key and none are refused, with what is missing and what to do; nothing is changed.",
+		"cmd/penstock/testdata/script: Turned off again: the sink that was away gets every line, once and in order.",
+		"host/channel/wal: TestKeysAreTurnedOnChangedAndTurnedOff"}},
+	{"a channel restored from a backup: no offset is used twice, a destination that is ahead says so, nothing is lost", []string{
+		"cmd/penstock/crash: TestAChannelRestoredFromABackupIsToldApartAndLosesNothing",
+		"host/channel/channeltest: each opening has its own incarnation, which begins at a new multiple of 2^32",
+		"host/channel/channeltest: offsets grow and are never used twice"}},
 	{"twenty committers at once: far fewer flushes than commits", []string{
 		"host/channel/wal: TestTwentyCommittersShareFlushes"}},
 	{"full disk, kill -9, start: it starts, drains to the end, then accepts again", []string{

@@ -241,3 +241,53 @@ func TestTakenAndNotCommittedItHasNoSecondEffect(t *testing.T) {
 	r.came(harmAll)
 	r.terminate(cmd, 0)
 }
+
+// The channel is put back to what it was yesterday, while its destination has got more since. Offsets begin anew, but not as the
+// same ones: nothing is taken for delivered, the sink is held and says why, and when the destination's data was moved aside, all that the log had
+// forgotten is read and delivered again.
+func TestAChannelRestoredFromABackupIsToldApartAndLosesNothing(t *testing.T) {
+	r := newRig(t)
+	const day = 100
+	for i := range 2 {
+		cmd := r.start()
+		defer func() { _ = cmd.Process.Kill() }()
+		r.write(i*day, (i+1)*day)
+		r.delivered(day)
+		r.terminate(cmd, 0)
+		if i == 0 {
+			if err := os.CopyFS(r.path("backup"), os.DirFS(r.path("data", "channels"))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	r.came(2 * day)
+	if err := errors.Join(os.RemoveAll(r.path("data", "channels")), os.Rename(r.path("backup"), r.path("data", "channels"))); err != nil {
+		t.Fatal(err)
+	}
+	r.write(2*day, 3*day)
+	cmd := r.start()
+	defer func() { _ = cmd.Process.Kill() }()
+	r.until("the sink is held", func(s admin.Status) bool {
+		reason := component(s, "sink.out").Reason
+		return strings.Contains(reason, "diverged: ") && strings.Contains(reason, "move the destination's data aside, or restore")
+	})
+	r.terminate(cmd, 0)
+	r.came(2 * day) // untouched
+	if err := errors.Join(os.Rename(r.path("out"), r.path("aside")), os.Mkdir(r.path("out"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	cmd = r.start()
+	defer func() { _ = cmd.Process.Kill() }()
+	r.until("what the log had forgotten is delivered", func(s admin.Status) bool {
+		return s.Channels[0].Events == 0 && r.outSize() > 0
+	})
+	r.terminate(cmd, 0)
+	var want strings.Builder
+	for i := day; i < 3*day; i++ {
+		fmt.Fprintf(&want, "line %d\n", i)
+	}
+	got, err := os.ReadFile(r.path("out", "out.log"))
+	if err = errors.Join(err, compare(strings.NewReader(want.String()), strings.NewReader(string(got)))); err != nil {
+		t.Error(err)
+	}
+}
