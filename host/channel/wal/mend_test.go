@@ -33,7 +33,7 @@ func storied(t *testing.T, keys ...Key) (d *simDisk, bodies map[uint64]string) {
 		if i%10 == 9 {
 			b.open()
 		}
-		b.put("source.a", fmt.Sprint(i), fmt.Sprintf("event %d", i))
+		b.put("source.a", fmt.Sprint(i), fmt.Sprintf("event %d, which is told at some length", i))
 	}
 	b.close()
 	d = b.inMemory()
