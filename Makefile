@@ -69,7 +69,7 @@ powercut: ## the part of crash that ends, starves and fails a channel and its di
 	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 -v -timeout 60m ./host/channel/wal/crash -args -states=$(or $(STATES),80) -injections=$(or $(INJECTIONS),32) -kills=$(or $(WORKERKILLS),100) -backlog=$(or $(BACKLOG),512) $(SEEDED)
 
 figures: ## the table of what crash or soak found, and whether that is enough
-	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 ./host/reliability -args -form=$(or $(FORM),short) $(if $(WRITE),-write)
+	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 -v -run TestTheTable ./host/reliability -args -form=$(or $(FORM),short) $(if $(WRITE),-write)
 
 soak: ## crash for long, with new choices each time; writes spec/reliability.md
 	@$(MAKE) --no-print-directory crash KILLS=500 TERMS=40 LINES=10000000 STATES=520 INJECTIONS=0 WORKERKILLS=1000 BACKLOG=5120 FORM=soak WRITE=yes
