@@ -13,61 +13,62 @@ import (
 // behaviours are what a durable channel must show, and the tests that show each: "folder: name", where the name is that of a test, or of a
 // case in a table, or a line of a script.
 var behaviours = []struct {
-	what  string
-	shown []string
+	id, what string
+	shown    []string
 }{
-	{"a transaction of 100 is put and taken: all, in order, same bytes and attributes", []string{
+	{"A1", "a transaction of 100 is put and taken: all, in order, same bytes and attributes", []string{
 		"host/channel/channeltest: a committed transaction of 100 comes out whole, in order, with its bytes and attributes"}},
-	{"put and rolled back: nothing is seen, its room is given back", []string{
+	{"A2", "put and rolled back: nothing is seen, its room is given back", []string{
 		"host/channel/channeltest: a rolled-back transaction is not seen and takes no room"}},
-	{"taken and rolled back: the same events in the same order, as attempt 2", []string{
+	{"A3", "taken and rolled back: the same events in the same order, as attempt 2", []string{
 		"host/channel/channeltest: taken and rolled back, the same events come again in the same order, as attempt 2 and 3"}},
-	{"full: one more put waits, or is refused as full; after a take it succeeds", []string{
+	{"A4", "full: one more put waits, or is refused as full; after a take it succeeds", []string{
 		"host/channel/channeltest: a full channel lets nobody begin until a take is committed",
 		"host/channel/channeltest: a full channel refuses where that is its policy",
 		"host/channel/channeltest: Begin on a full channel ends with its context"}},
-	{"committed, then kill -9 at once: every committed event is there, a transaction that was not answered wholly or not at all", []string{
+	{"A5", "committed, then kill -9 at once: every committed event is there, a transaction that was not answered wholly or not at all", []string{
 		"host/channel/wal/crash: TestKilledAtAnyWordItHoldsWhatItAcknowledged",
 		"cmd/penstock/crash: TestKillNineLosesAndRepeatsNothing"}},
-	{"taken and not committed, then kill -9: it comes again, and with a transactional sink without a second effect", []string{
+	{"A6", "taken and not committed, then kill -9: it comes again, and with a transactional sink without a second effect", []string{
 		"cmd/penstock/crash: TestTakenAndNotCommittedItHasNoSecondEffect",
 		"host/channel/channeltest: what was leased and not committed comes again"}},
-	{"ten producers and ten takers: no loss, nothing twice", []string{
+	{"A7", "ten producers and ten takers: no loss, nothing twice", []string{
 		"host/channel/channeltest: 10 producers and 10 competing takers lose and repeat nothing"}},
-	{"commit twice, rollback after commit, put after commit: an error, and no change", []string{
+	{"A8", "commit twice, rollback after commit, put after commit: an error, and no change", []string{
 		"host/channel/channeltest: put after submit, submit after submit and submit after rollback change nothing and say so",
 		"host/channel/channeltest: commit after commit and commit after rollback change nothing and say so"}},
-	{"a second agent on the same data is refused and told who has it; the first is unharmed", []string{
+	{"A9", "a second agent on the same data is refused and told who has it; the first is unharmed", []string{
 		"cmd/penstock/testdata/script: A second agent on the same data directory is refused with the pid of the first, which is unharmed."}},
-	{"each file beside the log is deleted, cut, emptied, changed: exactly the committed set, or a refusal with the file and the command that mends it", []string{
+	{"A10", "each file beside the log is deleted, cut, emptied, changed: exactly the committed set, or a refusal with the file and the command that mends it", []string{
 		"cmd/penstock/crash: TestAnyFileOfAChannelMayBeHarmed",
 		"host/channel/wal: TestAnyFileButTheLogMayBeLost"}},
-	{"one byte changed in a log: the others come out and the loss is reported, or the reader stops and says where", []string{
+	{"A11", "one byte changed in a log: the others come out and the loss is reported, or the reader stops and says where", []string{
 		"host/channel/wal: TestUnderStopTheReaderThatGetsThereStopsAndSaysWhere",
 		"host/channel/wal: TestUnderQuarantineEveryReaderPassesOverAndTheLossIsCountedOnce",
 		"host/channel/wal: TestInQuarantineAnyFlippedByteCostsItsRecordAlone",
+		"host/pipeline: TestADamagedLogHoldsTheSink",
 		"cmd/penstock/testdata/script: With on_corrupt = \"quarantine\" an agent does as repair does, and goes on."}},
-	{"disk full during puts: they wait or are refused, takes go on, it recovers by itself", []string{
+	{"A12", "disk full during puts: they wait or are refused, takes go on, it recovers by itself", []string{
 		"host/channel/wal/crash: TestAFullDiskRefusesDrainsAndRecovers",
 		"cmd/penstock/crash: TestKillNobodyWhenTheDiskFillsInTheMiddleOfAStream"}},
-	{"a flush fails: the channel stops, readiness says why, nothing of that group is acknowledged, a restart delivers the committed set", []string{
-		"cmd/penstock/crash: TestAFlushThatFailsStopsTheChannelTurnsReadinessRedAndLosesNothing",
-		"host/channel/wal: TestAfterAFailedFlushNothingIsTrusted"}},
-	{"5 GB wait, eight readers catch up, one source puts: at most 128 MiB; after kill -9 it is open within a second", []string{
-		"host/channel/wal/crash: TestALargeBacklogTakesLittleMemoryAndOpensAtOnce"}},
-	{"encryption turned on over a plain log, a wrong key, a missing key, other keys, turned off: all is read, or clearly refused", []string{
+	{"A13", "twenty committers at once: far fewer flushes than commits", []string{
+		"host/channel/wal: TestTwentyCommittersShareFlushes"}},
+	{"A14", "encryption turned on over a plain log, a wrong key, a missing key, other keys, turned off: all is read, or clearly refused", []string{
 		"cmd/penstock/testdata/script: Turned on: nothing of what is new can be read, names and cursors included.",
 		"cmd/penstock/testdata/script: A wrong key and none are refused, with what is missing and what to do; nothing is changed.",
 		"cmd/penstock/testdata/script: Turned off again: the sink that was away gets every line, once and in order.",
 		"host/channel/wal: TestKeysAreTurnedOnChangedAndTurnedOff"}},
-	{"a channel restored from a backup: no offset is used twice, a destination that is ahead says so, nothing is lost", []string{
+	{"A30", "a channel restored from a backup: no offset is used twice, a destination that is ahead says so, nothing is lost", []string{
 		"cmd/penstock/crash: TestAChannelRestoredFromABackupIsToldApartAndLosesNothing",
 		"host/channel/channeltest: each opening has its own incarnation, which begins at a new multiple of 2^32",
 		"host/channel/channeltest: offsets grow and are never used twice"}},
-	{"twenty committers at once: far fewer flushes than commits", []string{
-		"host/channel/wal: TestTwentyCommittersShareFlushes"}},
-	{"full disk, kill -9, start: it starts, drains to the end, then accepts again", []string{
+	{"A31", "full disk, kill -9, start: it starts, drains to the end, then accepts again", []string{
 		"cmd/penstock/crash: TestKilledOnAFullDiskItDrainsAndThenAccepts"}},
+	{"", "a flush fails: the channel stops, readiness says why, nothing of that group is acknowledged, a restart delivers the committed set", []string{
+		"cmd/penstock/crash: TestAFlushThatFailsStopsTheChannelTurnsReadinessRedAndLosesNothing",
+		"host/channel/wal: TestAfterAFailedFlushNothingIsTrusted"}},
+	{"", "5 GB wait, eight readers catch up, one source puts: at most 128 MiB; after kill -9 it is open within a second", []string{
+		"host/channel/wal/crash: TestALargeBacklogTakesLittleMemoryAndOpensAtOnce"}},
 }
 
 // split returns the folder and the name of a test.
@@ -77,15 +78,15 @@ func split(test string) (folder, name string) {
 }
 
 func printCases(w io.Writer) {
-	rows := [][]string{{"behaviour", "test"}}
+	rows := [][]string{{"", "behaviour", "shown by"}}
 	for _, b := range behaviours {
 		for i, test := range b.shown {
 			folder, name := split(test)
-			what := b.what
+			id, what := b.id, b.what
 			if i > 0 {
-				what = ""
+				id, what = "", ""
 			}
-			rows = append(rows, []string{what, "`" + folder + "`: " + name})
+			rows = append(rows, []string{id, what, "`" + folder + "`: " + name})
 		}
 	}
 	printTable(w, rows)
