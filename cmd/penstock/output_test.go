@@ -64,6 +64,17 @@ func TestTheLogWritesDurationsAsPeopleDo(t *testing.T) {
 	}
 }
 
+func TestStatusSaysWhatIsDamaged(t *testing.T) {
+	var out bytes.Buffer
+	s := admin.Status{DataDir: "/data", Channels: []admin.Channel{{Address: "channel.main", Damaged: "log/00000000000000000007 at byte 9"}}}
+	printStatus(newTerminal(&out), s, time.Now())
+	for _, want := range []string{"channel.main is damaged", "log/00000000000000000007 at byte 9", "penstock channel repair /data/channels/main"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in %s", want, &out)
+		}
+	}
+}
+
 func TestStatusSaysWhatIsShortOfDisk(t *testing.T) {
 	var out bytes.Buffer
 	s := admin.Status{Channels: []admin.Channel{{Address: "channel.main", ShortOfDisk: "1.0 MiB of the disk are free"}}}

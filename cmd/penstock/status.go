@@ -74,6 +74,9 @@ func summarize(s admin.Status) string {
 		if c.Stopped != "" {
 			troubled = append(troubled, c.Address+" has stopped")
 		}
+		if c.Damaged != "" {
+			troubled = append(troubled, c.Address+" is damaged")
+		}
 		if c.ShortOfDisk != "" {
 			troubled = append(troubled, c.Address+" is short of disk")
 		}
@@ -162,6 +165,10 @@ func printReasons(t *terminal, s admin.Status) {
 		}
 		if c.Stopped != "" {
 			t.printf("\n%s stopped: %s\n", t.paint(bold, c.Address), c.Stopped)
+		}
+		if c.Damaged != "" {
+			dir := agent.ChannelDir(s.DataDir, strings.TrimPrefix(c.Address, "channel."))
+			t.printf("\n%s is damaged: %s\n  A sink that gets there will stop. Stop the agent, then:\n  penstock channel repair %s\n", t.paint(bold, c.Address), c.Damaged, dir)
 		}
 		if c.ShortOfDisk != "" {
 			t.printf("\n%s is short of disk: %s\n  Its sources wait, its sinks go on. It ends by itself when there is room: free some, or set a smaller min_free.\n",

@@ -82,6 +82,7 @@ type Channel struct {
 	Quarantine     uint64   `json:"quarantine_bytes"` // moved aside by repair, ever
 	Readers        []Reader `json:"readers"`
 	Stopped        string   `json:"stopped,omitempty"`       // why it takes nothing more
+	Damaged        string   `json:"damaged,omitempty"`       // the first place with damage that is known, and stays
 	ShortOfDisk    string   `json:"short_of_disk,omitempty"` // why sources wait for room on the disk
 }
 
@@ -101,7 +102,7 @@ func ChannelStatus(address, kind string, s channel.Stats, now time.Time) Channel
 		Events: s.Events, Bytes: s.Bytes,
 		CapacityBytes: s.Capacity.Bytes, CapacityEvents: s.Capacity.Events,
 		OldestSeconds: age(s.Oldest, now), Put: s.Put, Syncs: s.Syncs, Segments: s.Segments,
-		Quarantine: s.QuarantineSize, ShortOfDisk: s.ShortOfDisk, Readers: []Reader{},
+		Quarantine: s.QuarantineSize, ShortOfDisk: s.ShortOfDisk, Damaged: s.Damaged, Readers: []Reader{},
 	}
 	for _, name := range sortedKeys(s.Readers) {
 		r := s.Readers[name]

@@ -133,6 +133,12 @@ var figures = []struct {
 		func(s channel.Stats) float64 { return float64(unused(s)) }},
 	{"quarantine_bytes", "Bytes that repair moved aside, ever.", prometheus.GaugeValue,
 		func(s channel.Stats) float64 { return float64(s.QuarantineSize) }},
+	{"scrubbed_segments_total", "Segments that were read again to check them.", prometheus.CounterValue,
+		func(s channel.Stats) float64 { return float64(s.Scrubbed) }},
+	{"last_scrub_timestamp_seconds", "When all segments had been read again; 0: not yet since the agent started.", prometheus.GaugeValue,
+		func(s channel.Stats) float64 { return stamp(s.LastScrub) }},
+	{"damaged", "1 while damage is known that stays where it is: a sink that gets there will stop.", prometheus.GaugeValue,
+		func(s channel.Stats) float64 { return flag(s.Damaged != "") }},
 	{"forgotten_cursor_entries_total", "Entries of sources' cursors that were not set for forget_after.", prometheus.CounterValue,
 		func(s channel.Stats) float64 { return float64(s.Forgotten) }},
 	{"gaps_total", "Readers that stood behind the end of the log when it was opened: what was lost there nobody can count.", prometheus.CounterValue,
@@ -206,6 +212,14 @@ func unused(s channel.Stats) (n int) {
 		}
 	}
 	return n
+}
+
+// stamp is a time as Prometheus has them.
+func stamp(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
 }
 
 func flag(on bool) float64 {

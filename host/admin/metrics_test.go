@@ -174,7 +174,7 @@ func TestAChannelIsReadWhenItIsScraped(t *testing.T) {
 	ch := m.Channel("channel.main")
 	ch.Watch(operator{channel.Stats{
 		Events: 7, Bytes: 70, Capacity: channel.Capacity{Bytes: 1 << 30}, Oldest: time.Now().Add(-time.Hour),
-		Put: 9, Segments: 2, CorruptRecords: 1, Forgotten: 4, Sources: map[string]channel.SourceInfo{"source.shop": {Bytes: 96}}, Gaps: 3, ShortOfDisk: "1 MiB is free", Stopped: errors.New("disk"),
+		Put: 9, Segments: 2, CorruptRecords: 1, Forgotten: 4, Scrubbed: 5, LastScrub: time.Unix(7, 5e8), Damaged: "log/1", Sources: map[string]channel.SourceInfo{"source.shop": {Bytes: 96}}, Gaps: 3, ShortOfDisk: "1 MiB is free", Stopped: errors.New("disk"),
 		Readers: map[string]channel.ReaderInfo{"sink.orders": {Waiting: 7}},
 	}})
 	got := expose(t, reg)
@@ -185,6 +185,9 @@ func TestAChannelIsReadWhenItIsScraped(t *testing.T) {
 		"penstock_channel_corrupt_records_total{component=channel.main}":                "1",
 		"penstock_channel_forgotten_cursor_entries_total{component=channel.main}":       "4",
 		"penstock_channel_cursor_bytes{component=channel.main,source=source.shop}":      "96",
+		"penstock_channel_scrubbed_segments_total{component=channel.main}":              "5",
+		"penstock_channel_last_scrub_timestamp_seconds{component=channel.main}":         "7.5",
+		"penstock_channel_damaged{component=channel.main}":                              "1",
 		"penstock_channel_gaps_total{component=channel.main}":                           "3",
 		"penstock_channel_short_of_disk{component=channel.main}":                        "1",
 		"penstock_channel_stopped{component=channel.main}":                              "1",

@@ -43,13 +43,14 @@ type durable struct {
 	level   wal.Durability
 	every   time.Duration // between flushes, at the level that says so
 	minFree uint64
+	scrub   time.Duration // between two rounds
 	codec   wal.Codec
 	key     *wal.Key // that is written with, or nil
 	oldKeys []wal.Key
 }
 
 func durableOptions(c config.Channel, keys Keys) (d durable, err error) {
-	d = durable{level: levels[c.Durability], every: c.FlushEvery, minFree: wal.DefaultMinFree, codec: codecs[c.Compression]}
+	d = durable{level: levels[c.Durability], every: c.FlushEvery, minFree: wal.DefaultMinFree, scrub: c.Scrub, codec: codecs[c.Compression]}
 	if c.MinFreeBytes != nil {
 		d.minFree = *c.MinFreeBytes
 	}
@@ -71,7 +72,7 @@ var channels = map[string]func(o channelOptions) (store, error){
 	"wal": func(o channelOptions) (store, error) {
 		w := wal.Options{Dir: o.dir, Capacity: o.capacity, OnFull: o.onFull, Pool: o.pool, Observer: o.observer, Log: o.log,
 			Durability: o.level, FlushEvery: o.every, MinFree: o.minFree, Reserve: wal.DefaultReserve,
-			Compression: o.codec, Key: o.key, OldKeys: o.oldKeys, ForgetAfter: o.forget}
+			Compression: o.codec, Key: o.key, OldKeys: o.oldKeys, ForgetAfter: o.forget, Scrub: o.scrub}
 		if o.onCorrupt == "quarantine" {
 			w.OnCorrupt = wal.Quarantine
 		}

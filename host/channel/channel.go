@@ -225,10 +225,13 @@ type Stats struct {
 	ShortOfDisk    string                // why sources wait for room on the disk as if the channel were full; "" when they do not
 	RecoverySecs   float64
 	CorruptRecords uint64
-	Gaps           uint64 // readers that stood behind the end of the log at opening: so much, and nobody knows how much, was lost
-	QuarantineSize uint64 // bytes that repair moved aside, ever
-	Forgotten      uint64 // cursor entries that were not set for long
-	Dropped        uint64 // events that were damaged, and passed over by policy
+	Gaps           uint64    // readers that stood behind the end of the log at opening: so much, and nobody knows how much, was lost
+	QuarantineSize uint64    // bytes that repair moved aside, ever
+	Scrubbed       uint64    // segments that were read again to check them
+	LastScrub      time.Time // when all were; zero: not yet
+	Damaged        string    // the first place with damage that is known, and stays; "" = none
+	Forgotten      uint64    // cursor entries that were not set for long
+	Dropped        uint64    // events that were damaged, and passed over by policy
 }
 
 // SourceInfo says how much a channel keeps of where a source stands.

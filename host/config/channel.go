@@ -46,6 +46,7 @@ func (l *loader) declareChannels(c *Config) {
 			Key:           key,
 			OldKeys:       old,
 			ForgetAfter:   l.forgetAfter(v),
+			Scrub:         time.Duration(v.number("scrub")),
 			DeclRange:     v.at,
 		})
 	}
@@ -53,7 +54,7 @@ func (l *loader) declareChannels(c *Config) {
 
 // durableOnly warns of what only a channel on disk has a use for.
 func (l *loader) durableOnly(v *values) {
-	for _, arg := range []string{"durability", "min_free", "compression"} {
+	for _, arg := range []string{"durability", "min_free", "scrub", "compression"} {
 		if v.labels[0] != kindDurable && v.isSet(arg) {
 			l.add("W2004", v.args[arg].name, "Only a channel of kind %q has a use for %s: this one keeps nothing on disk.", kindDurable, arg)
 		}

@@ -84,6 +84,7 @@ type Channel struct {
 	Compression   string        // "none", "s2", "zstd"
 	Key           string        // name of the secret that is written with; "" = nothing is encrypted
 	OldKeys       []string      // names of those that are read with too
+	Scrub         time.Duration // between two rounds; 0 = never
 	ForgetAfter   time.Duration // of cursor entries; 0 = never
 	DeclRange     hcl.Range
 }

@@ -21,6 +21,8 @@ const (
 	defaultMaxEvents = "0"
 	defaultOnFull    = "block"
 	defaultOnCorrupt = "stop"
+	// defaultScrub finds within a day what is damaged: 5 GB are read in five minutes.
+	defaultScrub = "24h"
 	// defaultForgetAfter is longer than any file is away, or any partition silent, that comes back.
 	defaultForgetAfter = "720h"
 

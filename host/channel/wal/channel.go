@@ -51,6 +51,8 @@ type Options struct {
 	MinFree uint64
 	// ForgetAfter is after how long a cursor entry is forgotten that was not set again; 0: never.
 	ForgetAfter time.Duration
+	// Scrub is how often each segment that is not written any more is read again, to find damage; 0: never.
+	Scrub time.Duration
 	// Reserve is how many bytes of ballast lie on the disk, to be thrown off when it is full; on a small disk less. 0: none.
 	Reserve uint64
 	// Compression is how bodies are compressed; what is there already is read whatever it is.
@@ -103,6 +105,7 @@ type Channel struct {
 	dead       []*segment  // off the list, and to be unlinked; flushing guards it
 	ballast    sync.Mutex  // held while the reserve is made or released
 	timer      *time.Timer // that will write positions; nil while none needs to be
+	scrub      scrub
 	opened     time.Time
 	used       map[string]bool // sources whose cursor was asked for since then
 	sweepTimer *time.Timer     // that will forget cursor entries
@@ -291,6 +294,7 @@ func (c *Channel) Stats() channel.Stats {
 	for _, name := range c.state.cursors.Sources() {
 		s.Sources[name] = c.state.cursors.Info(name)
 	}
+	s.Scrubbed, s.LastScrub, s.Damaged = c.scrub.segments, c.scrub.last, c.firstDamage()
 	s.Readers = make(map[string]channel.ReaderInfo, len(c.readers))
 	for name, r := range c.readers {
 		s.Readers[name] = r.info()

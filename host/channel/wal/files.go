@@ -214,6 +214,8 @@ func (f osFile) Sync() error {
 	return nil
 }
 
+func (f osFile) Uncache(size int64) { uncache(f.File, size) }
+
 func (f osFile) Preallocate(size int64) { preallocate(f.File, size) }
 
 // readAll reads the first size bytes of a file.

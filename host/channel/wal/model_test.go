@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/host/channel/channeltest"
@@ -20,7 +21,7 @@ func TestItDoesWhatTheModelDoes(t *testing.T) {
 			channeltest.RunModel(t, func(o channeltest.Options) (channel.Channel, error) {
 				sys := realSystem(o.Dir)
 				sys.files = unflushed{sys.files}
-				own := Options{Dir: o.Dir, Pool: o.Buffers, SegmentSize: 8 << 10, ForgetAfter: o.ForgetAfter, Log: slog.New(slog.DiscardHandler)}
+				own := Options{Dir: o.Dir, Pool: o.Buffers, SegmentSize: 8 << 10, ForgetAfter: o.ForgetAfter, Scrub: time.Second, Log: slog.New(slog.DiscardHandler)}
 				s.apply(&own)
 				return open(own, sys)
 			}, true)

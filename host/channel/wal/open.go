@@ -58,7 +58,7 @@ func open(o Options, sys system) (*Channel, error) {
 	c := &Channel{
 		o: o, dir: o.Dir, sys: sys, pool: o.Pool, observer: o.Observer, log: o.Log, onFull: o.OnFull, onCorrupt: o.OnCorrupt, capacity: o.Capacity,
 		done: make(chan struct{}), readers: map[string]*reader{}, flights: map[string]*flight{},
-		opened: begun, used: map[string]bool{},
+		opened: begun, used: map[string]bool{}, scrub: scrub{damage: map[uint64]string{}},
 	}
 	if c.pool == nil {
 		c.pool = event.Heap{}
@@ -77,6 +77,7 @@ func open(o Options, sys system) (*Channel, error) {
 	}
 	c.mu.Lock()
 	c.sweepLater()
+	c.scrubLater(min(c.o.Scrub, scrubDelay))
 	c.mu.Unlock()
 	c.stats.RecoverySecs = time.Since(begun).Seconds()
 	return c, nil

@@ -276,7 +276,7 @@ func (c *Channel) later(timer **time.Timer, d time.Duration, f func()) {
 
 // stopTimers keeps what later was told from running, as far as it does not run yet. c.mu is held.
 func (c *Channel) stopTimers() {
-	for _, timer := range []*time.Timer{c.timer, c.short.timer, c.flushTimer, c.sweepTimer} {
+	for _, timer := range []*time.Timer{c.timer, c.short.timer, c.flushTimer, c.sweepTimer, c.scrub.timer} {
 		if timer != nil && timer.Stop() {
 			c.timers.Done()
 		}

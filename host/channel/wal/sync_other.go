@@ -14,4 +14,6 @@ func datasync(f *os.File) error { return f.Sync() }
 
 func preallocate(*os.File, int64) {}
 
+func uncache(*os.File, int64) {}
+
 func occupy(*os.File, int64) error { return errors.ErrUnsupported }
