@@ -167,7 +167,16 @@ unit is refused.`},
 Two arguments contradict each other. In a sink:
 
 connections above 1 deliver several batches at the same time, which end in any order. That is asked
-for with order = "none"; in the order of the channel there is one delivery at a time.`},
+for with order = "none"; in the order of the channel there is one delivery at a time.
+
+lanes above 1 deliver several batches at the same time, and keep events of one key in order. Which
+attribute is the key is said by order_by; connections and order = "none" have no part in it.
+
+    sink "mine" "orders" {
+      from     = channel.main
+      order_by = event.attributes.customer
+      lanes    = 4
+    }`},
 	"E1401": {"Cannot be evaluated", `
 An expression has no value: it calls a function that does not exist, names a variable that does
 not exist, or an operation does not fit its operands. The functions are concat, join, length,
@@ -193,6 +202,12 @@ and its name, without quotes.
     key  = secret.disk       # right
 
 In .hcl.json, where all is quoted, it is the string "channel.main".`},
+	"E1503": {"Not a key", `
+order_by says by which key the events of a sink stay in order. In this version that is one
+attribute of the event; expressions over events come later:
+
+    order_by = event.attributes.customer
+    order_by = event.attributes["file.path"]`},
 	"E2001": {"Nobody drains the channel", `
 No sink takes events out of this channel. It would fill, and then its sources would wait for ever.
 Add a sink, or remove the channel and what feeds it:

@@ -119,6 +119,9 @@ type Sink struct {
 	Component
 	From  string // name of a channel
 	Start string // "oldest", "now": where it begins when it is new
+	// OrderBy is the attribute by which events are dealt over Lanes; "" = they are not, and Lanes is 1.
+	OrderBy string
+	Lanes   int
 	// Connections is how many instances deliver at the same time. More than 1: in any order.
 	Connections int
 	// Timeout is how long a delivery may take; 0 = no bound.

@@ -34,6 +34,7 @@ const (
 	defaultStart       = "oldest"
 	defaultOrder       = "channel"
 	defaultConnections = "1"
+	defaultLanes       = "1"
 	defaultTimeout     = "1m" // far beyond any healthy write of a batch, and short enough to be noticed
 	defaultBatchEvents = "4096"
 	defaultBatchBytes  = "1MiB"
@@ -81,6 +82,10 @@ const (
 	maxName = 64
 	// maxConnections bounds the instances of one sink: each takes the memory of a guest, and a place in what a reader may have out.
 	maxConnections = 64
+	// maxLanes is channel.MaxLanes: each lane is a reader that looks at every event.
+	maxLanes = 64
+	// maxOrderKey bounds the name of the attribute in order_by, which becomes a part of the names of readers.
+	maxOrderKey = 100
 	// minForgetAfter leaves a plugin that sets once a day what it needs a day to be late.
 	minForgetAfter = 48 * time.Hour
 	// minFlushEvery and maxFlushEvery bound durability = "interval:…": less often is "os", more often hardly less than "fsync".

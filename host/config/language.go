@@ -122,6 +122,8 @@ var pipelineLanguage = block{blocks: []block{
 			arg{name: "start", typ: "string", def: defaultStart, enum: []string{"oldest", "now"}, doc: "Where it begins when it is new: with the oldest event that is still there, or with the next."},
 			arg{name: "order", typ: "string", def: defaultOrder, enum: []string{"channel", "none"}, doc: "`channel` delivers one batch after the other, as the channel has them; `none` lets several connections deliver at the same time, and end in any order."},
 			arg{name: "connections", typ: "integer", def: defaultConnections, min: 1, max: maxConnections, doc: "How many instances of the plugin deliver at the same time, each with its own connection to the destination. More than one needs `order = \"none\"` and a plugin that says that it is `concurrent`."},
+			arg{name: "order_by", typ: "expression", shown: "–", doc: "`event.attributes.NAME`: events of the same key, the value of that attribute, stay in order, and those of different keys are delivered in `lanes` at the same time. An event without the attribute has the empty key."},
+			arg{name: "lanes", typ: "integer", def: defaultLanes, min: 1, max: maxLanes, doc: "Over how many lanes the keys of `order_by` are dealt, each with an instance of the plugin. More than one needs a plugin that says that it is `concurrent`. When the number or the key changes, the old lanes are drained before the new ones begin."},
 			arg{name: "timeout", typ: "duration", def: defaultTimeout, max: 24 * hour, doc: "How long one batch may take to be written. Then the instance of the plugin is ended, and only after that the batch is handed to a new one. 0: no bound."},
 		),
 		blocks: []block{
