@@ -62,9 +62,10 @@ type Component struct {
 
 // Part is one loop of a sink.
 type Part struct {
-	Name   string `json:"name"` // "connection 3"
-	State  State  `json:"state"`
-	Reason string `json:"reason,omitempty"`
+	Name    string `json:"name"` // "connection 3", "lane customer/0-of-4"
+	State   State  `json:"state"`
+	Reason  string `json:"reason,omitempty"`
+	Waiting uint64 `json:"waiting,omitempty"` // of a lane: events that it has yet to look at, those of other lanes too
 }
 
 // Channel is a channel's part of a [Status].

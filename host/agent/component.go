@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/penstock-io/penstock/host/admin"
-	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/host/config"
 	"github.com/penstock-io/penstock/host/pipeline"
 	"github.com/penstock-io/penstock/host/plugin"
@@ -46,7 +45,7 @@ type component struct {
 
 	source *admin.SourceMetrics // one of the two is nil
 	sink   *admin.SinkMetrics
-	reader channel.Reader
+	layout *layout
 	step   func(string)
 }
 

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/host/config"
 	"github.com/penstock-io/penstock/host/pipeline"
@@ -23,38 +22,49 @@ import (
 func (a *Agent) buildSink(s config.Sink) (*component, error) {
 	c := a.newComponent(s.Component, s.From)
 	c.sink = a.metrics.Sink(c.Address(), c.channel.address)
-	spec := channel.ReaderSpec{Name: c.Address(), Start: channel.Now} // in a new channel that is the oldest event too
-	if s.Start == "oldest" {
-		spec.Start = channel.Oldest
-	}
-	if s.Connections > 1 {
-		spec.Order = channel.AnyOrder
-	}
-	reader, err := c.channel.Reader(spec)
-	if err != nil {
+	c.layout = &layout{c: c, want: layoutOf(s), readers: map[string]*laneReader{}}
+	c.layout.loops = func(stage []*laneReader) []*pipeline.Sink { return a.loops(c, s, stage) }
+	if err := c.layout.open(); err != nil {
 		return nil, fmt.Errorf("register %s with %s: %w", c.Address(), c.channel.address, err)
 	}
-	c.reader = reader
-	loops := make([]*pipeline.Sink, s.Connections)
-	for i := range loops {
-		loops[i] = a.loop(c, s, abi.Instance{Index: i, Count: s.Connections})
-	}
-	c.run = func(ctx context.Context) error { return c.deliver(ctx, loops) }
+	c.run = c.layout.run
 	return c, nil
 }
 
-// loop makes one of the loops of a sink.
-func (a *Agent) loop(c *component, s config.Sink, instance abi.Instance) *pipeline.Sink {
-	p := &part{component: c, log: c.log, state: pipeline.Starting}
-	if instance.Count > 1 {
-		p.name = fmt.Sprintf("connection %d", instance.Index)
-		p.log = c.log.With("connection", instance.Index)
+// loops makes the loops of a sink: one for each lane, or each connection.
+func (a *Agent) loops(c *component, s config.Sink, stage []*laneReader) (loops []*pipeline.Sink) {
+	var parts []*part
+	for i, r := range stage {
+		if !r.lane.All() {
+			parts = append(parts, &part{reader: r, name: partName(r), log: c.log.With("lane", r.lane.String()), instance: abi.Instance{Index: i, Count: len(stage)}})
+			continue
+		}
+		for i := range s.Connections {
+			p := &part{reader: r, log: c.log, instance: abi.Instance{Index: i, Count: s.Connections}}
+			if s.Connections > 1 {
+				p.name = fmt.Sprintf("connection %d", i)
+				p.log = c.log.With("connection", i)
+			}
+			parts = append(parts, p)
+		}
 	}
-	c.parts = append(c.parts, p)
+	for _, p := range parts {
+		p.component, p.state = c, pipeline.Starting
+		loops = append(loops, a.loop(p, s))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.parts = parts
+	return loops
+}
+
+// loop makes one of the loops of a sink.
+func (a *Agent) loop(p *part, s config.Sink) *pipeline.Sink {
+	c := p.component
 	request := a.request(c)
-	request.Instance, request.Log = instance, p.log
+	request.Instance, request.Log = p.instance, p.log
 	return &pipeline.Sink{
-		Address: c.Address(), Reader: c.reader, Backoff: pipeline.Backoff{Min: s.Retry.Min, Max: s.Retry.Max},
+		Address: c.Address(), Reader: p.reader, Backoff: pipeline.Backoff{Min: s.Retry.Min, Max: s.Retry.Max},
 		Want:    channel.Want{Events: s.Batch.Events, Bytes: s.Batch.Bytes, Wait: s.Batch.Wait},
 		Timeout: s.Timeout, Drain: a.opts.Config.Agent.DrainTimeout, Observer: p, Log: p.log,
 		Open: func(ctx context.Context, info channel.ReaderInfo) (plugin.Instance, error) {
@@ -80,9 +90,11 @@ func (c *component) deliver(ctx context.Context, loops []*pipeline.Sink) error {
 // part is one loop of a sink, and observes it.
 type part struct {
 	*component
-	name   string // "connection 3"; "" where there is but one
-	log    *slog.Logger
-	opened int // instances, ever; by the one goroutine that opens
+	name     string // "connection 3", "lane customer/0-of-4"; "" where there is but one
+	reader   *laneReader
+	instance abi.Instance
+	log      *slog.Logger
+	opened   int // instances, ever; by the one goroutine that opens
 
 	// component.mu guards these.
 	state  pipeline.State
@@ -130,17 +142,3 @@ func (p *part) Failed(class abi.Class) {
 func (p *part) Expired() { p.sink.Expired() }
 
 func (p *part) Step(name string) { p.step(name) }
-
-// partsStatus tells of the parts, where there are several.
-func (c *component) partsStatus() []admin.Part {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.parts) < 2 {
-		return nil
-	}
-	all := make([]admin.Part, len(c.parts))
-	for i, p := range c.parts {
-		all[i] = admin.Part{Name: p.name, State: admin.State(p.state), Reason: p.reason}
-	}
-	return all
-}

@@ -4,7 +4,10 @@ package agent
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -92,6 +95,65 @@ func TestASinkIsAsWellOffAsTheWorstOfItsParts(t *testing.T) {
 		state, reason, _ := c.fate()
 		if got := string(state) + " " + reason; got != step.want {
 			t.Errorf("after part %d is %s: %q, want %q", step.part, step.state, got, step.want)
+		}
+	}
+}
+
+// slowly is an output that takes its time, and looks whether the lines of one file are in order.
+type slowly struct {
+	mu    sync.Mutex
+	lines map[string][]string // by file
+}
+
+func (s *slowly) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for line := range strings.Lines(string(b)) {
+		file, n, _ := strings.Cut(strings.TrimSpace(line), " ")
+		s.lines[file] = append(s.lines[file], n)
+	}
+	return len(b), nil
+}
+
+func TestLanesDeliverEachFileInItsOrder(t *testing.T) {
+	const files, each = 6, 300
+	dir, out := t.TempDir(), &slowly{lines: map[string][]string{}}
+	for f := range files {
+		var text strings.Builder
+		for n := range each {
+			fmt.Fprintf(&text, "file%d %04d\n", f, n)
+		}
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.log", f)), []byte(text.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := run(t, dir, `
+source "file" "in" {
+  into = channel.main
+  config { paths = ["DIR/*.log"] }
+}
+channel "wal" "main" {}
+sink "stdout" "screen" {
+  from     = channel.main
+  order_by = event.attributes["file.path"]
+  lanes    = 3
+  batch {
+    events = 20
+    wait   = "0s"
+  }
+}
+`, func(o *Options) { o.Stdout = out })
+	eventually(t, "all is delivered", func() bool { return r.component("sink.screen").Events == files*each })
+	eventually(t, "nothing waits", func() bool { return r.component("sink.screen").Waiting == 0 })
+	if s := r.component("sink.screen"); len(s.Parts) != 3 || s.Parts[2].Name != "lane file.path/2-of-3" {
+		t.Errorf("the status is %+v", s)
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for file, got := range out.lines {
+		if len(got) != each || !slices.IsSorted(got) {
+			t.Errorf("%s: %d lines, in order: %v", file, len(got), slices.IsSorted(got))
 		}
 	}
 }

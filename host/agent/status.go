@@ -49,8 +49,7 @@ func (c *component) status() admin.Component {
 	}
 	n := c.sink.Counts()
 	s.Events, s.Bytes, s.Retries, s.Rejected = n.Committed, n.Bytes, n.Retries, n.Rejected
-	s.Waiting = c.reader.Info().Waiting
-	s.Parts = c.partsStatus()
+	s.Waiting, s.Parts = c.layout.waiting(), c.layout.parts()
 	return s
 }
 

@@ -50,7 +50,7 @@ const (
 	Running  State = "running"
 	Retrying State = "retrying" // waits before it tries again
 	Held     State = "held"     // stopped until someone acts; events stay where they are
-	Finished State = "finished" // a source that has no more
+	Finished State = "finished" // a source that has no more, a reader that has handed over and is drained
 	Stopped  State = "stopped"
 )
 

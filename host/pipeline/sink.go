@@ -53,7 +53,7 @@ type Sink struct {
 	}
 }
 
-// Run delivers until ctx ends (nil), or the sink must be held (*HeldError). What was taken is
+// Run delivers until ctx ends or the reader is drained (nil), or the sink must be held (*HeldError). What was taken is
 // committed, or rolled back and stays in the channel.
 func (s *Sink) Run(ctx context.Context) error {
 	sup := supervisor{address: s.Address, backoff: s.Backoff, log: s.Log, fate: s.Observer}
@@ -90,7 +90,11 @@ func (s *Sink) session(ctx context.Context) (moved bool, err error) {
 	}
 	s.Observer.State(Running, "")
 	for {
-		if left, err = s.deliver(ctx, late, inst.Sink); err != nil {
+		left, err = s.deliver(ctx, late, inst.Sink)
+		switch {
+		case errors.Is(err, channel.ErrDrained):
+			return moved, nil
+		case err != nil:
 			return moved, err
 		}
 		moved = true

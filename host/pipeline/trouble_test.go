@@ -136,3 +136,16 @@ func TestADamagedLogHoldsTheSink(t *testing.T) {
 		}
 	})
 }
+
+func TestAReaderThatIsDrainedEndsTheSinkWell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := &trace{damaged: fmt.Errorf("take of reader sink.a: %w", channel.ErrDrained)}
+		s := newSink(tr)
+		if err := s.Run(t.Context()); err != nil || tr.String() != "open take close" {
+			t.Errorf("%v: %s", err, tr)
+		}
+		if state, _ := s.Observer.(*quiet).last(); state != Finished {
+			t.Errorf("it is %s", state)
+		}
+	})
+}

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/penstock-io/penstock/host/admin"
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/host/config"
+	"github.com/penstock-io/penstock/host/pipeline"
+)
+
+// layoutRetry is the pause before the readers of a sink are changed again, when the channel could not take that down: its
+// disk is full, and meanwhile the old readers drain it.
+const layoutRetry = 30 * time.Second
+
+// layout is the readers of one sink: the one that has its address, or one for each lane. When that changes, the old
+// readers hand over to the new ones: in the channel that is one step, and from then on they have an end. They are
+// read until they are drained, then closed, which makes their positions durable, and only then the new ones are
+// read: so the events of a key stay in order, whenever the process is killed. A drained reader is forgotten.
+//
+// What is left of earlier changes is found in the channel, never remembered elsewhere.
+type layout struct {
+	c     *component
+	want  []channel.ReaderSpec
+	loops func(stage []*laneReader) []*pipeline.Sink
+
+	// c.mu guards these.
+	readers map[string]*laneReader // all that are registered for this sink, and open
+}
+
+// laneReader is an open reader of a sink.
+type laneReader struct {
+	channel.Reader
+	name string // of the reader
+	lane channel.Lane
+}
+
+// layoutOf is what the configuration wants.
+func layoutOf(s config.Sink) []channel.ReaderSpec {
+	spec := channel.ReaderSpec{Name: s.Address(), Start: channel.Now} // in a new channel that is the oldest event too
+	if s.Start == "oldest" {
+		spec.Start = channel.Oldest
+	}
+	if s.Connections > 1 {
+		spec.Order = channel.AnyOrder
+	}
+	if s.Lanes < 2 {
+		return []channel.ReaderSpec{spec}
+	}
+	specs := make([]channel.ReaderSpec, s.Lanes)
+	for i := range specs {
+		specs[i] = spec
+		specs[i].Lane = channel.Lane{Key: s.OrderBy, Index: uint32(i), Count: uint32(s.Lanes)}
+		specs[i].Name = s.Address() + "/" + specs[i].Lane.String()
+	}
+	return specs
+}
+
+// open finds the readers that are there, registers what is wanted, and opens all of them.
+func (l *layout) open() error {
+	for name, info := range l.c.channel.Stats().Readers {
+		if name == l.c.Address() || strings.HasPrefix(name, l.c.Address()+"/") {
+			if err := l.openReader(channel.ReaderSpec{Name: name, Lane: info.Lane, Order: l.order(name)}); err != nil {
+				return err
+			}
+		}
+	}
+	if len(l.readers) == 0 {
+		if err := l.c.channel.Handover(nil, l.want); err != nil {
+			return err
+		}
+		for _, spec := range l.want {
+			if err := l.openReader(spec); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if _, err := l.change(); err != nil {
+		l.c.log.Warn("the lanes cannot be changed yet: the old ones go on", "error", err)
+	}
+	return nil
+}
+
+// order is the one in which a reader is read. One that is on its way out needs no more than its own.
+func (l *layout) order(name string) channel.Order {
+	for _, spec := range l.want {
+		if spec.Name == name {
+			return spec.Order
+		}
+	}
+	return channel.InOrder
+}
+
+func (l *layout) openReader(spec channel.ReaderSpec) error {
+	r, err := l.c.channel.Reader(spec)
+	if err != nil {
+		return err
+	}
+	l.c.mu.Lock()
+	defer l.c.mu.Unlock()
+	l.readers[spec.Name] = &laneReader{r, spec.Name, spec.Lane}
+	return nil
+}
+
+// stages are the readers, in the order in which they have to be read: those with the lowest end first, those without one last.
+func (l *layout) stages() (stages [][]*laneReader) {
+	const never = ^uint64(0)
+	end := func(r *laneReader) uint64 { return cmp.Or(uint64(r.Info().End), never) }
+	for _, r := range l.sorted() {
+		i, there := slices.BinarySearchFunc(stages, end(r), func(stage []*laneReader, e uint64) int { return cmp.Compare(end(stage[0]), e) })
+		if !there {
+			stages = slices.Insert(stages, i, nil)
+		}
+		stages[i] = append(stages[i], r)
+	}
+	return stages
+}
+
+// sorted returns the open readers by lane.
+func (l *layout) sorted() []*laneReader {
+	l.c.mu.Lock()
+	defer l.c.mu.Unlock()
+	var all []*laneReader
+	for _, r := range l.readers {
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(a, b *laneReader) int {
+		return cmp.Or(cmp.Compare(a.lane.Key, b.lane.Key), cmp.Compare(a.lane.Count, b.lane.Count), cmp.Compare(a.lane.Index, b.lane.Index))
+	})
+	return all
+}
+
+// change has the newest readers hand over to those that are wanted, and says whether that is settled: not as long as a
+// name that is wanted belongs to readers that are still drained.
+func (l *layout) change() (settled bool, err error) {
+	stages := l.stages()
+	newest := stages[len(stages)-1]
+	var names []string
+	for _, r := range newest {
+		names = append(names, r.name)
+	}
+	there := l.c.channel.Stats().Readers
+	missing := slices.DeleteFunc(slices.Clone(l.want), func(spec channel.ReaderSpec) bool {
+		_, ok := there[spec.Name]
+		return ok
+	})
+	switch kept := slices.ContainsFunc(l.want, func(spec channel.ReaderSpec) bool { return slices.Contains(names, spec.Name) }); {
+	case kept && len(missing) == 0:
+		return true, nil
+	case kept: // somebody has forgotten a lane
+		names = nil
+	case len(missing) < len(l.want):
+		return false, nil
+	}
+	if err := l.c.channel.Handover(names, missing); err != nil {
+		return false, err
+	}
+	l.c.log.Info("the readers of the sink change: the old ones are drained first", "old", names, "new", len(missing))
+	for _, spec := range missing {
+		if err := l.openReader(spec); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// run reads stage after stage, the last one for ever.
+func (l *layout) run(ctx context.Context) error {
+	var forgetting sync.WaitGroup
+	defer forgetting.Wait()
+	for ctx.Err() == nil {
+		settled, err := l.change()
+		if err != nil {
+			l.c.log.Warn("the lanes cannot be changed yet: the old ones go on", "error", err, "again in", layoutRetry)
+		}
+		stages := l.stages()
+		turn, cancel := ctx, context.CancelFunc(func() {})
+		if last := len(stages) == 1; last && !settled {
+			turn, cancel = context.WithTimeout(ctx, layoutRetry)
+		}
+		err = l.c.deliver(turn, l.loops(stages[0]))
+		cancel()
+		if err != nil {
+			return err
+		}
+		if len(stages) == 1 && settled || !drained(stages[0]) {
+			<-turn.Done() // one is held, or it was to stop
+			continue
+		}
+		if err := l.close(stages[0]); err != nil {
+			return fmt.Errorf("end the old lanes: %w", err)
+		}
+		if l.forget(stages[0]) != nil {
+			forgetting.Go(func() { l.forgetLater(ctx, stages[0]) })
+		}
+	}
+	return nil
+}
+
+// drained says whether readers have handed over, and committed all that was theirs.
+func drained(stage []*laneReader) bool {
+	return !slices.ContainsFunc(stage, func(r *laneReader) bool {
+		info := r.Info()
+		return info.End == 0 || info.Low < info.End
+	})
+}
+
+// close makes the positions of drained readers durable: they will not be read again.
+func (l *layout) close(stage []*laneReader) (err error) {
+	for _, r := range stage {
+		err = errors.Join(err, r.Close())
+		l.c.mu.Lock()
+		delete(l.readers, r.name)
+		l.c.mu.Unlock()
+	}
+	return err
+}
+
+// forget drops what is left of drained readers.
+func (l *layout) forget(stage []*laneReader) (err error) {
+	for _, r := range stage {
+		if _, there := l.c.channel.Stats().Readers[r.name]; there {
+			err = errors.Join(err, l.c.channel.Forget(r.name))
+		}
+	}
+	return err
+}
+
+// forgetLater does so when there is room to write it down. Till then they hold nothing back but space.
+func (l *layout) forgetLater(ctx context.Context, stage []*laneReader) {
+	tick := time.NewTicker(layoutRetry)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		err := l.forget(stage)
+		if err == nil {
+			return
+		}
+		l.c.log.Warn("readers that are drained cannot be forgotten yet", "error", err, "again in", layoutRetry)
+	}
+}
+
+// waiting is how many events wait for the sink. A lane counts those of all lanes, so that a layout has the mean of its lanes.
+func (l *layout) waiting() (n uint64) {
+	for _, stage := range l.stages() {
+		sum := uint64(0)
+		for _, r := range stage {
+			sum += r.Info().Waiting
+		}
+		n += (sum + uint64(len(stage)) - 1) / uint64(len(stage))
+	}
+	return n
+}
+
+// parts tells of each loop, and of lanes that are not read yet, where there are several.
+func (l *layout) parts() []admin.Part {
+	c := l.c
+	stages := l.stages()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.parts) < 2 && len(stages) < 2 {
+		return nil
+	}
+	var all []admin.Part
+	running := map[*laneReader]bool{}
+	for _, p := range c.parts {
+		part := admin.Part{Name: p.name, State: admin.State(p.state), Reason: p.reason}
+		if !p.reader.lane.All() {
+			part.Waiting = p.reader.Info().Waiting
+		}
+		running[p.reader] = true
+		all = append(all, part)
+	}
+	for _, r := range slices.Concat(stages...) {
+		if !running[r] {
+			all = append(all, admin.Part{Name: partName(r), State: admin.Starting, Waiting: r.Info().Waiting,
+				Reason: "the lanes before it are drained first"})
+		}
+	}
+	return all
+}
+
+func partName(r *laneReader) string {
+	if r.lane.All() {
+		return "all keys"
+	}
+	return "lane " + r.lane.String()
+}
