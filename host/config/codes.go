@@ -363,8 +363,9 @@ A secret names what holds it, so that no pipeline file does:
       from = "file:/etc/penstock/disk.key"      # a file
     }
 
-The providers exec: and systemd: will come in a later version. Credentials of systemd are files, whose
-directory stands in CREDENTIALS_DIRECTORY. What was written here is not shown: it may be the secret.`},
+The providers exec: and systemd: will come in a later version; until then a credential of systemd is
+the file /run/credentials/penstock.service/NAME. What was written here is not shown where it may be
+the secret itself.`},
 	"E5002": {"Secret cannot be read", `
 The environment variable is not set, or the file cannot be read; the message has the reason. A
 secret is read when the agent starts, by the user and in the environment that it runs with, and

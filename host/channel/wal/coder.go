@@ -111,13 +111,11 @@ func (c *coder) encode(pool event.Buffers, h *header, body []byte, x *changes) *
 	if x != nil {
 		need = x.size()
 	}
-	if h.kind != kindGap {
-		h.raw = uint32(len(body))
-	}
 	h.key = c.key
 	out := pool.Get(max(len(body), c.room(c.codec, len(body))) + need + 2*sealOverhead)
 	mem := out.Bytes()
 	if h.kind != kindGap { // of which raw says something else
+		h.raw = uint32(len(body))
 		if packed, ok := c.compress(c.codec, mem[front:], body); ok {
 			h.codec, body = c.codec, packed
 		}

@@ -266,6 +266,43 @@ func TestKeysAreTurnedOnChangedAndTurnedOff(t *testing.T) {
 	}
 }
 
+// TestWithoutAKeyDamageIsLeftAloneToo: what could be mended around it waits until the key is there.
+func TestWithoutAKeyDamageIsLeftAloneToo(t *testing.T) {
+	key := testKey(1)
+	b := sealedBench(t, Options{SegmentSize: 900, OnCorrupt: Quarantine}, allEvents(20)...)
+	for round := range 3 {
+		b.o.Key = &key
+		b.open()
+		b.put("source.a", "1", strings.Repeat("begins a segment", 60))
+		b.put("source.a", "2", "sealed")
+		b.put("source.a", "3", "sealed")
+		b.close()
+		if round != 1 {
+			flip(t, b.segmentFiles()[1+round], 100) // in the STATE of a plain one
+		}
+		if round > 0 {
+			flip(t, b.segmentFiles()[len(b.segmentFiles())-1], 100) // in that of the last
+		}
+		b.o.Key = nil
+		b.refuses(key)
+		before := b.snapshot()
+		if _, err := Repair(b.o.Dir, false); !errors.Is(err, ErrKey) || b.snapshot() != before {
+			t.Errorf("repair: %v", err)
+		}
+		b.o.Key = &key
+		b.open()
+		if n := b.c.Stats().Dropped; n > 0 {
+			t.Errorf("with the key %d events were given up", n)
+		}
+		b.close()
+	}
+	m := &mender{files: osFiles{b.o.Dir}, pool: event.Heap{}, coder: newCoder(NoCodec, nil)}
+	last := segmentIndex(filepath.Base(b.segmentFiles()[len(b.segmentFiles())-2]))
+	if st, err := m.stateOf(last); !errors.Is(err, ErrKey) {
+		t.Errorf("a STATE that cannot be opened was taken for one that is damaged: %v, %v", st, err)
+	}
+}
+
 // TestAReaderThatMeetsASealedRecordWithoutItsKeySaysSo: the segment began before encryption was turned on.
 func TestAReaderThatMeetsASealedRecordWithoutItsKeySaysSo(t *testing.T) {
 	key := testKey(1)
@@ -301,8 +338,9 @@ func TestNoFileHoldsWhatIsSealed(t *testing.T) {
 	secrets := []string{"a body that nobody may see", "source.confidential", "cursor-of-it", "sink.hidden"}
 	for _, on := range []bool{false, true} {
 		o := Options{SegmentSize: 900}
+		var keys []Key
 		if on {
-			o.Key = &key
+			o.Key, keys = &key, []Key{key}
 		}
 		b := newBench(t, o)
 		_, err := b.c.Reader(channel.ReaderSpec{Name: secrets[3]})
@@ -321,6 +359,9 @@ func TestNoFileHoldsWhatIsSealed(t *testing.T) {
 		if kept, err := os.ReadDir(b.path(quarantineDir)); err != nil || len(kept) == 0 {
 			t.Fatalf("nothing is in quarantine: %v", err)
 		}
+		flip(t, b.segmentFiles()[1], 100) // in its STATE, which is made anew
+		_, err = Repair(b.o.Dir, false, keys...)
+		b.must(err)
 		found := b.grep(secrets...)
 		if on && len(found) > 0 {
 			t.Errorf("found %q", found)
@@ -398,10 +439,13 @@ func TestVerifyNeedsNoKeyForChecksums(t *testing.T) {
 	if !blind.Sound() || blind.Closed != blind.Records || blind.Events != 20 || seeing.Closed != 0 || !seeing.Sound() || seeing.Records != blind.Records {
 		t.Errorf("without the key %+v\nwith it %+v", blind, seeing)
 	}
-	flip(t, b.segmentFiles()[1], 300)
-	for _, keys := range [][]Key{nil, {key}} {
-		if r, err := Verify(b.o.Dir, nil, keys...); err != nil || len(r.Damage) != 1 {
-			t.Errorf("with %v found %v, %v", keys, r.Damage, err)
+	for _, at := range []int{100, 300} { // in its STATE, and behind
+		again := b.copyDir()
+		flip(t, filepath.Join(again, logDir, filepath.Base(b.segmentFiles()[1])), int64(at))
+		for _, keys := range [][]Key{nil, {key}} {
+			if r, err := Verify(again, nil, keys...); err != nil || len(r.Damage) != 1 || r.Events < 19 {
+				t.Errorf("with %v found %+v, %v", keys, r, err)
+			}
 		}
 	}
 }

@@ -159,7 +159,10 @@ func (t *tx) build() error {
 
 // encode lays the record out beside the batch, which readers get as it is.
 func (t *tx) encode(batch event.Batch) {
-	t.batch, t.buf = batch, batch.Buffer()
+	if t.batch, t.buf = batch, batch.Buffer(); t.buf == nil && batch.Size() > 0 { // ordinary memory, which may change
+		t.buf = t.c.frame(batch, 0)
+		t.batch = event.Trusted(t.buf.Bytes(), 0, t.buf)
+	}
 	t.stored = t.c.coder.encode(t.c.pool, &t.header, batch.Bytes(), &t.changes)
 	t.entry = t.stored.Frame(headerSize, 0)
 }
