@@ -155,7 +155,7 @@ func newChannelCollector() *channelCollector {
 		lag: prometheus.NewDesc(namespace+"_channel_reader_lag_events",
 			"Events that this reader has not committed.", []string{"component", "reader"}, nil),
 		drops: prometheus.NewDesc(namespace+"_channel_dropped_events_total",
-			"Events that a policy gave up, by reason: corrupt = the disk had damaged them.", []string{"component", "reason"}, nil),
+			"Events that a policy gave up, each once, by reason: corrupt = the disk had damaged them; oldest, newest: on_full; skip, detach: on_lag.", []string{"component", "reason"}, nil),
 	}
 	c.kept = prometheus.NewDesc(namespace+"_channel_cursor_bytes",
 		"Bytes that are kept of where this source stands; the most is 2 MiB.", []string{"component", "source"}, nil)
@@ -195,7 +195,9 @@ func (c *channelCollector) Collect(out chan<- prometheus.Metric) {
 		for i, f := range figures {
 			out <- prometheus.MustNewConstMetric(c.descs[i], f.kind, f.value(s), component)
 		}
-		out <- prometheus.MustNewConstMetric(c.drops, prometheus.CounterValue, float64(s.Dropped), component, "corrupt")
+		for _, loss := range channel.Losses() {
+			out <- prometheus.MustNewConstMetric(c.drops, prometheus.CounterValue, float64(s.Dropped[loss]), component, loss.String())
+		}
 		for _, source := range sortedKeys(s.Sources) {
 			out <- prometheus.MustNewConstMetric(c.kept, prometheus.GaugeValue, float64(s.Sources[source].Bytes), component, source)
 		}

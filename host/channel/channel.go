@@ -15,9 +15,11 @@
 //  5. A transaction is wholly there or not at all, and what was rolled back leaves nothing behind.
 //  6. A lease that is rolled back is given out again before anything newer, with its attempt count one higher.
 //  7. The channel forgets an event only after every registered reader has committed it; with no reader it keeps all.
-//  8. Conservation: for each reader, put = committed + waiting + in doubt, at any quiet moment.
+//  8. Conservation: for each reader, put = committed + for others + waiting + in doubt + dropped by policy, at any quiet moment.
 //  9. The readers of the lanes of one layout together get every event once, and the events of one key go to one of them, in order.
 //  10. Where readers hand over to others, the old ones get all events before that point, the new ones all behind it.
+//  11. Nothing is dropped but by a policy that was asked for. It is on record before its space is free, counted once,
+//     and never for a reader whose policy is to hold unless the channel's is to drop.
 package channel
 
 import (
@@ -50,6 +52,8 @@ var (
 	ErrLocked = errors.New("in use by another process")
 	// ErrCorrupt: what is on disk cannot be trusted; nothing was thrown away.
 	ErrCorrupt = errors.New("damaged")
+	// ErrDetached: the reader lagged so far that its policy has unregistered it.
+	ErrDetached = errors.New("reader was detached")
 	// ErrLimit: a batch, a cursor entry or a name is over a limit; it will never be taken.
 	ErrLimit = errors.New("over a limit")
 )
@@ -106,6 +110,7 @@ type ReaderSpec struct {
 	Start Start  // where it begins when it is new
 	Order Order
 	Lane  Lane // the events that it gets; what it leaves out counts as covered. The same each time
+	Lag   Lag
 }
 
 // Start says where a new reader begins.
@@ -176,6 +181,7 @@ type ReaderInfo struct {
 	Incarnations []Incarnation
 	Waiting      uint64       // events not committed, leased ones included; those of other lanes too
 	Leased       uint64       // events in leases
+	Tally                     // since the channel was opened
 	Lane         Lane         // which of the events it gets
 	End          event.Offset // it has handed over: nothing from here on is given to it; 0: there is no end
 	InUse        bool         // somebody has it open; else its sink is gone, and it holds what it has not committed
@@ -201,21 +207,13 @@ type Operator interface {
 	Handover(from []string, to []ReaderSpec) error
 }
 
-// FullPolicy says what Begin does when the channel is full.
-type FullPolicy uint8
-
-// The policies.
-const (
-	Block  FullPolicy = iota // wait for room
-	Refuse                   // answer ErrFull
-)
-
 // Stats are a channel's figures. Counters count since it was opened.
 type Stats struct {
 	Events, Bytes  uint64 // held: not yet committed by every reader (bytes by whole segments, where there are)
 	Capacity       Capacity
-	Oldest         time.Time // commit time of the oldest held event; zero when empty
-	Put            uint64    // events committed by sources
+	Oldest         time.Time    // commit time of the oldest held event; zero when empty
+	ReplayFrom     event.Offset // the oldest that is still there, whoever has committed it
+	Put            uint64       // events committed by sources, dropped newest ones included
 	Transactions   uint64
 	Syncs          uint64
 	Segments       int
@@ -225,13 +223,13 @@ type Stats struct {
 	ShortOfDisk    string                // why sources wait for room on the disk as if the channel were full; "" when they do not
 	RecoverySecs   float64
 	CorruptRecords uint64
-	Gaps           uint64    // readers that stood behind the end of the log at opening: so much, and nobody knows how much, was lost
-	QuarantineSize uint64    // bytes that repair moved aside, ever
-	Scrubbed       uint64    // segments that were read again to check them
-	LastScrub      time.Time // when all were; zero: not yet
-	Damaged        string    // the first place with damage that is known, and stays; "" = none
-	Forgotten      uint64    // cursor entries that were not set for long
-	Dropped        uint64    // events that were damaged, and passed over by policy
+	Gaps           uint64          // readers that stood behind the end of the log at opening: so much, and nobody knows how much, was lost
+	QuarantineSize uint64          // bytes that repair moved aside, ever
+	Scrubbed       uint64          // segments that were read again to check them
+	LastScrub      time.Time       // when all were; zero: not yet
+	Damaged        string          // the first place with damage that is known, and stays; "" = none
+	Forgotten      uint64          // cursor entries that were not set for long
+	Dropped        map[Loss]uint64 // events that were given up, once each; all reasons are there
 }
 
 // SourceInfo says how much a channel keeps of where a source stands.
@@ -250,6 +248,8 @@ type Observer struct {
 	Synced func(took time.Duration)
 	// Refused: a transaction was not taken, and why, in one word ("full", "prior", "error", "limit").
 	Refused func(reason string)
+	// Dropped: a policy gave events up. It is on record.
+	Dropped func(d Drop)
 	// Step names each durable step just before it is made ("put", "fsync", "roll", "state", "position",
 	// "unlink", "dirsync", "mend"): for tests that kill the process there.
 	Step func(name string)

@@ -20,18 +20,31 @@ const MaxFinished = 4096
 //
 //	r, attempt := l.Next(end)     // what to hand out now; rolled-back ranges first
 //	l.Lease(r′)                   // r′: as much of r, from its beginning, as fits the want
-//	l.Commit(r′)                  // or Rollback(r′, attempt); exactly one of them
+//	l.Commit(r′, events)          // or Rollback(r′, attempt); exactly one of them
 //
 // end, wherever it is asked for, is the offset after the last event that a reader may see.
-// Offsets that hold no event for the reader are said to Cover. The separate ranges that are committed, and
-// those that leases may add to them, are never more than [MaxFinished]: while it is Full there is nothing to lease.
+// Offsets that hold no event are said to Cover, events that are not for the reader to Pass, and those that a policy
+// gives up to Drop. What is dropped while it is leased is in doubt until the lease ends: committed, it came out. The
+// separate ranges that are committed, and those that leases may add to them, are never more than [MaxFinished]: while it
+// is Full there is nothing to lease.
 type Ledger struct {
 	low    event.Offset // everything below is committed
 	next   event.Offset // nothing from here on has been handed out
 	done   Ranges       // committed, above low
 	out    Ranges       // leased
 	leases int          // that out consists of
+	doomed Ranges       // of out, what was dropped meanwhile: it counts as committed, and is waiting
 	back   []returned   // rolled back: sorted, apart
+	tally  Tally
+	loss   Loss // why something was dropped last
+}
+
+// Tally is what became of the events of a reader: those that were offered are committed, passed, dropped, or wait.
+type Tally struct {
+	Offered   uint64 // waited for it when the channel was opened, or came since
+	Committed uint64 // by its leases, or held by its destination already
+	Passed    uint64 // for another reader only
+	Dropped   uint64 // given up
 }
 
 // returned is a range that was rolled back, and which attempt the next one is.
@@ -61,10 +74,13 @@ func (l *Ledger) Separate() int { return l.done.Len() }
 // Waiting is the number of offsets that are not committed, leased ones included.
 func (l *Ledger) Waiting(end event.Offset) uint64 {
 	if end <= l.low {
-		return 0
+		return l.doomed.Count()
 	}
-	return uint64(end-l.low) - l.done.Count()
+	return uint64(end-l.low) - l.done.Count() + l.doomed.Count()
 }
+
+// Tally is what was counted since the ledger was made.
+func (l *Ledger) Tally() Tally { return l.tally }
 
 // Leased is the number of offsets in leases.
 func (l *Ledger) Leased() uint64 { return l.out.Count() }
@@ -106,18 +122,33 @@ func (l *Ledger) Lease(r event.Range) {
 	l.leases++
 }
 
-// Commit ends a lease: r is done.
-func (l *Ledger) Commit(r event.Range) {
+// Commit ends a lease: r is done. So many events of it were for this reader, the others in other lanes.
+func (l *Ledger) Commit(r event.Range, events uint64) {
 	l.out.Remove(r)
 	l.leases--
+	l.doomed.Remove(r)
+	l.tally.Committed += events
+	l.tally.Passed += r.Len() - events
 	l.commit(r)
 }
 
-// Rollback ends a lease that was given out as that attempt: r will be next, before anything newer.
-func (l *Ledger) Rollback(r event.Range, attempt int) {
+// Rollback ends a lease that was given out as that attempt: r will be next, before anything newer. What was dropped
+// of it meanwhile is gone now, and returned as a number of events.
+func (l *Ledger) Rollback(r event.Range, attempt int) (dropped uint64) {
 	l.out.Remove(r)
 	l.leases--
-	attempt++
+	all := l.doomed.Count()
+	for kept := range l.doomed.Gaps(r) {
+		l.putBack(kept, attempt+1)
+	}
+	l.doomed.Remove(r)
+	dropped = all - l.doomed.Count()
+	l.tally.Dropped += dropped
+	return dropped
+}
+
+// putBack has r handed out again as that attempt.
+func (l *Ledger) putBack(r event.Range, attempt int) {
 	i := sort.Search(len(l.back), func(i int) bool { return l.back[i].First > r.First })
 	// Neighbours that were tried equally often become one again, so that what was split by one want is whole for the next.
 	if i > 0 && l.back[i-1].Next == r.First && l.back[i-1].attempt == attempt {
@@ -142,6 +173,7 @@ func (l *Ledger) Finish(end event.Offset, held ...event.Range) error {
 			if l.atBound() {
 				return fmt.Errorf("%w: %d separate ranges above the low mark of the reader", ErrLimit, MaxFinished)
 			}
+			l.tally.Committed += l.Uncommitted(free)
 			l.commit(free)
 			l.forget(free)
 		}
@@ -149,8 +181,8 @@ func (l *Ledger) Finish(end event.Offset, held ...event.Range) error {
 	return nil
 }
 
-// Cover says that r, of which nothing is leased, holds no event for this reader: it counts as committed. Where that would
-// be one separate range too many it does nothing, and says so by false: the reader finds out when it gets there.
+// Cover says that r, of which nothing is leased, holds no event: it counts as committed. Where that would be one separate
+// range too many it does nothing, and says so by false: the reader finds out when it gets there.
 func (l *Ledger) Cover(r event.Range) bool {
 	if r.Empty() {
 		return true
@@ -161,6 +193,54 @@ func (l *Ledger) Cover(r event.Range) bool {
 	l.commit(r)
 	l.forget(r)
 	return true
+}
+
+// Pass says that the events of r, of which nothing is leased, are not for this reader. Its answer is that of Cover.
+func (l *Ledger) Pass(r event.Range) bool {
+	n := l.Uncommitted(r)
+	if !l.Cover(r) {
+		return false
+	}
+	l.tally.Passed += n
+	return true
+}
+
+// Drop gives up what is not committed of r, and returns how many events those were that are not leased.
+func (l *Ledger) Drop(r event.Range, why Loss) (dropped uint64) {
+	if r.Empty() {
+		return 0
+	}
+	l.loss = why
+	dropped = l.Uncommitted(r)
+	for leased := range l.out.All() {
+		in := leased.Intersect(r)
+		dropped -= l.Uncommitted(in)
+		l.doomed.Add(in)
+	}
+	l.commit(r)
+	l.forget(r)
+	l.tally.Dropped += dropped
+	return dropped
+}
+
+// Offer counts events that came.
+func (l *Ledger) Offer(events uint64) { l.tally.Offered += events }
+
+// Shed counts events that came, and were given up before they got an offset.
+func (l *Ledger) Shed(events uint64) {
+	l.tally.Offered += events
+	l.tally.Dropped += events
+}
+
+// Loss is why something was dropped last.
+func (l *Ledger) Loss() Loss { return l.loss }
+
+// Uncommitted is how many offsets of r are not committed.
+func (l *Ledger) Uncommitted(r event.Range) (n uint64) {
+	for gap := range l.done.Gaps(event.Range{First: max(r.First, l.low), Next: r.Next}) {
+		n += gap.Len()
+	}
+	return n
 }
 
 // forget takes r out of what was rolled back.

@@ -103,7 +103,7 @@ type ledgerModel struct {
 	t        *rapid.T
 	l        *Ledger
 	end      event.Offset
-	state    [universe]byte // ' ' not handed out, 'L' leased, 'B' rolled back, 'D' done
+	state    [universe]byte // ' ' not handed out, 'L' leased, 'B' rolled back, 'D' done, 'G' given up, 'X' leased and given up
 	attempts [universe]int
 	leases   []returned
 }
@@ -120,6 +120,7 @@ func TestALedgerKeepsEveryOffsetInOneState(t *testing.T) {
 			"commit":   func(t *rapid.T) { m.finishLease(t, true) },
 			"rollback": func(t *rapid.T) { m.finishLease(t, false) },
 			"finish":   m.finish,
+			"drop":     m.drop,
 			"":         m.check,
 		})
 	})
@@ -157,16 +158,41 @@ func (m *ledgerModel) finishLease(t *rapid.T, commit bool) {
 	i := rapid.IntRange(0, len(m.leases)-1).Draw(t, "lease")
 	lease := m.leases[i]
 	m.leases = slices.Delete(m.leases, i, i+1)
+	dropped := uint64(0)
 	for o := lease.First; o < lease.Next; o++ {
-		if m.state[o] = 'D'; !commit {
+		switch {
+		case commit:
+			m.state[o] = 'D'
+		case m.state[o] == 'X':
+			m.state[o] = 'G'
+			dropped++
+		default:
 			m.state[o] = 'B'
 			m.attempts[o]++
 		}
 	}
 	if commit {
-		m.l.Commit(lease.Range)
-	} else {
-		m.l.Rollback(lease.Range, lease.attempt)
+		m.l.Commit(lease.Range, lease.Range.Len())
+	} else if got := m.l.Rollback(lease.Range, lease.attempt); got != dropped {
+		t.Fatalf("%d were dropped of %v, want %d", got, lease.Range, dropped)
+	}
+}
+
+func (m *ledgerModel) drop(t *rapid.T) {
+	r := drawRange(t)
+	r.Next = min(r.Next, m.end)
+	dropped := uint64(0)
+	for o := r.First; o < r.Next; o++ {
+		switch m.state[o] {
+		case 'L':
+			m.state[o] = 'X'
+		case ' ', 'B':
+			m.state[o] = 'G'
+			dropped++
+		}
+	}
+	if got := m.l.Drop(r, LostOldest); got != dropped {
+		t.Fatalf("%d were dropped of %v, want %d", got, r, dropped)
 	}
 }
 
@@ -176,27 +202,27 @@ func (m *ledgerModel) finish(t *rapid.T) {
 		t.Fatal(err)
 	}
 	for o := r.First; o < min(r.Next, m.end); o++ {
-		if m.state[o] != 'L' {
-			m.state[o] = 'D'
+		if s := &m.state[o]; *s == ' ' || *s == 'B' {
+			*s = 'D'
 		}
 	}
 }
 
 func (m *ledgerModel) check(t *rapid.T) {
-	low, done, leased := event.Offset(0), uint64(0), uint64(0)
-	for low < m.end && m.state[low] == 'D' {
+	count := map[byte]uint64{}
+	for _, s := range m.state {
+		count[s]++
+	}
+	low := event.Offset(0)
+	for low < m.end && (m.state[low] == 'D' || m.state[low] == 'G' || m.state[low] == 'X') {
 		low++
 	}
-	for _, s := range m.state {
-		if s == 'D' {
-			done++
-		}
-		if s == 'L' {
-			leased++
-		}
-	}
+	done, leased := count['D']+count['G'], count['L']+count['X']
 	if m.l.Low() != low || m.l.Waiting(m.end) != uint64(m.end)-done || m.l.Leased() != leased {
 		t.Fatalf("low %d waiting %d leased %d, the model %q has low %d, %d done", m.l.Low(), m.l.Waiting(m.end), m.l.Leased(), m.state, low, done)
+	}
+	if got, want := m.l.Tally(), (Tally{Committed: count['D'], Dropped: count['G']}); got != want {
+		t.Fatalf("counted %+v, the model %q has %+v", got, m.state, want)
 	}
 	for r := range m.l.Finished() {
 		if r.First <= low {
@@ -214,7 +240,7 @@ func TestALedgerNeverHasMoreSeparateRangesThanItsBound(t *testing.T) {
 		r.Next = r.First + 1
 		l.Lease(r)
 		if held = append(held, r); i%4 == 1 {
-			l.Commit(r)
+			l.Commit(r, r.Len())
 			held = held[:len(held)-1]
 		}
 	}
@@ -222,13 +248,13 @@ func TestALedgerNeverHasMoreSeparateRangesThanItsBound(t *testing.T) {
 		t.Error("it took a range that leases which are out may need")
 	}
 	for i := 0; i < len(held); i += 2 { // the worst order
-		l.Commit(held[i])
+		l.Commit(held[i], held[i].Len())
 	}
 	if n := l.Separate(); n > MaxFinished || n < MaxFinished/4 {
 		t.Errorf("%d ranges", n)
 	}
 	for i := 1; i < len(held); i += 2 {
-		l.Commit(held[i])
+		l.Commit(held[i], held[i].Len())
 	}
 	if l.Separate() != 0 || l.Full() || l.Low() != held[len(held)-1].Next {
 		t.Errorf("in the end %d ranges, low %d", l.Separate(), l.Low())
@@ -250,7 +276,7 @@ func TestAtTheBoundTheOnlyLeaseIsTheOneThatMakesRoom(t *testing.T) {
 	if !l.Full() || l.Cover(span(1<<19, 1<<19+1)) || !l.Cover(span(4, 5)) {
 		t.Error("with that lease out, nothing that is apart may be added")
 	}
-	l.Commit(r)
+	l.Commit(r, r.Len())
 	if l.Full() || l.Low() != 2 {
 		t.Errorf("full: %v, low %d", l.Full(), l.Low())
 	}

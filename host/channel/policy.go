@@ -4,7 +4,11 @@ package channel
 
 import (
 	"fmt"
+	"iter"
+	"math"
 	"time"
+
+	"github.com/penstock-io/penstock/spec/event"
 )
 
 // Capacity is how much a channel may hold that some reader has not committed. Zero means no bound.
@@ -33,4 +37,104 @@ func (h Held) String() string {
 // Full says whether so much is no less than the capacity.
 func (c Capacity) Full(h Held) bool {
 	return c.Events > 0 && h.Events >= c.Events || c.Bytes > 0 && h.Bytes >= c.Bytes || c.Age > 0 && h.Events > 0 && h.Age >= c.Age
+}
+
+// FullPolicy says what is done when the channel is full.
+type FullPolicy uint8
+
+// The policies.
+const (
+	Block      FullPolicy = iota // Begin waits for room
+	Refuse                       // Begin answers ErrFull
+	DropOldest                   // the oldest events go, until there is room, whoever has not committed them
+	DropNewest                   // what finds it full is acknowledged without its events; its cursor changes
+)
+
+// Lag says what is done about a reader because of which the channel is full: because others, without it, have left enough room.
+type Lag uint8
+
+// The policies for a reader that lags.
+const (
+	Hold   Lag = iota // nothing: it is for the FullPolicy to say
+	Skip              // it goes on at the oldest place that makes room
+	Detach            // it is unregistered; the last reader of a channel never is
+)
+
+// Loss is why events were given up. The numbers are for ever: they are in logs.
+type Loss uint8
+
+// The reasons.
+const (
+	LostCorrupt Loss = 1 + iota // the disk had damaged them
+	LostOldest                  // DropOldest
+	LostNewest                  // DropNewest
+	LostSkip                    // Skip
+	LostDetach                  // Detach
+)
+
+// Losses lists all reasons there are.
+func Losses() []Loss { return []Loss{LostCorrupt, LostOldest, LostNewest, LostSkip, LostDetach} }
+
+// String is the reason in a word.
+func (l Loss) String() string {
+	if l < LostCorrupt || l > LostDetach {
+		return fmt.Sprintf("loss %d", uint8(l))
+	}
+	return [...]string{"corrupt", "oldest", "newest", "skip", "detach"}[l-LostCorrupt]
+}
+
+// Drop is what a policy has given up.
+type Drop struct {
+	Loss   Loss
+	Reader string      // that was to have them; "": all
+	Range  event.Range // in which they were; of LostNewest that which they would have had, and others have now
+	Events uint64      // what is leased of it counts when the lease is rolled back
+}
+
+// Loss is what is lost of a reader that lags.
+func (l Lag) Loss() Loss {
+	if l == Detach {
+		return LostDetach
+	}
+	return LostSkip
+}
+
+// Laggard is a reader as Relief must know it.
+type Laggard struct {
+	Low event.Offset
+	Lag Lag
+}
+
+// Relief says which events a full channel gives up: those before to that a reader has not committed, of the readers
+// that lag alone, or of all. ok is false when it gives up none. places are the offsets, in order, before which it can, the
+// last being the end; room says whether there is room when nothing before an offset is held.
+func (p FullPolicy) Relief(readers []Laggard, places iter.Seq[event.Offset], room func(event.Offset) bool) (to event.Offset, alone, ok bool) {
+	hold, lagging := event.Offset(math.MaxUint64), false // where the readers stand that nobody moves
+	stay := false                                        // one will be there afterwards
+	for _, r := range readers {
+		lagging = lagging || r.Lag != Hold
+		stay = stay || r.Lag != Detach
+		if r.Lag == Hold {
+			hold = min(hold, r.Low)
+		}
+	}
+	if len(readers) == 0 || p != DropOldest && !lagging {
+		return 0, false, false
+	}
+	lagging = lagging && stay
+	for to := range places {
+		if lagging && hold <= to {
+			if room(hold) {
+				return hold, true, true
+			}
+			lagging = false
+		}
+		if !lagging && p != DropOldest {
+			break
+		}
+		if room(to) {
+			return to, lagging, true
+		}
+	}
+	return 0, false, false
 }

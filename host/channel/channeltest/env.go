@@ -40,6 +40,7 @@ func (e *env) close() {
 	if e.ch == nil {
 		return
 	}
+	e.conserves()
 	e.must(e.ch.Close())
 	e.ch = nil
 }

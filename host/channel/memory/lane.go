@@ -47,7 +47,7 @@ func (r *reader) pick(want channel.Want) (cut, bool) {
 			out.enough = out.enough || out.span.Next < next.Next || events == want.Events || size >= want.Bytes
 			return out, true
 		}
-		r.ledger.Cover(out.span)
+		r.ledger.Pass(out.span)
 		r.c.reclaim()
 	}
 }

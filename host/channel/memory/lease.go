@@ -67,7 +67,7 @@ func (r *reader) next() (event.Range, int) {
 		if !r.passes(rec) {
 			return next, attempt
 		}
-		r.ledger.Cover(rec.span().Intersect(next))
+		r.ledger.Pass(rec.span().Intersect(next))
 		r.c.reclaim()
 	}
 }
@@ -160,11 +160,12 @@ func (l *lease) Commit() error {
 	if l.done {
 		return fmt.Errorf("commit of %v for %s: lease %w", l.delivery.Range, l.r.spec.Name, channel.ErrDone)
 	}
+	events := uint64(l.delivery.Batch.Len())
 	l.end()
 	if c.closed || l.r.closed {
 		return fmt.Errorf("commit of %v for %s: %w", l.delivery.Range, l.r.spec.Name, channel.ErrClosed)
 	}
-	l.r.ledger.Commit(l.delivery.Range)
+	l.r.ledger.Commit(l.delivery.Range, events)
 	c.reclaim()
 	l.r.arrived() // in order, one at a time: now the next may go
 	return nil
@@ -178,7 +179,7 @@ func (l *lease) Rollback() {
 		return
 	}
 	if !l.r.closed { // else its range was rolled back then
-		l.r.ledger.Rollback(l.delivery.Range, l.delivery.Attempt)
+		l.r.rollback(l)
 	}
 	l.end()
 	l.r.arrived()

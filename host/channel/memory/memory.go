@@ -45,7 +45,7 @@ type Channel struct {
 	queue    []record // held batches, oldest first, none empty
 	end      event.Offset
 	low      event.Offset // everything below is committed by every reader
-	bytes    uint64       // of the batches in queue
+	put      uint64       // bytes of all batches, ever
 	capacity channel.Capacity
 	room     chan struct{}      // closed by whoever makes room or closes the channel; nil while nobody waits
 	readers  map[string]*reader // all that are registered
@@ -55,6 +55,8 @@ type Channel struct {
 	used     map[string]bool // sources whose cursor was asked for
 	swept    time.Time       // when it was last looked for entries that were not set for long
 	stats    channel.Stats
+	lost     lost
+	aging    *time.Timer // that will look for what is too old; nil while none needs to
 	closed   bool
 }
 
@@ -65,10 +67,11 @@ var (
 
 // record is one committed batch.
 type record struct {
-	batch event.Batch
-	next  event.Offset // after its last event
-	only  string       // the one reader that sees it, or ""
-	at    time.Time
+	batch  event.Batch
+	before uint64       // bytes of all batches before it
+	next   event.Offset // after its last event
+	only   string       // the one reader that sees it, or ""
+	at     time.Time
 }
 
 func (r record) span() event.Range { return event.Range{First: r.batch.Base(), Next: r.next} }
@@ -93,15 +96,18 @@ func New(o Options) *Channel {
 	}
 }
 
-// Begin waits for room.
+// Begin waits for room, or makes some.
 func (c *Channel) Begin(ctx context.Context) (channel.Tx, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.full() && c.o.OnFull == channel.Refuse && !c.closed {
+	for c.full() && !c.closed && c.relieve() {
+	}
+	full := c.full() && !c.closed
+	switch {
+	case full && c.o.OnFull == channel.Refuse:
 		c.refused("full")
 		return nil, fmt.Errorf("begin: %w: %v", channel.ErrFull, c.held())
-	}
-	if c.full() && !c.closed {
+	case full && c.o.OnFull != channel.DropNewest:
 		if err := c.awaitRoom(ctx); err != nil {
 			return nil, fmt.Errorf("begin: wait for room: %w", err)
 		}
@@ -109,7 +115,7 @@ func (c *Channel) Begin(ctx context.Context) (channel.Tx, error) {
 	if c.closed {
 		return nil, fmt.Errorf("begin: %w", channel.ErrClosed)
 	}
-	return &tx{c: c}, nil
+	return &tx{c: c, full: full && c.o.OnFull == channel.DropNewest}, nil
 }
 
 // awaitRoom waits until there was room once. All who wait are let in then: none is passed over, and
@@ -132,19 +138,28 @@ func (c *Channel) awaitRoom(ctx context.Context) error {
 func (c *Channel) full() bool { return c.capacity.Full(c.held()) }
 
 // held is what some reader has not committed.
-func (c *Channel) held() channel.Held {
-	h := channel.Held{Events: uint64(c.end - c.low), Bytes: c.bytes}
-	if c.capacity.Age > 0 && len(c.queue) > 0 { // the clock is asked only where it matters
-		h.Age = time.Since(c.queue[0].at)
+func (c *Channel) held() channel.Held { return c.from(c.low) }
+
+// from is what there is at and above low, by whole batches.
+func (c *Channel) from(low event.Offset) channel.Held {
+	i := c.find(low)
+	if i == len(c.queue) {
+		return channel.Held{}
+	}
+	r := &c.queue[i]
+	h := channel.Held{Events: uint64(c.end - low), Bytes: c.put - r.before}
+	if c.capacity.Age > 0 { // the clock is asked only where it matters
+		h.Age = time.Since(r.at)
 	}
 	return h
 }
 
 func (c *Channel) letIn() {
-	if c.room != nil && (c.closed || !c.full()) {
-		close(c.room)
-		c.room = nil
+	if c.room == nil || !c.closed && c.full() && !c.relieve() {
+		return
 	}
+	close(c.room)
+	c.room = nil
 }
 
 func (c *Channel) refused(reason string) {
@@ -153,8 +168,14 @@ func (c *Channel) refused(reason string) {
 	}
 }
 
-// reclaim forgets what every reader has committed. Without a reader nothing is forgotten.
+// reclaim forgets what every reader has committed, and lets in who waits for that.
 func (c *Channel) reclaim() {
+	c.forgetDone()
+	c.letIn()
+}
+
+// forgetDone forgets what every reader has committed. Without a reader nothing is forgotten.
+func (c *Channel) forgetDone() {
 	if len(c.readers) == 0 {
 		return
 	}
@@ -164,13 +185,11 @@ func (c *Channel) reclaim() {
 	}
 	n := 0
 	for n < len(c.queue) && c.queue[n].next <= c.low {
-		c.bytes -= uint64(c.queue[n].batch.Size())
 		c.queue[n].batch.Release()
 		c.queue[n] = record{}
 		n++
 	}
 	c.queue = c.queue[n:]
-	c.letIn()
 }
 
 // find returns the index of the record that holds o, or of the first after it.
@@ -195,7 +214,10 @@ func (c *Channel) Close() error {
 	for _, r := range c.queue {
 		r.batch.Release()
 	}
-	c.queue, c.bytes, c.low = nil, 0, c.end
+	c.queue, c.low = nil, c.end
+	if c.aging != nil {
+		c.aging.Stop()
+	}
 	c.letIn()
 	for _, r := range c.readers {
 		r.wake.Broadcast()
@@ -208,7 +230,9 @@ func (c *Channel) Stats() channel.Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.stats
-	s.Events, s.Bytes, s.Capacity = uint64(c.end-c.low), c.bytes, c.capacity
+	held := c.held()
+	s.Events, s.Bytes, s.Capacity = held.Events, held.Bytes, c.capacity
+	s.Dropped, s.ReplayFrom = c.lost.all(), c.low
 	if len(c.queue) > 0 {
 		s.Oldest = c.queue[0].at
 	}
@@ -246,4 +270,5 @@ func (c *Channel) Resize(capacity channel.Capacity) {
 	defer c.mu.Unlock()
 	c.capacity = capacity
 	c.letIn()
+	c.watchAge()
 }

@@ -24,6 +24,8 @@ type reader struct {
 	leases  map[*lease]struct{} // that have not ended
 	waiting int                 // takers that wait
 	wake    *sync.Cond          // something came or went that a taker may wait for
+
+	detached bool // by its policy
 }
 
 var _ channel.Reader = (*reader)(nil)
@@ -44,11 +46,14 @@ func (c *Channel) Reader(spec channel.ReaderSpec) (channel.Reader, error) {
 		return nil, fmt.Errorf("reader %s: %w", spec.Name, channel.OtherLane(r.spec.Lane, spec.Lane))
 	case known:
 		r.spec, r.inUse = spec, true
+		c.letIn() // should it be one that makes room
+		c.watchAge()
 		return r, nil
 	}
 	r = c.register(spec, c.start(spec))
 	r.inUse = true
 	c.reclaim()
+	c.watchAge()
 	return r, nil
 }
 
@@ -65,6 +70,7 @@ func (c *Channel) register(spec channel.ReaderSpec, low event.Offset) *reader {
 	c.names++
 	r := c.newReader(spec.Name, c.names, channel.NewLedger(low))
 	r.spec = spec
+	r.ledger.Offer(uint64(c.end - low))
 	for _, rec := range c.queue[c.find(low):] {
 		r.pass(rec)
 	}
@@ -87,19 +93,28 @@ func (r *reader) Close() error {
 	}
 	r.closed, r.inUse = true, false
 	for l := range r.leases {
-		r.ledger.Rollback(l.delivery.Range, l.delivery.Attempt)
+		r.rollback(l)
 	}
-	next := r.c.newReader(r.spec.Name, r.id, r.ledger)
-	next.spec.Lane, next.bound = r.spec.Lane, r.bound
-	r.c.readers[r.spec.Name] = next
+	if !r.detached {
+		next := r.c.newReader(r.spec.Name, r.id, r.ledger)
+		next.spec.Lane, next.bound = r.spec.Lane, r.bound
+		r.c.readers[r.spec.Name] = next
+	}
 	r.wake.Broadcast()
 	return nil
+}
+
+// rollback ends a lease without a commit.
+func (r *reader) rollback(l *lease) {
+	if n := r.ledger.Rollback(l.delivery.Range, l.delivery.Attempt); n > 0 {
+		r.c.dropped(channel.Drop{Loss: r.ledger.Loss(), Reader: r.spec.Name, Range: l.delivery.Range, Events: n})
+	}
 }
 
 // pass leaves out a record that is for another reader only.
 func (r *reader) pass(rec record) {
 	if r.passes(rec) {
-		r.ledger.Cover(rec.span())
+		r.ledger.Pass(rec.span())
 	}
 }
 
@@ -126,6 +141,7 @@ func (r *reader) info() channel.ReaderInfo {
 		Lane:         r.spec.Lane,
 		End:          r.bound,
 		Leased:       r.ledger.Leased(),
+		Tally:        r.ledger.Tally(),
 		InUse:        r.inUse,
 	}
 }
@@ -177,6 +193,9 @@ func (r *reader) lease(ctx context.Context, want channel.Want) (*lease, []event.
 	for {
 		if r.c.closed || r.closed {
 			return nil, nil, channel.ErrClosed
+		}
+		if r.detached {
+			return nil, nil, channel.ErrDetached
 		}
 		if ctx.Err() != nil {
 			return nil, nil, context.Cause(ctx)

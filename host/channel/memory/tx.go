@@ -42,6 +42,7 @@ type tx struct {
 	c    *Channel
 	one  [1]channel.Put // room for the common case
 	puts []channel.Put
+	full bool // the channel was, at Begin, and acknowledges what it has no room for
 	done bool
 }
 
@@ -108,7 +109,7 @@ func (t *tx) Submit() (wait func() error) {
 	}
 	t.done = true
 	begun := time.Now()
-	events, size, err := t.c.commit(t.puts, begun)
+	events, size, err := t.c.commit(t, begun)
 	if err != nil {
 		t.release()
 		return func() error { return fmt.Errorf("submit: %w", err) }
@@ -119,8 +120,9 @@ func (t *tx) Submit() (wait func() error) {
 	return committed
 }
 
-// commit makes all of puts visible, or nothing.
-func (c *Channel) commit(puts []channel.Put, now time.Time) (events int, size int64, err error) {
+// commit makes all of t visible, or nothing.
+func (c *Channel) commit(t *tx, now time.Time) (events int, size int64, err error) {
+	puts := t.puts
 	changes := make([]channel.CursorChange, len(puts))
 	for i, p := range puts {
 		changes[i] = channel.CursorChange{Source: p.Source, Version: p.Version, Move: p.Move, Removed: p.Removed, Changed: p.Changed}
@@ -138,12 +140,20 @@ func (c *Channel) commit(puts []channel.Put, now time.Time) (events int, size in
 		return 0, 0, err
 	}
 	c.sweep(now)
+	shed := t.full && c.full()
 	for i, p := range puts {
 		c.cursors.Change(&changes[i], channel.Seconds(now.UnixNano()))
-		events += p.Batch.Len()
+		n := p.Batch.Len()
+		events += n
+		if shed && n > 0 {
+			p.Batch.Release()
+			c.shed(n, p.Only)
+			continue
+		}
 		size += int64(p.Batch.Size())
 		c.add(p, now)
 	}
+	c.watchAge()
 	c.stats.Put += uint64(events)
 	c.stats.Transactions++
 	for _, r := range c.readers {
@@ -177,15 +187,18 @@ func (c *Channel) add(p channel.Put, now time.Time) {
 		p.Batch.Release()
 		return
 	}
-	r := record{batch: p.Batch.WithBase(c.end), next: c.end + event.Offset(n), only: p.Only, at: now}
+	r := record{batch: p.Batch.WithBase(c.end), before: c.put, next: c.end + event.Offset(n), only: p.Only, at: now}
 	c.queue = append(c.queue, r)
-	c.bytes += uint64(p.Batch.Size())
+	c.put += uint64(p.Batch.Size())
 	c.end = r.next
+	for _, reader := range c.readers {
+		if reader.takes(r.batch.Base()) {
+			reader.ledger.Offer(uint64(n))
+		}
+		reader.pass(r)
+	}
 	if p.Only == "" {
 		return
-	}
-	for _, reader := range c.readers {
-		reader.pass(r)
 	}
 	c.reclaim() // where nobody has that name, or everybody had passed over all before
 }

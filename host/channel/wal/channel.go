@@ -39,6 +39,7 @@ const (
 type Options struct {
 	Dir         string // made when it is not there
 	Capacity    channel.Capacity
+	Retain      time.Duration // how long segments stay, by their newest event, that all readers have committed
 	OnFull      channel.FullPolicy
 	OnCorrupt   CorruptPolicy
 	Pool        event.Buffers // where memory comes from; nil: the Go heap
@@ -96,6 +97,8 @@ type Channel struct {
 	room     chan struct{} // closed when there is room; nil while nobody waits for that
 	capacity channel.Capacity
 	stats    channel.Stats
+	lost     lost
+	relief   relief
 	stopped  error // why nothing is taken any more
 	closed   bool
 	short    shortage
@@ -110,6 +113,7 @@ type Channel struct {
 	used       map[string]bool // sources whose cursor was asked for since then
 	sweepTimer *time.Timer     // that will forget cursor entries
 	flushTimer *time.Timer     // that will flush the log, at the level Interval
+	expiry     *time.Timer     // that will look for segments which stayed for their age
 	timers     sync.WaitGroup  // one for each timer that is set or whose function runs
 }
 
@@ -131,27 +135,32 @@ func (a amount) minus(b amount) amount {
 	return amount{a.events - min(a.events, b.events), a.bytes - min(a.bytes, b.bytes)}
 }
 
-// Begin waits for room.
+// Begin waits for room, or makes some.
 func (c *Channel) Begin(ctx context.Context) (channel.Tx, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
-		if err := c.usable(); err != nil {
+		err := c.usable()
+		switch {
+		case err != nil:
 			return nil, fmt.Errorf("begin: %w", err)
-		}
-		if !c.full() {
+		case !c.full():
 			return &tx{c: c}, nil
-		}
-		if c.onFull == channel.Refuse {
-			c.refused("full")
-			if c.short.why != "" {
-				return nil, fmt.Errorf("begin: %w: %s", channel.ErrFull, c.short.why)
+		case c.relieve():
+			continue
+		case c.onFull == channel.DropNewest && !c.short.blocks:
+			return &tx{c: c, full: true}, nil
+		case c.onFull != channel.Refuse:
+			if err := c.awaitRoom(ctx); err != nil {
+				return nil, fmt.Errorf("begin: wait for room: %w", err)
 			}
-			return nil, fmt.Errorf("begin: %w: %v", channel.ErrFull, c.load(c.lowest()))
+			continue
 		}
-		if err := c.awaitRoom(ctx); err != nil {
-			return nil, fmt.Errorf("begin: wait for room: %w", err)
+		c.refused("full")
+		if c.short.why != "" {
+			return nil, fmt.Errorf("begin: %w: %s", channel.ErrFull, c.short.why)
 		}
+		return nil, fmt.Errorf("begin: %w: %v", channel.ErrFull, c.load(c.lowest()))
 	}
 }
 
@@ -171,9 +180,9 @@ func (c *Channel) awaitRoom(ctx context.Context) error {
 	}
 }
 
-// letIn wakes those who wait for room, when there is some or there never will be.
+// letIn wakes those who wait for room, when there is some, or can be made, or there never will be.
 func (c *Channel) letIn() {
-	if c.room != nil && (!c.full() || c.usable() != nil) {
+	if c.room != nil && (!c.full() || c.usable() != nil || c.relievable()) {
 		close(c.room)
 		c.room = nil
 	}
@@ -276,6 +285,7 @@ func (c *Channel) Resize(capacity channel.Capacity) {
 	defer c.mu.Unlock()
 	c.capacity = capacity
 	c.letIn()
+	c.watchAge()
 }
 
 // Stats returns the figures of this moment.
@@ -286,6 +296,7 @@ func (c *Channel) Stats() channel.Stats {
 	held := c.held(low)
 	s := c.stats
 	s.Events, s.Bytes, s.Capacity = held.events, held.bytes, c.capacity
+	s.Dropped, s.ReplayFrom = c.lost.all(), c.oldest()
 	s.Segments, s.Stopped, s.ShortOfDisk = len(c.segments), c.stopped, c.short.why
 	if held.events > 0 {
 		s.Oldest = time.Unix(0, c.since(low))

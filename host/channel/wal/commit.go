@@ -222,7 +222,7 @@ func (c *Channel) assemble() *group {
 		g.txs = append(g.txs, t)
 		g.add(&t.header, t.entry)
 		t.batch = t.batch.WithBase(t.header.first)
-		g.events += int(t.header.events)
+		g.events += t.events()
 	}
 	return g
 }
@@ -310,6 +310,7 @@ func (c *Channel) settle(g *group, err error) {
 	for _, r := range c.readers {
 		r.arrived()
 	}
+	c.watchAge()
 	c.flushLater()
 }
 
@@ -327,12 +328,16 @@ func (c *Channel) publish(t *tx) {
 	if err := c.state.apply(&t.header, &t.changes); err != nil {
 		panic("BUG: a record that was just written does not fit: " + err.Error())
 	}
+	c.giveUp(t)
 	if t.header.events == 0 {
 		return
 	}
 	c.written = t.header.time
 	b := tailBatch{span: t.header.span(), batch: t.batch, only: t.changes.only, time: t.header.time}
 	for _, r := range c.readers {
+		if r.takes(b.span.First) {
+			r.ledger.Offer(b.span.Len())
+		}
 		r.pass(b.span, b.only)
 	}
 	t.buf = nil // the ring has the hold now

@@ -18,7 +18,7 @@ func (r *reader) Close() error {
 	}
 	r.closed = true
 	for l := range r.leases {
-		r.ledger.Rollback(l.delivery.Range, l.delivery.Attempt)
+		r.rollback(l)
 	}
 	r.arrived()
 	c.mu.Unlock()
@@ -47,7 +47,7 @@ func (c *Channel) succeed(r *reader) {
 	defer c.flushing.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
+	if c.closed || r.detached {
 		return
 	}
 	next := c.newReader(r.entry, r.ledger)

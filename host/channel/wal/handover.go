@@ -83,6 +83,7 @@ func (c *Channel) unprepare(old, next []*reader) {
 	defer c.mu.Unlock()
 	for _, r := range old {
 		r = c.readers[r.entry.name] // another may stand for it now
+		r.ledger.Offer(c.state.count(event.Range{First: r.entry.end, Next: c.state.end}))
 		r.entry.end = 0
 		r.arrived()
 	}

@@ -106,7 +106,7 @@ func (c *Channel) describe(info *Info, names []fileInfo) error {
 	}
 	info.Torn = rec.torn
 	c.state = rec.state
-	earlier, _, err := heads(c.sys, rec.before(), rec.tail, 0, c.pool, c.coder)
+	earlier, _, err := heads(c.sys, rec.before(), rec.tail, 0, 0, c.pool, c.coder)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // the channel is in use, and unlinked it
 		return err
 	}

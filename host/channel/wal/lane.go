@@ -83,7 +83,7 @@ func (r *reader) renew(ctx context.Context, want channel.Want, got *cut) error {
 
 // passOver counts what is next, and not for this reader, as committed. c.mu is held.
 func (r *reader) passOver(span event.Range) {
-	r.ledger.Cover(span.Intersect(event.Range{First: r.ledger.Low(), Next: r.c.state.end}))
+	r.ledger.Pass(span.Intersect(event.Range{First: r.ledger.Low(), Next: r.c.state.end}))
 	r.c.touched(r)
 	r.c.freed()
 }
@@ -151,7 +151,7 @@ func (r *reader) pickFromDisk(ctx context.Context, got *cut) error {
 	switch {
 	case !hole.Empty():
 		got.span.Next = min(hole.Next, got.next.Next)
-	case err != nil && got.span.Empty():
+	case err != nil && got.span.Empty() && !r.moved(got):
 		return r.damaged(err)
 	case err != nil || got.span.Next == from:
 		got.full = true // it is met again at the beginning of the next

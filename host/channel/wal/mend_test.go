@@ -199,8 +199,8 @@ func checkQuarantine(t *testing.T, d *simDisk, what string, want []string, keys 
 		t.Fatalf("%s: got %d of %d events, %v\n%q\n%s", what, len(got), len(want), err, got, said)
 	}
 	torn := strings.Contains(said, "as after a power cut")
-	if !torn && int(stats.Dropped) != all-len(want) {
-		t.Fatalf("%s: counted %d events as dropped, not %d\n%s", what, stats.Dropped, all-len(want), said)
+	if !torn && int(stats.Dropped[channel.LostCorrupt]) != all-len(want) {
+		t.Fatalf("%s: counted %d events as dropped, not %d\n%s", what, stats.Dropped[channel.LostCorrupt], all-len(want), said)
 	}
 	if stats.CorruptRecords == 0 && len(want) < all {
 		t.Fatalf("%s: nothing was counted", what)

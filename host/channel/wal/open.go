@@ -122,8 +122,11 @@ func (c *Channel) start(segmentSize int64) error {
 	if err != nil {
 		return err
 	}
-	if why := c.takeStock(0); why != "" {
-		c.runShort(why)
+	if c.o.Retain > 0 {
+		c.expire()
+	}
+	if why, _ := c.takeStock(0); why != "" {
+		c.runShort(why, false)
 	}
 	return nil
 }
@@ -241,7 +244,7 @@ func (c *Channel) restore(rec *recovered) error {
 		low = 0
 	}
 	if rec.tail != nil {
-		earlier, dead, err := heads(c.sys, rec.before(), rec.tail, low, c.pool, c.coder)
+		earlier, dead, err := heads(c.sys, rec.before(), rec.tail, low, c.keepSince(), c.pool, c.coder)
 		if err != nil {
 			return err
 		}
@@ -300,6 +303,7 @@ func (c *Channel) seat(entry readerEntry, p position, rec *recovered) error {
 	r := c.newReader(entry, channel.NewLedger(p.low, p.finished...))
 	r.sequence = p.sequence
 	r.coverGaps()
+	r.ledger.Offer(r.ledger.Waiting(c.state.end))
 	c.readers[entry.name] = r
 	return nil
 }

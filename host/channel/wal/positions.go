@@ -105,7 +105,8 @@ func parsePosition(b []byte) (p position, ok bool) {
 	return p, true
 }
 
-// loadPosition reads the position of a reader. Where there is none that can be trusted, it is where the reader began.
+// loadPosition reads the position of a reader. Where there is none that can be trusted, it is where the reader began;
+// never below what a policy gave up.
 func loadPosition(f files, r readerEntry) (position, error) {
 	p := position{low: r.first}
 	b, err := readAll(f, positionName(r.name), 2*slotSize)
@@ -124,6 +125,7 @@ func loadPosition(f files, r readerEntry) (position, error) {
 		}
 	}
 	p.id, p.generation, p.damaged = r.id, r.generation, damaged
+	p.low = max(p.low, r.floor)
 	return p, nil
 }
 

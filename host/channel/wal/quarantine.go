@@ -87,7 +87,7 @@ func (c *Channel) tell(done []Mended) {
 		c.mu.Lock()
 		c.stats.CorruptRecords += max(1, d.Records)
 		c.stats.QuarantineSize += uint64(d.Length)
-		c.stats.Dropped += d.Events
+		c.lost[channel.LostCorrupt] += d.Events
 		c.mu.Unlock()
 	}
 }

@@ -67,8 +67,8 @@ func TestUnderQuarantineEveryReaderPassesOverAndTheLossIsCountedOnce(t *testing.
 	b.must(l.Commit())
 	b.drained(ahead, want...)
 	b.drained(behind, want[first:]...)
-	if s := b.c.Stats(); s.CorruptRecords != 1 || s.Dropped != 1 || s.QuarantineSize == 0 {
-		t.Errorf("counted %d records, %d events, %d bytes", s.CorruptRecords, s.Dropped, s.QuarantineSize)
+	if s := b.c.Stats(); s.CorruptRecords != 1 || s.Dropped[channel.LostCorrupt] != 1 || s.QuarantineSize == 0 {
+		t.Errorf("counted %d records, %d events, %d bytes", s.CorruptRecords, s.Dropped[channel.LostCorrupt], s.QuarantineSize)
 	}
 	said := b.log.String()
 	for _, want := range []string{"level=ERROR", name, fmt.Sprintf("offset=%d", at), "events=1", quarantineDir} {

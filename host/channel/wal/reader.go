@@ -21,13 +21,15 @@ type reader struct {
 	tape  *tape // how it reads what is not in memory any more
 
 	// c.mu guards these.
-	order  channel.Order
-	inUse  bool
-	closed bool // by Close: another stands for the registration now
-	ledger *channel.Ledger
-	leases map[*lease]struct{} // that have not ended
-	wake   chan struct{}       // closed when something came or went that a taker may wait for; nil while none waits
-	dirty  bool                // the position is to be written
+	order    channel.Order
+	lag      channel.Lag
+	inUse    bool
+	closed   bool // by Close: another stands for the registration now
+	detached bool // by its policy
+	ledger   *channel.Ledger
+	leases   map[*lease]struct{} // that have not ended
+	wake     chan struct{}       // closed when something came or went that a taker may wait for; nil while none waits
+	dirty    bool                // the position is to be written
 
 	// c.flushing guards these.
 	file     *positionFile // nil until it is needed
@@ -78,7 +80,7 @@ func (c *Channel) claim(spec channel.ReaderSpec) (r *reader, registration func()
 		if r.entry.lane != spec.Lane {
 			return nil, nil, channel.OtherLane(r.entry.lane, spec.Lane)
 		}
-		r.inUse, r.order = true, spec.Order
+		r.seat(spec)
 		return r, nil, nil
 	}
 	r = c.register(spec, c.startOf(spec))
@@ -102,13 +104,21 @@ func (c *Channel) register(spec channel.ReaderSpec, first event.Offset) *reader 
 	rand.Read(id[:]) // never fails
 	entry := readerEntry{id: binary.LittleEndian.Uint64(id[:]), generation: 1, first: first, lane: spec.Lane, name: spec.Name}
 	r := c.newReader(entry, channel.NewLedger(first))
-	r.order = spec.Order
 	r.coverGaps()
+	r.ledger.Offer(r.ledger.Waiting(c.state.end))
 	for _, b := range c.ring.list {
 		r.pass(b.span, b.only)
 	}
-	c.readers[spec.Name] = r
+	r.seat(spec)
 	return r
+}
+
+// seat gives the reader to who asked for it.
+func (r *reader) seat(spec channel.ReaderSpec) {
+	r.c.readers[spec.Name] = r
+	r.inUse, r.order, r.lag = true, spec.Order, spec.Lag
+	r.c.letIn() // should the reader be one that makes room
+	r.c.watchAge()
 }
 
 // disclaim gives a name back; a reader that could not be registered is gone.
@@ -157,7 +167,10 @@ func (c *Channel) drop(r *reader) error {
 	c.flushing.Lock()
 	defer c.flushing.Unlock()
 	c.mu.Lock()
-	delete(c.readers, r.entry.name)
+	another := c.readers[r.entry.name] != nil && c.readers[r.entry.name] != r // has the name now, and the file
+	if !another {
+		delete(c.readers, r.entry.name)
+	}
 	c.freed()
 	c.flushAfter(positionDelay) // what only it needed can be unlinked
 	c.mu.Unlock()
@@ -165,6 +178,9 @@ func (c *Channel) drop(r *reader) error {
 	if r.file != nil {
 		err = r.file.Close()
 		r.file = nil
+	}
+	if another {
+		return err
 	}
 	if rerr := c.sys.Remove(positionName(r.entry.name)); !errors.Is(rerr, fs.ErrNotExist) {
 		err = errors.Join(err, rerr)
@@ -187,12 +203,15 @@ func (r *reader) end() event.Offset {
 	return r.c.state.end
 }
 
+// takes says whether an event with that offset is for this reader, or for those to whom it has handed over.
+func (r *reader) takes(o event.Offset) bool { return r.entry.end == 0 || o < r.entry.end }
+
 // drained says whether it has handed over and committed all that was before.
 func (r *reader) drained() bool { return r.entry.end > 0 && r.ledger.Low() >= r.entry.end }
 
 // pass leaves out a record that is for another reader only.
 func (r *reader) pass(span event.Range, only string) {
-	if r.passes(only) && span.Next > r.ledger.Low() && r.ledger.Cover(span) {
+	if r.passes(only) && span.Next > r.ledger.Low() && r.ledger.Pass(span) {
 		r.c.touched(r)
 	}
 }
@@ -223,6 +242,7 @@ func (r *reader) info() channel.ReaderInfo {
 		Lane:    r.entry.lane,
 		End:     r.entry.end,
 		Leased:  r.ledger.Leased(),
+		Tally:   r.ledger.Tally(),
 		InUse:   r.inUse,
 	}
 	for _, i := range r.c.state.incarnations {
@@ -263,6 +283,13 @@ func (c *Channel) freed() {
 	c.letIn()
 }
 
+// rollback ends a lease without a commit.
+func (r *reader) rollback(l *lease) {
+	if n := r.ledger.Rollback(l.delivery.Range, l.delivery.Attempt); n > 0 {
+		r.c.dropped(channel.Drop{Loss: r.ledger.Loss(), Reader: r.entry.name, Range: l.delivery.Range, Events: n})
+	}
+}
+
 // lease is a range on its way.
 type lease struct {
 	r        *reader
@@ -285,8 +312,9 @@ func (l *lease) Commit() error {
 		l.end()
 		return fmt.Errorf("commit of %v for %s: %w", l.delivery.Range, l.r.entry.name, channel.ErrClosed)
 	}
+	events := uint64(l.delivery.Batch.Len())
 	l.end()
-	l.r.ledger.Commit(l.delivery.Range)
+	l.r.ledger.Commit(l.delivery.Range, events)
 	c.touched(l.r)
 	c.freed()
 	l.r.arrived() // in order, one at a time: now the next may go
@@ -301,7 +329,7 @@ func (l *lease) Rollback() {
 		return
 	}
 	if !l.r.closed { // else its range was rolled back then
-		l.r.ledger.Rollback(l.delivery.Range, l.delivery.Attempt)
+		l.r.rollback(l)
 	}
 	l.end()
 	l.r.arrived()

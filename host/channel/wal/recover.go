@@ -208,11 +208,11 @@ func torn(s *scanner, d *Damage) bool {
 	return !bad.resync(func(h *header) bool { return h.flags&flagDurable != 0 && h.index > s.index })
 }
 
-// heads reads the STATE of each segment before the tail that holds something at or above low, from
+// heads reads the STATE of each segment before the tail that holds something at or above low, or of since or later, from
 // the newest to the oldest, and checks that none is missing. The files that it did not need to read are returned as dead.
-func heads(f files, names []fileInfo, next *segment, low event.Offset, pool event.Buffers, c *coder) (segments []*segment, dead []fileInfo, err error) {
+func heads(f files, names []fileInfo, next *segment, low event.Offset, since int64, pool event.Buffers, c *coder) (segments []*segment, dead []fileInfo, err error) {
 	for i := len(names) - 1; i >= 0; i-- {
-		if next.first <= low {
+		if next.first <= low && next.time < since {
 			return segments, names[:i+1], nil
 		}
 		seg, err := head(f, names[i], pool, c)

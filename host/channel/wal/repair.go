@@ -78,7 +78,7 @@ func repair(sys files, pool event.Buffers, c *coder) ([]Mended, error) {
 	if err != nil {
 		return m.done, err
 	}
-	segments, _, err := heads(sys, rec.before(), rec.tail, 0, pool, c)
+	segments, _, err := heads(sys, rec.before(), rec.tail, 0, 0, pool, c)
 	if err != nil {
 		return m.done, err
 	}

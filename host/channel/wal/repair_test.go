@@ -298,7 +298,7 @@ func readOffline(t *testing.T, d *simDisk) (bodies []string, r Report) {
 	if err != nil {
 		return nil, r
 	}
-	earlier, _, err := heads(c.sys, rec.before(), rec.tail, 0, c.pool, c.coder)
+	earlier, _, err := heads(c.sys, rec.before(), rec.tail, 0, 0, c.pool, c.coder)
 	if err != nil {
 		return nil, r
 	}

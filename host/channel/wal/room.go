@@ -39,10 +39,12 @@ func noRoom(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// shortage is what a channel knows of the room on its disk. c.mu guards why and timer; c.ballast guards reserved;
+// shortage is what a channel knows of the room on its disk. c.mu guards why, lacks, blocks and timer; c.ballast guards reserved;
 // what follows belongs to the leader.
 type shortage struct {
 	why      string // puts wait, "" = they do not
+	lacks    int64  // bytes, for which segments go that stay only for replays
+	blocks   bool   // not even a small record can be written, for all that is known
 	timer    *time.Timer
 	reserved bool // the ballast is there
 	unlooked int64
@@ -93,17 +95,17 @@ func (c *Channel) releaseReserve() error {
 }
 
 // takeStock looks whether there is room for puts, with so much to spare, makes the ballast where it is missing, and
-// says why puts must wait, "" when they need not. What cannot be known is no reason.
-func (c *Channel) takeStock(spare uint64) (why string) {
+// says why puts must wait, "" when they need not, and for want of how much. What cannot be known is no reason.
+func (c *Channel) takeStock(spare uint64) (why string, lacks int64) {
 	if c.sys.room == nil {
-		return ""
+		return "", 0
 	}
 	c.ballast.Lock()
 	defer c.ballast.Unlock()
 	d, err := c.sys.room()
 	if err != nil {
 		c.log.Warn("it is not known how much of the disk is free", "dir", c.dir, "error", err)
-		return ""
+		return "", 0
 	}
 	keep := c.o.minFree(d)
 	if spare > 0 { // a disk smaller than a segment must recover too
@@ -114,20 +116,20 @@ func (c *Channel) takeStock(spare uint64) (why string) {
 		size = c.o.reserve(d)
 	}
 	if need := keep + spare + size; d.free < need {
-		return fmt.Sprintf("%s of the disk are free, %s must be before sources may put", mebibytes(d.free), mebibytes(need))
+		return fmt.Sprintf("%s of the disk are free, %s must be before sources may put", mebibytes(d.free), mebibytes(need)), int64(need - d.free)
 	}
 	if size == 0 {
-		return ""
+		return "", 0
 	}
 	c.step("reserve")
 	if err := c.sys.ballast(reserveFile, int64(size)); err != nil {
 		if rerr := c.sys.Remove(reserveFile); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
 			err = errors.Join(err, rerr)
 		}
-		return "there is no room for the ballast: " + err.Error()
+		return "there is no room for the ballast: " + err.Error(), int64(size)
 	}
 	c.short.reserved = true
-	return ""
+	return "", 0
 }
 
 func mebibytes(n uint64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
@@ -148,8 +150,8 @@ func (c *Channel) look() {
 	if err != nil {
 		return // it is said when it matters
 	}
-	if keep := c.o.minFree(d); d.free < keep {
-		c.runShort(fmt.Sprintf("%s of the disk are free, min_free is %s", mebibytes(d.free), mebibytes(keep)))
+	if keep := c.o.minFree(d); d.free < keep && !c.spare(int64(keep-d.free+keep/minFreeSlack)) {
+		c.runShort(fmt.Sprintf("%s of the disk are free, min_free is %s", mebibytes(d.free), mebibytes(keep)), false)
 	}
 }
 
@@ -158,19 +160,19 @@ func (c *Channel) ranOut(cause error) error {
 	if err := c.releaseReserve(); err != nil {
 		cause = errors.Join(cause, err)
 	}
-	c.runShort("the disk is full")
+	c.runShort("the disk is full", true)
 	return fmt.Errorf("%w: %w", channel.ErrFull, cause)
 }
 
 // runShort makes puts wait until there is room again, which is looked for from now on.
-func (c *Channel) runShort(why string) {
+func (c *Channel) runShort(why string, blocks bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.short.why == "" {
 		c.log.Warn("short of disk: sources wait as if the channel were full, and sinks go on; it ends by itself when there is room: free some, "+
 			"or give the channel less min_free", "dir", c.dir, "why", why)
 	}
-	c.short.why = why
+	c.short.why, c.short.blocks = why, c.short.blocks || blocks
 	c.later(&c.short.timer, roomPoll, c.lookAgain)
 }
 
@@ -182,7 +184,7 @@ func (c *Channel) lookAgain() {
 	if ended {
 		return
 	}
-	why := c.takeStock(uint64(c.o.SegmentSize))
+	why, lacks := c.takeStock(uint64(c.o.SegmentSize))
 	if why == "" && rest != nil {
 		why = c.openFurther(rest)
 	}
@@ -192,9 +194,11 @@ func (c *Channel) lookAgain() {
 		return
 	}
 	if c.short.why = why; why != "" {
+		c.makeRoom(lacks)
 		c.later(&c.short.timer, roomPoll, c.lookAgain)
 		return
 	}
+	c.short.blocks, c.short.lacks = false, 0
 	c.log.Info("there is room on the disk again: sources go on", "dir", c.dir)
 	c.letIn()
 }
@@ -228,7 +232,7 @@ func (c *Channel) takesOnly(o *opening, cause error) error {
 	c.mu.Lock()
 	c.opening = o
 	c.mu.Unlock()
-	c.runShort("the disk is too full to begin: " + cause.Error())
+	c.runShort("the disk is too full to begin: "+cause.Error(), true)
 	return nil
 }
 
@@ -276,7 +280,7 @@ func (c *Channel) later(timer **time.Timer, d time.Duration, f func()) {
 
 // stopTimers keeps what later was told from running, as far as it does not run yet. c.mu is held.
 func (c *Channel) stopTimers() {
-	for _, timer := range []*time.Timer{c.timer, c.short.timer, c.flushTimer, c.sweepTimer, c.scrub.timer} {
+	for _, timer := range []*time.Timer{c.timer, c.short.timer, c.flushTimer, c.sweepTimer, c.scrub.timer, c.relief.aging, c.expiry} {
 		if timer != nil && timer.Stop() {
 			c.timers.Done()
 		}

@@ -105,7 +105,7 @@ func TestUnderQuarantineTheScrubSetsAsideWhatItFinds(t *testing.T) {
 		flipped(t, d, c.segments[1].index)
 		flipped(t, d, c.segments[2].index)
 		time.Sleep(scrubDelay + time.Minute)
-		if s := c.Stats(); s.CorruptRecords != 2 || s.Dropped != 2 || s.Damaged != "" || s.QuarantineSize == 0 {
+		if s := c.Stats(); s.CorruptRecords != 2 || s.Dropped[channel.LostCorrupt] != 2 || s.Damaged != "" || s.QuarantineSize == 0 {
 			t.Errorf("%+v", s)
 		}
 		c.ring.list = nil // so that all comes from the disk

@@ -291,7 +291,7 @@ func TestWithoutAKeyDamageIsLeftAloneToo(t *testing.T) {
 		}
 		b.o.Key = &key
 		b.open()
-		if n := b.c.Stats().Dropped; n > 0 {
+		if n := b.c.Stats().Dropped[channel.LostCorrupt]; n > 0 {
 			t.Errorf("with the key %d events were given up", n)
 		}
 		b.close()
@@ -322,7 +322,7 @@ func TestAReaderThatMeetsASealedRecordWithoutItsKeySaysSo(t *testing.T) {
 	if !errors.Is(err, ErrKey) || !strings.Contains(err.Error(), "encryption { old = [secret.NAME] }") || !slices.Equal(got, []string{"plain"}) {
 		t.Fatalf("got %q, %v", got, err)
 	}
-	if after := b.c.Stats(); after.QuarantineSize != before.QuarantineSize || after.CorruptRecords > 0 || after.Dropped > 0 {
+	if after := b.c.Stats(); after.QuarantineSize != before.QuarantineSize || after.CorruptRecords > 0 || after.Dropped[channel.LostCorrupt] > 0 {
 		t.Errorf("it was taken for damage: %+v", after)
 	}
 	b.o.OldKeys = []Key{key}

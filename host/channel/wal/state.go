@@ -76,10 +76,21 @@ func (s *state) apply(h *header, c *changes) error {
 	for _, r := range c.readers {
 		s.readers[r.name] = r
 	}
+	for i := range c.drops {
+		s.drop(&c.drops[i])
+	}
 	for _, name := range c.forget {
 		delete(s.readers, name)
 	}
 	return nil
+}
+
+// drop remembers up to where a reader has given up what it had not committed.
+func (s *state) drop(d *drop) {
+	if r, ok := s.readers[d.reader]; ok && d.loss != channel.LostNewest {
+		r.floor = max(r.floor, d.span.Next)
+		s.readers[d.reader] = r
+	}
 }
 
 // fence begins a new incarnation.
@@ -175,7 +186,7 @@ func parseState(h *header, body []byte) (*state, error) {
 	s.events, s.bytes = d.u64(), d.u64()
 	s.before = seal{index: d.u64(), count: d.u64(), headers: d.u32()}
 	d.cursors(s.cursors)
-	for range d.count(40) {
+	for range d.count(48) {
 		r := d.reader()
 		s.readers[r.name] = r
 	}

@@ -168,6 +168,8 @@ func (r *reader) look(ctx context.Context, want channel.Want) (cut, error) {
 	switch {
 	case c.closed || r.closed:
 		return cut{}, channel.ErrClosed
+	case r.detached:
+		return cut{}, channel.ErrDetached
 	case ctx.Err() != nil:
 		return cut{}, context.Cause(ctx)
 	case r.busy():
@@ -212,7 +214,7 @@ func (r *reader) busy() bool {
 
 // next begins a cut with what the ledger gives out next.
 func (r *reader) next(want channel.Want) cut {
-	if r.busy() {
+	if r.busy() || r.detached {
 		return cut{}
 	}
 	next, attempt := r.ledger.Next(r.end())

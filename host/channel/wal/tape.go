@@ -53,21 +53,23 @@ func (r *reader) leaseFromDisk(ctx context.Context, want channel.Want) (*lease, 
 		return nil, cut{}, nil
 	}
 	hole, err := r.tape.gather(&got, r.entry.name)
-	if err != nil && got.span.Empty() {
-		return nil, cut{}, r.damaged(err)
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if r.closed {
 		got.release()
 		return nil, cut{}, channel.ErrClosed
 	}
-	if now := r.next(want); now.next.First != got.next.First || now.next.Next < got.span.Next {
-		got.release() // something was rolled back or finished meanwhile
+	if now := r.next(want); r.detached || now.next.First != got.next.First || now.next.Next < got.span.Next {
+		got.release() // something was rolled back, finished or dropped meanwhile
 		return nil, cut{}, nil
 	}
+	if err != nil && got.span.Empty() {
+		c.mu.Unlock()
+		defer c.mu.Lock()
+		return nil, cut{}, r.damaged(err)
+	}
 	if !hole.Empty() {
-		r.ledger.Cover(hole.Intersect(event.Range{First: r.ledger.Low(), Next: c.state.end}))
+		r.passHole(hole)
 		c.touched(r)
 		c.freed()
 	}
@@ -77,8 +79,23 @@ func (r *reader) leaseFromDisk(ctx context.Context, want channel.Want) (*lease, 
 	return r.hand(&got), got, nil
 }
 
+// hole is a range to pass over.
+type hole struct {
+	event.Range
+	lost bool // it was damaged
+}
+
+func (r *reader) passHole(h hole) {
+	span := h.Intersect(event.Range{First: r.ledger.Low(), Next: r.c.state.end})
+	if h.lost { // it was counted for the channel when it was set aside
+		r.ledger.Drop(span, channel.LostCorrupt)
+	} else {
+		r.ledger.Pass(span)
+	}
+}
+
 // gather adds records to the cut. When there is none at its beginning, the hole is what to pass over.
-func (t *tape) gather(got *cut, reader string) (hole event.Range, err error) {
+func (t *tape) gather(got *cut, reader string) (hole hole, err error) {
 	for at := got.span.Next; at < got.next.Next; at = got.span.Next {
 		if err := t.seek(at); err != nil {
 			return hole, err
@@ -86,15 +103,15 @@ func (t *tape) gather(got *cut, reader string) (hole event.Range, err error) {
 		span := event.Range{First: t.rec.first, Next: t.next}
 		switch {
 		case t.rec.kind == kindGap:
-			hole = event.Range{First: at, Next: span.Next}
+			hole.Range, hole.lost = event.Range{First: at, Next: span.Next}, true
 		case span.First > at:
-			hole = event.Range{First: at, Next: span.First}
+			hole.Range = event.Range{First: at, Next: span.First}
 		case t.only != "" && t.only != reader:
-			hole = event.Range{First: at, Next: span.Next}
+			hole.Range = event.Range{First: at, Next: span.Next}
 		}
 		if !hole.Empty() {
 			if !got.span.Empty() {
-				hole = event.Range{} // it is met again at the beginning of the next
+				hole.Range = event.Range{} // it is met again at the beginning of the next
 			}
 			return hole, nil
 		}

@@ -19,6 +19,7 @@ const (
 	tlvForget = 3 // a reader is forgotten
 	tlvOnly   = 4 // the one reader that sees the events
 	tlvTrace  = 5 // reserved
+	tlvDrop   = 6 // events are given up
 	tlvIdle   = 8 // cursor entries of a source that were not set for long are forgotten
 )
 
@@ -27,6 +28,7 @@ type changes struct {
 	sources []channel.CursorChange
 	readers []readerEntry
 	forget  []string // names of readers
+	drops   []drop
 	only    string
 	idle    []channel.Idle
 }
@@ -36,9 +38,19 @@ type readerEntry struct {
 	id         uint64
 	generation uint32
 	first      event.Offset // where it began
+	floor      event.Offset // nothing below is given to it any more: a policy gave it up
 	end        event.Offset // where it hands over to others; 0: there is no end
 	lane       channel.Lane
 	name       string
+}
+
+// drop says that events are given up: before next, by one reader, or, of LostNewest, those of this very record: then
+// first and next count from its offset.
+type drop struct {
+	loss   channel.Loss
+	span   event.Range
+	events uint64
+	reader string // "": all
 }
 
 // appendTLV encodes one TLV onto dst, with the value that fill appends.
@@ -77,11 +89,21 @@ func (r *readerEntry) appendValue(dst []byte) []byte {
 	dst = le.AppendUint64(dst, r.id)
 	dst = le.AppendUint32(dst, r.generation)
 	dst = le.AppendUint64(dst, uint64(r.first))
+	dst = le.AppendUint64(dst, uint64(r.floor))
 	dst = le.AppendUint64(dst, uint64(r.end))
 	dst = le.AppendUint32(dst, r.lane.Index)
 	dst = le.AppendUint32(dst, r.lane.Count)
 	dst = appendString(dst, r.lane.Key)
 	return appendString(dst, r.name)
+}
+
+func (d *drop) appendValue(dst []byte) []byte {
+	le := binary.LittleEndian
+	dst = append(dst, byte(d.loss))
+	dst = le.AppendUint64(dst, uint64(d.span.First))
+	dst = le.AppendUint64(dst, uint64(d.span.Next))
+	dst = le.AppendUint64(dst, d.events)
+	return appendString(dst, d.reader)
 }
 
 func (c *changes) append(dst []byte) []byte {
@@ -96,6 +118,9 @@ func (c *changes) append(dst []byte) []byte {
 	}
 	for i := range c.idle {
 		dst = appendIdle(dst, &c.idle[i])
+	}
+	for i := range c.drops {
+		dst = appendTLV(dst, tlvDrop, c.drops[i].appendValue)
 	}
 	if c.only != "" {
 		dst = appendTLV(dst, tlvOnly, func(dst []byte) []byte { return append(dst, c.only...) })
@@ -122,6 +147,9 @@ func (c *changes) size() int {
 	for _, i := range c.idle {
 		n += fixed + len(i.Source)
 	}
+	for i := range c.drops {
+		n += fixed + len(c.drops[i].reader)
+	}
 	return n
 }
 
@@ -147,6 +175,8 @@ func parseChanges(b []byte) (changes, error) {
 			c.forget = append(c.forget, d.rest())
 		case tlvIdle:
 			c.idle = append(c.idle, channel.Idle{Before: d.u32(), Source: d.rest()})
+		case tlvDrop:
+			c.drops = append(c.drops, d.drop())
 		case tlvOnly:
 			c.only = d.rest()
 		default:
@@ -213,13 +243,20 @@ func (d *decoder) cursor() event.Cursor {
 }
 
 func (d *decoder) reader() readerEntry {
-	r := readerEntry{id: d.u64(), generation: d.u32(), first: event.Offset(d.u64()), end: event.Offset(d.u64())}
+	r := readerEntry{id: d.u64(), generation: d.u32(), first: event.Offset(d.u64()), floor: event.Offset(d.u64()), end: event.Offset(d.u64())}
 	r.lane.Index, r.lane.Count, r.lane.Key = d.u32(), d.u32(), d.text()
 	r.name = d.text()
 	if d.err == nil && (r.name == "" || len(r.name) > channel.MaxName || r.lane.Check() != nil) {
 		d.err = errLength
 	}
 	return r
+}
+
+func (d *decoder) drop() drop {
+	return drop{
+		loss: channel.Loss(d.u8()), span: event.Range{First: event.Offset(d.u64()), Next: event.Offset(d.u64())},
+		events: d.u64(), reader: d.text(),
+	}
 }
 
 // count is a number of things of at least size bytes each, which must still be there.

@@ -16,6 +16,7 @@ type tx struct {
 	c        *Channel
 	one      [1]channel.Put // room for the common case
 	puts     []channel.Put
+	full     bool // the channel was, at Begin, and acknowledges what it has no room for
 	ended    bool // submitted or rolled back
 	header   header
 	changes  changes
@@ -107,6 +108,9 @@ func (t *tx) Submit() (wait func() error) {
 	t.ended = true
 	t.begun = time.Now()
 	t.signal = make(chan struct{}, 1)
+	if t.full && t.c.stillFull() {
+		t.shed()
+	}
 	if err := t.build(); err != nil {
 		return t.fail("limit", err)
 	}
@@ -133,7 +137,7 @@ func (t *tx) build() error {
 		return err
 	}
 	n, need := batch.Size(), 0
-	if len(t.changes.sources)+len(t.changes.readers)+len(t.changes.forget)+len(t.changes.idle) > 0 {
+	if len(t.changes.sources)+len(t.changes.readers)+len(t.changes.forget)+len(t.changes.idle)+len(t.changes.drops) > 0 {
 		need = t.changes.size()
 	}
 	if need > maxTrailer {
@@ -228,4 +232,17 @@ func whole(b event.Batch, buf *event.Buffer) bool {
 func (t *tx) size() int64 { return entrySize(int64(len(t.entry))) }
 
 // lazy says whether the transaction may wait for company.
-func (t *tx) lazy() bool { return t.header.events == 0 && !t.internal && !t.moves }
+func (t *tx) lazy() bool {
+	return t.header.events == 0 && !t.internal && !t.moves && len(t.changes.drops) == 0
+}
+
+// events is how many its source put, whether they are kept or not.
+func (t *tx) events() int {
+	n := int(t.header.events)
+	for i := range t.changes.drops {
+		if t.changes.drops[i].loss == channel.LostNewest {
+			n += int(t.changes.drops[i].events)
+		}
+	}
+	return n
+}

@@ -119,9 +119,10 @@ func (f faultyLog) Append(first uint64, entries [][]byte) error {
 // bench is a channel in a directory, with words for what tests do to it.
 type bench struct {
 	*testing.T
-	o   Options
-	c   *Channel
-	log bytes.Buffer
+	o      Options
+	c      *Channel
+	log    bytes.Buffer
+	filled int // events
 }
 
 func newBench(t *testing.T, o Options) *bench {
