@@ -136,7 +136,7 @@ var segmentSync = regexp.MustCompile(`^\d+ +([\d.]+) f(?:data)?sync\(\d+<[^>]*/l
 func (i injection) run(t *testing.T) (o outcome, err error) {
 	t.Helper()
 	dir, trace := i.start.copy(t), filepath.Join(t.TempDir(), "trace")
-	command := []string{"env", workerStill + "=1", "strace", "-f", "-qq", "-y", "-ttt", "-o", trace, "-e", "trace=" + i.call,
+	command := []string{"env", workerStill + "=1", "strace", "-f", "--seccomp-bpf", "-qq", "-y", "-ttt", "-o", trace, "-e", "trace=" + i.call,
 		"-e", fmt.Sprintf("inject=%s:error=%s:when=%d", i.call, i.how, i.nth)}
 	// Only on the channel's files: the Go runtime wakes itself by a write, and would not survive.
 	for _, p := range i.start.paths[i.call] {

@@ -238,7 +238,7 @@ var controls = []struct {
 }
 
 func without(call string, only ...string) []string {
-	return append(append([]string{"strace", "-f", "-qq", "-o", "/dev/null"}, only...), "-e", "trace="+call, "-e", "inject="+call+":retval=0")
+	return append(append([]string{"strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null"}, only...), "-e", "trace="+call, "-e", "inject="+call+":retval=0")
 }
 
 func TestASyncThatIsMissingIsFound(t *testing.T) {
