@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/reliability"
 )
 
@@ -187,9 +188,16 @@ func (r *rig) kill(aim string) {
 	r.byAim[aim]++
 }
 
-// terminate ends an agent as an operator does, after a while; it must drain and say 0.
+// terminate ends an agent as an operator does, a while after it can be asked; it must drain and say 0.
 func (r *rig) terminate(cmd *exec.Cmd, after time.Duration) {
 	r.t.Helper()
+	asked := time.Now()
+	for _, err := admin.Ask(r.t.Context(), r.path("data")); err != nil; _, err = admin.Ask(r.t.Context(), r.path("data")) {
+		if time.Since(asked) > time.Minute {
+			r.t.Fatalf("it cannot be asked: %v\n%s", err, &r.said)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 	time.Sleep(after)
 	if err := errors.Join(cmd.Process.Signal(syscall.SIGTERM), cmd.Wait()); err != nil {
 		r.t.Fatalf("it did not end well: %v\n%s", err, &r.said)
