@@ -65,7 +65,7 @@ func parseMeta(text []byte) (meta, error) {
 		return m, err
 	}
 	if version != formatVersion {
-		return m, fmt.Errorf("format version %d, this program knows %d", version, formatVersion)
+		return m, fmt.Errorf("%w: format %d, this program knows %d", errVersion, version, formatVersion)
 	}
 	raw, err := hex.DecodeString(id)
 	if err != nil || len(raw) != len(m.uuid) {
@@ -85,7 +85,10 @@ func loadMeta(f files) (m meta, found bool, err error) {
 	if err != nil {
 		return m, false, fmt.Errorf("read %s: %w", metaFile, err)
 	}
-	if m, err = parseMeta(text); err != nil {
+	if m, err = parseMeta(text); errors.Is(err, errVersion) { // which is no damage
+		return m, true, fmt.Errorf("%s: %w", metaFile, err)
+	}
+	if err != nil {
 		return m, true, fmt.Errorf("%w: %s: %w", channel.ErrCorrupt, metaFile, err)
 	}
 	return m, true, nil

@@ -194,6 +194,8 @@ func (c *Channel) identify(rec *recovered) error {
 		c.meta = newMeta()
 		c.meta.uuid = rec.state.uuid
 		return c.sys.Publish(metaFile, c.meta.text())
+	case err != nil && !errors.Is(err, channel.ErrCorrupt):
+		return err
 	case err != nil:
 		return fmt.Errorf("%w: the log is empty too: to begin anew, remove META", err)
 	case rec.state != nil && rec.state.uuid != m.uuid:

@@ -3,6 +3,7 @@
 package wal
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -108,6 +109,25 @@ func TestAnyFileButTheLogMayBeLost(t *testing.T) {
 			}
 			again.close()
 		}
+	}
+}
+
+func TestMETAOfANewerVersionIsRefusedAndLeftAlone(t *testing.T) {
+	b := newBench(t, Options{})
+	b.put("source.a", "1", "event")
+	b.close()
+	newer := sealed("penstock channel 2\nuuid 0123456789abcdef0123456789abcdef\ncreated 2026-01-02T03:04:05Z\n")
+	b.must(os.WriteFile(b.path(metaFile), newer, filePerms))
+	_, oerr := Open(b.o)
+	_, rerr := Repair(b.o.Dir, false)
+	_, verr := Verify(b.o.Dir, nil)
+	for _, err := range []error{oerr, rerr, verr} {
+		if !errors.Is(err, errVersion) || errors.Is(err, channel.ErrCorrupt) {
+			t.Errorf("it answered %v", err)
+		}
+	}
+	if now, err := os.ReadFile(b.path(metaFile)); err != nil || !bytes.Equal(now, newer) {
+		t.Errorf("META is now %q, %v", now, err)
 	}
 }
 

@@ -94,7 +94,7 @@ func (h *header) put(b []byte) {
 var (
 	errMagic    = errors.New("no record begins here")
 	errHeader   = errors.New("header checksum does not match")
-	errVersion  = errors.New("record is of a newer version")
+	errVersion  = errors.New("written by a newer version")
 	errBody     = errors.New("body checksum does not match")
 	errTLV      = errors.New("trailer checksum does not match")
 	errLength   = errors.New("length does not fit the record")
