@@ -4,6 +4,7 @@ package wal
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -165,4 +166,58 @@ func TestARecordLargerThanASegmentHasOneOfItsOwn(t *testing.T) {
 	}
 	b.open()
 	b.drained(b.reader("sink.a"), "a", large, "b", large)
+}
+
+// TestAfterOneThatNeverFitsNothingOfItsSourceIsTaken until it asks for its cursor: what came later would overtake it.
+func TestAfterOneThatNeverFitsNothingOfItsSourceIsTaken(t *testing.T) {
+	b := newBench(t, Options{})
+	one := submit(b.c, "source.a", "1", "one") // and is not written yet
+	tx, err := b.c.Begin(t.Context())
+	b.must(err)
+	large := strings.Repeat("x", event.MaxBatch*2/3)
+	for range 2 {
+		b.must(tx.Put(channel.Put{Source: "source.a", Batch: batch(large), Changed: event.Cursor{"at": []byte("2")}}))
+	}
+	if err := tx.Submit()(); !errors.Is(err, channel.ErrLimit) {
+		t.Fatalf("two batches that do not fit into one record: %v", err)
+	}
+	for range 2 {
+		if err := submit(b.c, "source.a", "3", "three")(); !errors.Is(err, channel.ErrPrior) {
+			t.Errorf("the next one answered %v", err)
+		}
+		b.must(one())
+	}
+	b.put("source.b", "1", "another source")
+	b.cursor("source.a", "1")
+	b.put("source.a", "2", "two")
+	b.cursor("source.a", "2")
+}
+
+// TestWhatFollowsOneThatWasNotWrittenIsRefusedInALaterGroupToo though the disk is well again by then.
+func TestWhatFollowsOneThatWasNotWrittenIsRefusedInALaterGroupToo(t *testing.T) {
+	dir, failures := t.TempDir(), 0
+	sys := faulty(realSystem(dir), func(step string) error {
+		if step == "put" && failures > 0 {
+			failures--
+			return errors.New("bad sector")
+		}
+		return nil
+	})
+	c, err := open(Options{Dir: dir}, sys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{T: t, c: c}
+	large := strings.Repeat("x", maxGroup*2/3) // two do not fit into a group
+	failures = 1
+	one, two, other := submit(c, "source.a", "1", large), submit(c, "source.a", "2", large), submit(c, "source.b", "1", "event")
+	if err := one(); err == nil || errors.Is(err, channel.ErrPrior) {
+		t.Errorf("the first answered %v", err)
+	}
+	if err := two(); !errors.Is(err, channel.ErrPrior) {
+		t.Errorf("the second answered %v", err)
+	}
+	b.must(other())
+	b.cursor("source.a", "")
+	b.close()
 }

@@ -99,6 +99,75 @@ func TestAtIntervalOneFlushFollowsInTimeAndNoneWhenIdle(t *testing.T) {
 	})
 }
 
+// TestAFlushThatIsDueWhileSomebodyWritesFollowsAtOnce: it does not wait for another turn of the timer.
+func TestAFlushThatIsDueWhileSomebodyWritesFollowsAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		slow, gate := false, make(chan struct{})
+		sys := faulty(realSystem(dir), func(step string) error {
+			if step == "put" && slow {
+				<-gate
+			}
+			return nil
+		})
+		c, err := open(Options{Dir: dir, Durability: Interval, FlushEvery: 50 * time.Millisecond}, sys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &bench{T: t, c: c}
+		before := c.Stats().Syncs
+		b.put("source.a", "1", "event")
+		slow = true
+		put := make(chan error, 1)
+		go func() { put <- submit(c, "source.a", "2", "event")() }()
+		time.Sleep(60 * time.Millisecond) // the timer has come and found somebody who leads
+		if n := c.Stats().Syncs - before; n != 0 {
+			t.Fatalf("%d flushes meanwhile", n)
+		}
+		close(gate)
+		synctest.Wait()
+		b.must(<-put)
+		b.put("source.a", "3", "not due")
+		if n := c.Stats().Syncs - before; n != 1 {
+			t.Errorf("%d flushes", n)
+		}
+		b.close()
+	})
+}
+
+// TestNothingIsWrittenDuringAFlushThatTheTimerBegan: one at a time has the end of the log.
+func TestNothingIsWrittenDuringAFlushThatTheTimerBegan(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		slow, gate, writes := false, make(chan struct{}), 0
+		sys := faulty(realSystem(dir), func(step string) error {
+			if step == "put" {
+				writes++
+			} else if slow {
+				<-gate
+			}
+			return nil
+		})
+		c, err := open(Options{Dir: dir, Durability: Interval, FlushEvery: 50 * time.Millisecond}, sys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &bench{T: t, c: c}
+		b.put("source.a", "1", "event")
+		slow = true
+		time.Sleep(60 * time.Millisecond) // the timer flushes
+		before, put := writes, make(chan error, 1)
+		go func() { put <- submit(c, "source.a", "2", "event")() }()
+		synctest.Wait()
+		if writes != before || len(put) > 0 {
+			t.Error("it was written meanwhile")
+		}
+		close(gate)
+		b.must(<-put)
+		b.close()
+	})
+}
+
 func TestAtOSNothingIsFlushedButReadersAreRegisteredDurably(t *testing.T) {
 	levelled(t, Options{Durability: OS}, func(b *bench, flushes func() uint64) {
 		b.put("source.a", "1", "event")

@@ -112,11 +112,47 @@ func failingWrites(t *testing.T) {
 			}
 			d.fail = nil
 			b.must(b.c.Close())
+			if d.logs != 0 {
+				t.Fatalf("write %d: %d logs are open", nth, d.logs)
+			}
 			b = openSim(t, d)
 			b.drained(b.reader("sink.a"), want...)
 			b.close()
 		}
 	}
+}
+
+// TestWhatWasCutOffDoesNotComeBack: the library has written all of a group and fails to make the next segment, and the kernel
+// writes to the disk what is cut off a moment later. What was refused comes again from its source, so it must not be there too.
+func TestWhatWasCutOffDoesNotComeBack(t *testing.T) {
+	d := newSimDisk()
+	b := openSim(t, d)
+	b.must(b.c.reopen(300))
+	b.reader("sink.a")
+	for len(d.segments()) < 2 {
+		b.put("source.a", "1", "event 1")
+	}
+	waiting := b.reader("sink.b").Info().Waiting
+	d.fail = func(what, name string) error {
+		if what == "create" {
+			return syscall.EIO
+		}
+		if what == "truncate" {
+			d.names[name].flush()
+		}
+		return nil
+	}
+	for err := error(nil); err == nil; waiting++ {
+		err = submit(b.c, "source.a", "2", "event 2")()
+	}
+	left := d.crash("power cut, nothing unflushed is there")
+	d.fail = nil
+	b.must(b.c.Close())
+	b = openSim(t, left)
+	if n := b.reader("sink.b").Info().Waiting; n != waiting-1 {
+		t.Errorf("%d events are there, %d were acknowledged", n, waiting-1)
+	}
+	b.close()
 }
 
 // TestAfterAFailedFlushNothingIsTrusted: the kernel keeps what it could not write, marked as written. A

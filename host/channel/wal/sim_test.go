@@ -329,8 +329,7 @@ func (h *simHandle) Truncate(size int64) error {
 	if err := h.d.step("truncate", h.name); err != nil {
 		return err
 	}
-	h.f.data = h.f.data[:size:size]
-	h.f.synced = h.f.synced[:min(len(h.f.synced), int(size))]
+	h.f.data = h.f.data[:size:size] // on the disk it is when it is flushed
 	return nil
 }
 

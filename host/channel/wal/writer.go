@@ -103,9 +103,6 @@ func (c *Channel) inDoubt(err error) error {
 
 // enter prepares the last segment for its first record, after an opening or a roll.
 func (c *Channel) enter() error {
-	if c.tail.entered {
-		return nil
-	}
 	c.step("roll")
 	if err := c.enlarge(); err != nil {
 		return fmt.Errorf("make segments larger: %w", err)
