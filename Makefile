@@ -18,7 +18,7 @@ LDFLAGS  := -s -w -X main.version=$(VERSION)
 # What is not a package name (errors, downloads) is printed as it is.
 counted = $(1) 2>&1 | awk '/^[a-z0-9._~\/-]+$$/ {n++; if (n%10==0) {printf "\r    %d packages compiled", n; fflush()}; next} {print} END {if (n>=10) print ""}'
 
-.PHONY: all build plugins test race fuzz crash damage kills powercut figures soak bench quickstart examples tidy help
+.PHONY: all build plugins test race fuzz crash damage kills powercut figures soak mutations bench quickstart examples tidy help
 
 all: build vet test ## build, vet and test
 
@@ -73,6 +73,9 @@ figures: ## the table of what crash or soak found, and whether that is enough
 
 soak: ## crash for long, with new choices each time; writes spec/reliability.md
 	@$(MAKE) --no-print-directory crash KILLS=500 TERMS=40 LINES=10000000 STATES=520 INJECTIONS=0 WORKERKILLS=1000 BACKLOG=5120 FORM=soak WRITE=yes
+
+mutations: ## take each sync, check, latch and ordering of the durable channel out, and see a test fail (ARGS="--only flush.go", --json)
+	@$(GO) run ./host/channel/wal/mutate $(ARGS)
 
 fuzz: plugins ## every decoder for a while (FUZZTIME=30s)
 	@for f in $$(grep -rlE '^func Fuzz' --include='*_test.go' .); do \
