@@ -40,6 +40,8 @@ func (p *place) lasts() bool { return p.channel == nil || p.channel.kind == "wal
 // moveWait bounds how long a channel may keep a cursor waiting, as one that is full does. The source is tried again then.
 const moveWait = 2 * time.Second
 
+var errNoRoom = errors.New("that channel is full: its sinks must make room first")
+
 // moves are all places, and what is in them.
 type moves struct {
 	mu     sync.Mutex // held while a cursor moves: two sources may be in one directory
@@ -153,7 +155,7 @@ func (m *moves) latest(source string, own *place) (latest *place) {
 func (a *Agent) fetch(ctx context.Context, s config.Source) error {
 	a.moves.mu.Lock()
 	defer a.moves.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, moveWait)
+	ctx, cancel := context.WithTimeoutCause(ctx, moveWait, errNoRoom)
 	defer cancel()
 	source := s.Address()
 	own := a.moves.places[slices.IndexFunc(a.moves.places, func(p *place) bool { return p.name == "channel."+s.Into })]

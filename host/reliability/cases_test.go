@@ -58,8 +58,10 @@ var behaviours = []struct {
 		"cmd/penstock/testdata/script: A wrong key and none are refused, with what is missing and what to do; nothing is changed.",
 		"cmd/penstock/testdata/script: Turned off again: the sink that was away gets every line, once and in order.",
 		"host/channel/wal: TestKeysAreTurnedOnChangedAndTurnedOff"}},
-	{"A30", "a channel restored from a backup: no offset is used twice, a destination that is ahead says so, nothing is lost", []string{
+	{"A30", "a source moved to another channel goes on where it was; a channel restored from a backup: no offset is used twice, a destination that is ahead says so, nothing is lost", []string{
 		"cmd/penstock/crash: TestAChannelRestoredFromABackupIsToldApartAndLosesNothing",
+		"cmd/penstock/testdata/script: A source goes on where it was when it fills another channel, and each line is in one output, once.",
+		"cmd/penstock/testdata/script: kill -9 before its cursor is in the new channel, and before it is removed from the old.",
 		"host/channel/channeltest: each opening has its own incarnation, which begins at a new multiple of 2^32",
 		"host/channel/channeltest: offsets grow and are never used twice"}},
 	{"A31", "full disk, kill -9, start: it starts, drains to the end, then accepts again", []string{

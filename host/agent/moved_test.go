@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/host/channel/memory"
+	"github.com/penstock-io/penstock/host/channel/wal"
+	"github.com/penstock-io/penstock/host/config"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// houses is an agent with channels of which nothing but cursors matters: a and b last, m does not.
+type houses struct {
+	*testing.T
+	*Agent
+	said strings.Builder
+}
+
+func inHouses(t *testing.T, f func(*houses)) {
+	t.Helper()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		h := &houses{T: t, Agent: &Agent{dir: dir}}
+		h.opts = Options{Config: &config.Config{}, Log: slog.New(slog.NewTextHandler(&h.said, nil)), Step: func(string) {}}
+		for _, name := range []string{"a", "b"} {
+			c, err := wal.Open(wal.Options{Dir: ChannelDir(dir, name)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.channels = append(h.channels, &openChannel{c, c, "channel." + name, "wal", channel.NewPool(0)})
+		}
+		c := memory.New(memory.Options{})
+		h.channels = append(h.channels, &openChannel{c, c, "channel.m", "memory", channel.NewPool(0)})
+		f(h)
+		for _, c := range h.channels {
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// put gives source.app a cursor in a channel.
+func (h *houses) put(name, value string, move uint32) {
+	h.Helper()
+	p := channel.Put{Source: "source.app", Changed: event.Cursor{"at": []byte(value), value: []byte("own")}, Version: 3, Move: move}
+	if err := commit(h.Context(), h.channel(name), p); err != nil {
+		h.Fatal(err)
+	}
+}
+
+// fill has the source fill a channel from now on, as after a restart.
+func (h *houses) fill(name string) error {
+	h.Helper()
+	h.moves.places = nil
+	if err := h.survey(); err != nil {
+		h.Fatal(err)
+	}
+	return h.fetch(h.Context(), config.Source{Component: config.Component{Name: "app", Kind: "source"}, Into: name})
+}
+
+// stands checks where the source stands in a channel: "" is nowhere.
+func (h *houses) stands(name, value string, move uint32) {
+	h.Helper()
+	p, err := h.channel(name).Cursor(context.Background(), "source.app")
+	if err != nil {
+		h.Fatal(err)
+	}
+	want := 0
+	if value != "" {
+		want = 2
+	}
+	if string(p.Cursor["at"]) != value || p.Move != move || len(p.Cursor) != want {
+		h.Fatalf("in %s it stands at %v, move %d; want %q, move %d", name, p.Cursor, p.Move, value, move)
+	}
+}
+
+func (h *houses) must(err error) {
+	h.Helper()
+	if err != nil {
+		h.Fatal(err)
+	}
+}
+
+func TestACursorFollowsItsSource(t *testing.T) {
+	inHouses(t, func(h *houses) {
+		h.put("a", "1", 0)
+		h.must(h.fill("b"))
+		h.stands("b", "1", 1)
+		h.stands("a", "", 0)
+		h.must(h.fill("b"))
+		h.stands("b", "1", 1)
+		h.must(h.fill("a"))
+		h.stands("a", "1", 2)
+		h.stands("b", "", 0)
+	})
+}
+
+func TestTheHigherMoveNumberCounts(t *testing.T) {
+	inHouses(t, func(h *houses) {
+		h.put("a", "old", 1) // a crash left it there
+		h.put("b", "new", 2)
+		h.must(h.fill("a"))
+		h.stands("a", "new", 3) // and nothing of the old
+		h.stands("b", "", 0)
+		h.put("b", "old", 1)
+		h.must(h.fill("a"))
+		h.stands("a", "new", 3)
+		h.stands("b", "", 0)
+	})
+}
+
+func TestACursorIsLentToAChannelThatDoesNotLast(t *testing.T) {
+	inHouses(t, func(h *houses) {
+		h.put("a", "1", 4)
+		h.must(h.fill("m"))
+		h.stands("m", "1", 5)
+		h.stands("a", "1", 4)
+	})
+}
+
+func TestAMoveIntoAFullChannelIsTriedAgain(t *testing.T) {
+	inHouses(t, func(h *houses) {
+		h.put("a", "1", 0)
+		b := h.channel("b")
+		b.Resize(channel.Capacity{Events: 1})
+		var w event.Builder
+		h.must(w.Append(event.Event{Body: []byte("waits")}))
+		h.must(commit(t.Context(), b, channel.Put{Source: "source.other", Batch: w.Batch()}))
+		err := h.fill("b")
+		if err == nil || !strings.Contains(err.Error(), "move the cursor of source.app from channel.a to channel.b") || !strings.Contains(err.Error(), "is full") {
+			t.Errorf("error %v", err)
+		}
+		h.stands("a", "1", 0)
+		b.Resize(channel.Capacity{})
+		h.must(h.fill("b"))
+		h.stands("b", "1", 1)
+	})
+}
