@@ -149,6 +149,16 @@ func there(path string) bool {
 // start runs an agent; args are added to its command line.
 func (r *rig) start(args ...string) *exec.Cmd {
 	r.t.Helper()
+	cmd := r.command(args...)
+	if err := cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	return cmd
+}
+
+// command is an agent that is about to run.
+func (r *rig) command(args ...string) *exec.Cmd {
+	r.t.Helper()
 	if cache := r.path("data", "cache"); !there(cache) {
 		if err := errors.Join(os.MkdirAll(cache, 0o700), os.CopyFS(cache, os.DirFS(compiled))); err != nil {
 			r.t.Fatal(err)
@@ -156,9 +166,6 @@ func (r *rig) start(args ...string) *exec.Cmd {
 	}
 	cmd := exec.Command(binary, append([]string{"run", r.cfg, "--http", "off", "--log-format", "json"}, args...)...)
 	cmd.Stdout, cmd.Stderr = &r.said, &r.said
-	if err := cmd.Start(); err != nil {
-		r.t.Fatal(err)
-	}
 	return cmd
 }
 
