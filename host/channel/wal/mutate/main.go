@@ -126,7 +126,7 @@ func (o *options) do(s *survey, to io.Writer) error {
 	if o.write {
 		return s.table.write(s.path, s.all)
 	}
-	if err := s.complete(); err != nil {
+	if err := s.complete(); err != nil && o.only == "" { // some rows can be tried while others are missing
 		return err
 	}
 	return o.prove(s, to)
@@ -279,7 +279,7 @@ func (o *options) prove(s *survey, to io.Writer) error {
 	tests := map[string]map[string]bool{}
 	var rows []*mutation
 	for _, m := range s.all {
-		if m.row.test == "" || !o.wants(m) {
+		if m.row == nil || m.row.test == "" || !o.wants(m) {
 			continue
 		}
 		rows = append(rows, m)

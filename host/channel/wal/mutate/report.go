@@ -63,7 +63,7 @@ func (o *options) report(s *survey, results []outcome, to io.Writer) error {
 		rows = append(rows, row)
 	}
 	for _, m := range s.all {
-		if m.row.why != "" && o.wants(m) {
+		if m.row != nil && m.row.why != "" && o.wants(m) {
 			count(m, func(t *tally) { t.CannotMatter++ })
 			rows = append(rows, rowResult{Kind: m.kind, File: m.file.name, Site: m.id(), Mutation: m.how, Why: m.row.why})
 		}
