@@ -13,6 +13,7 @@ import (
 
 	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/agent"
+	"github.com/penstock-io/penstock/host/channel"
 )
 
 func newStatusCommand(a *app) *cobra.Command {
@@ -163,6 +164,7 @@ func printReasons(t *terminal, s admin.Status) {
 					t.paint(bold, r.Name), plural(r.Waiting, "event"), c.Address, agent.ChannelDir(s.DataDir, strings.TrimPrefix(c.Address, "channel.")), r.Name)
 			}
 		}
+		printDrops(t, c)
 		if c.Stopped != "" {
 			t.printf("\n%s stopped: %s\n", t.paint(bold, c.Address), c.Stopped)
 		}
@@ -174,5 +176,28 @@ func printReasons(t *terminal, s admin.Status) {
 			t.printf("\n%s is short of disk: %s\n  Its sources wait, its sinks go on. It ends by itself when there is room: free some, or set a smaller min_free.\n",
 				t.paint(bold, c.Address), c.ShortOfDisk)
 		}
+	}
+}
+
+// printDrops says what a channel has given up, why, and who would have had it.
+func printDrops(t *terminal, c admin.Channel) {
+	sum, why, who := uint64(0), []string{}, []string{}
+	for _, loss := range channel.Losses() {
+		if n := c.Dropped[loss.String()]; n > 0 {
+			sum += n
+			why = append(why, number(n)+" "+loss.String())
+		}
+	}
+	if sum == 0 {
+		return
+	}
+	for _, r := range c.Readers {
+		if r.Dropped > 0 {
+			who = append(who, r.Name+" "+number(r.Dropped))
+		}
+	}
+	t.printf("\n%s has dropped %s since the agent started: %s\n", t.paint(bold, c.Address), plural(sum, "event"), strings.Join(why, ", "))
+	if len(who) > 0 {
+		t.printf("  Not delivered to: %s\n", strings.Join(who, ", "))
 	}
 }

@@ -70,21 +70,24 @@ type Part struct {
 
 // Channel is a channel's part of a [Status].
 type Channel struct {
-	Address        string   `json:"address"`
-	Kind           string   `json:"kind"`
-	Events         uint64   `json:"events"` // held: not committed by every reader
-	Bytes          uint64   `json:"bytes"`
-	CapacityBytes  uint64   `json:"capacity_bytes"`  // 0 = no bound
-	CapacityEvents uint64   `json:"capacity_events"` // 0 = no bound
-	OldestSeconds  float64  `json:"oldest_seconds"`  // age of the oldest held event
-	Put            uint64   `json:"put"`             // events committed by sources since the agent started
-	Syncs          uint64   `json:"syncs"`
-	Segments       int      `json:"segments"`
-	Quarantine     uint64   `json:"quarantine_bytes"` // moved aside by repair, ever
-	Readers        []Reader `json:"readers"`
-	Stopped        string   `json:"stopped,omitempty"`       // why it takes nothing more
-	Damaged        string   `json:"damaged,omitempty"`       // the first place with damage that is known, and stays
-	ShortOfDisk    string   `json:"short_of_disk,omitempty"` // why sources wait for room on the disk
+	Address        string            `json:"address"`
+	Kind           string            `json:"kind"`
+	Events         uint64            `json:"events"` // held: not committed by every reader
+	Bytes          uint64            `json:"bytes"`
+	CapacityBytes  uint64            `json:"capacity_bytes"`       // 0 = no bound
+	CapacityEvents uint64            `json:"capacity_events"`      // 0 = no bound
+	CapacityAge    float64           `json:"capacity_age_seconds"` // 0 = no bound
+	OldestSeconds  float64           `json:"oldest_seconds"`       // age of the oldest held event
+	Put            uint64            `json:"put"`                  // events committed by sources since the agent started
+	Syncs          uint64            `json:"syncs"`
+	Segments       int               `json:"segments"`
+	Quarantine     uint64            `json:"quarantine_bytes"` // moved aside by repair, ever
+	ReplayFrom     event.Offset      `json:"replay_from"`      // the oldest that is still there
+	Dropped        map[string]uint64 `json:"dropped"`          // events that were given up since the agent started, by reason
+	Readers        []Reader          `json:"readers"`
+	Stopped        string            `json:"stopped,omitempty"`       // why it takes nothing more
+	Damaged        string            `json:"damaged,omitempty"`       // the first place with damage that is known, and stays
+	ShortOfDisk    string            `json:"short_of_disk,omitempty"` // why sources wait for room on the disk
 }
 
 // Reader is where one reader of a channel stands.
@@ -93,7 +96,8 @@ type Reader struct {
 	Low     event.Offset `json:"low"` // everything below is committed
 	Waiting uint64       `json:"waiting"`
 	Leased  uint64       `json:"leased"`
-	InUse   bool         `json:"in_use"` // else its sink is gone, and it holds what it has not committed
+	Dropped uint64       `json:"dropped"` // given up since the agent started; what is leased counts when it is rolled back
+	InUse   bool         `json:"in_use"`  // else its sink is gone, and it holds what it has not committed
 }
 
 // ChannelStatus puts a channel's figures, taken at the time now, in the words of a [Status].
@@ -105,9 +109,13 @@ func ChannelStatus(address, kind string, s channel.Stats, now time.Time) Channel
 		OldestSeconds: age(s.Oldest, now), Put: s.Put, Syncs: s.Syncs, Segments: s.Segments,
 		Quarantine: s.QuarantineSize, ShortOfDisk: s.ShortOfDisk, Damaged: s.Damaged, Readers: []Reader{},
 	}
+	c.CapacityAge, c.ReplayFrom, c.Dropped = s.Capacity.Age.Seconds(), s.ReplayFrom, map[string]uint64{}
+	for loss, n := range s.Dropped {
+		c.Dropped[loss.String()] = n
+	}
 	for _, name := range sortedKeys(s.Readers) {
 		r := s.Readers[name]
-		c.Readers = append(c.Readers, Reader{name, r.Low, r.Waiting, r.Leased, r.InUse})
+		c.Readers = append(c.Readers, Reader{name, r.Low, r.Waiting, r.Leased, r.Dropped, r.InUse})
 	}
 	if s.Stopped != nil {
 		c.Stopped = s.Stopped.Error()

@@ -98,6 +98,7 @@ func (c *ChannelMetrics) onRefused(reason string) {
 type channelCollector struct {
 	descs []*prometheus.Desc // in the order of figures
 	lag   *prometheus.Desc
+	tally *prometheus.Desc
 	drops *prometheus.Desc
 	kept  *prometheus.Desc
 
@@ -119,6 +120,8 @@ var figures = []struct {
 		func(s channel.Stats) float64 { return float64(s.Capacity.Bytes) }},
 	{"capacity_events", "Events that the channel may hold; 0 means no bound.", prometheus.GaugeValue,
 		func(s channel.Stats) float64 { return float64(s.Capacity.Events) }},
+	{"capacity_age_seconds", "For how long the oldest event may be there that some reader has not committed; 0 means no bound.", prometheus.GaugeValue,
+		func(s channel.Stats) float64 { return s.Capacity.Age.Seconds() }},
 	{"oldest_event_age_seconds", "Time since the oldest held event was committed.", prometheus.GaugeValue,
 		func(s channel.Stats) float64 { return age(s.Oldest, time.Now()) }},
 	{"segments", "Files of the log.", prometheus.GaugeValue,
@@ -154,6 +157,9 @@ func newChannelCollector() *channelCollector {
 		open: map[string]channel.Operator{},
 		lag: prometheus.NewDesc(namespace+"_channel_reader_lag_events",
 			"Events that this reader has not committed.", []string{"component", "reader"}, nil),
+		tally: prometheus.NewDesc(namespace+"_channel_reader_events_total",
+			"What became of the events of this reader: offered = committed + passed (others' events) + dropped + its lag, at any quiet moment.",
+			[]string{"component", "reader", "outcome"}, nil),
 		drops: prometheus.NewDesc(namespace+"_channel_dropped_events_total",
 			"Events that a policy gave up, each once, by reason: corrupt = the disk had damaged them; oldest, newest: on_full; skip, detach: on_lag.", []string{"component", "reason"}, nil),
 	}
@@ -181,6 +187,7 @@ func (c *channelCollector) Describe(out chan<- *prometheus.Desc) {
 		out <- d
 	}
 	out <- c.lag
+	out <- c.tally
 	out <- c.drops
 	out <- c.kept
 }
@@ -202,7 +209,11 @@ func (c *channelCollector) Collect(out chan<- prometheus.Metric) {
 			out <- prometheus.MustNewConstMetric(c.kept, prometheus.GaugeValue, float64(s.Sources[source].Bytes), component, source)
 		}
 		for _, reader := range sortedKeys(s.Readers) {
-			out <- prometheus.MustNewConstMetric(c.lag, prometheus.GaugeValue, float64(s.Readers[reader].Waiting), component, reader)
+			r := s.Readers[reader]
+			out <- prometheus.MustNewConstMetric(c.lag, prometheus.GaugeValue, float64(r.Waiting), component, reader)
+			for outcome, n := range map[string]uint64{"offered": r.Offered, "committed": r.Committed, "passed": r.Passed, "dropped": r.Dropped} {
+				out <- prometheus.MustNewConstMetric(c.tally, prometheus.CounterValue, float64(n), component, reader, outcome)
+			}
 		}
 	}
 }

@@ -43,6 +43,7 @@ type durable struct {
 	level   wal.Durability
 	every   time.Duration // between flushes, at the level that says so
 	minFree uint64
+	retain  time.Duration
 	scrub   time.Duration // between two rounds
 	codec   wal.Codec
 	key     *wal.Key // that is written with, or nil
@@ -50,7 +51,7 @@ type durable struct {
 }
 
 func durableOptions(c config.Channel, keys Keys) (d durable, err error) {
-	d = durable{level: levels[c.Durability], every: c.FlushEvery, minFree: wal.DefaultMinFree, scrub: c.Scrub, codec: codecs[c.Compression]}
+	d = durable{level: levels[c.Durability], every: c.FlushEvery, minFree: wal.DefaultMinFree, retain: c.Retain, scrub: c.Scrub, codec: codecs[c.Compression]}
 	if c.MinFreeBytes != nil {
 		d.minFree = *c.MinFreeBytes
 	}
@@ -72,13 +73,21 @@ var channels = map[string]func(o channelOptions) (store, error){
 	"wal": func(o channelOptions) (store, error) {
 		w := wal.Options{Dir: o.dir, Capacity: o.capacity, OnFull: o.onFull, Pool: o.pool, Observer: o.observer, Log: o.log,
 			Durability: o.level, FlushEvery: o.every, MinFree: o.minFree, Reserve: wal.DefaultReserve,
-			Compression: o.codec, Key: o.key, OldKeys: o.oldKeys, ForgetAfter: o.forget, Scrub: o.scrub}
+			Compression: o.codec, Key: o.key, OldKeys: o.oldKeys, ForgetAfter: o.forget, Scrub: o.scrub, Retain: o.retain}
 		if o.onCorrupt == "quarantine" {
 			w.OnCorrupt = wal.Quarantine
 		}
 		return wal.Open(w)
 	},
 }
+
+// fullPolicies are what a channel does when it is full.
+var fullPolicies = map[string]channel.FullPolicy{
+	"block": channel.Block, "refuse": channel.Refuse, "drop_oldest": channel.DropOldest, "drop_newest": channel.DropNewest,
+}
+
+// lags are what a channel does about a sink because of which it is full.
+var lags = map[string]channel.Lag{"hold": channel.Hold, "skip": channel.Skip, "detach": channel.Detach}
 
 // levels are those of a channel's durability.
 var levels = map[string]wal.Durability{"fsync": wal.Fsync, "interval": wal.Interval, "os": wal.OS}
@@ -109,7 +118,8 @@ func (a *Agent) openChannels() error {
 		metrics := a.metrics.Channel(c.Address())
 		o := channelOptions{
 			dir:       ChannelDir(a.dir, c.Name),
-			capacity:  channel.Capacity{Bytes: c.CapacityBytes, Events: c.MaxEvents},
+			capacity:  channel.Capacity{Bytes: c.CapacityBytes, Events: c.MaxEvents, Age: c.MaxAge},
+			onFull:    fullPolicies[c.OnFull],
 			pool:      channel.NewPool(poolIdle),
 			observer:  metrics.Observer(),
 			log:       a.opts.Log.With("component", c.Address()),
@@ -118,9 +128,8 @@ func (a *Agent) openChannels() error {
 			forget:    c.ForgetAfter,
 		}
 		o.observer.Step = a.opts.Step
-		if c.OnFull == "refuse" {
-			o.onFull = channel.Refuse
-		}
+		drops := &dropLog{log: o.log}
+		o.observer.Dropped = drops.dropped
 		opened, err := open(o)
 		if err != nil {
 			if errors.Is(err, channel.ErrLocked) {
@@ -131,6 +140,7 @@ func (a *Agent) openChannels() error {
 		oc := &openChannel{opened, opened, c.Address(), c.Kind, o.pool}
 		metrics.Watch(opened)
 		a.channels = append(a.channels, oc)
+		a.onClose(drops.Close)
 		a.onClose(oc.Close)
 	}
 	return nil

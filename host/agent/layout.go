@@ -46,7 +46,7 @@ type laneReader struct {
 
 // layoutOf is what the configuration wants.
 func layoutOf(s config.Sink) []channel.ReaderSpec {
-	spec := channel.ReaderSpec{Name: s.Address(), Start: channel.Now} // in a new channel that is the oldest event too
+	spec := channel.ReaderSpec{Name: s.Address(), Start: channel.Now, Lag: lags[s.OnLag]} // in a new channel that is the oldest event too
 	if s.Start == "oldest" {
 		spec.Start = channel.Oldest
 	}
@@ -69,7 +69,7 @@ func layoutOf(s config.Sink) []channel.ReaderSpec {
 func (l *layout) open() error {
 	for name, info := range l.c.channel.Stats().Readers {
 		if name == l.c.Address() || strings.HasPrefix(name, l.c.Address()+"/") {
-			if err := l.openReader(channel.ReaderSpec{Name: name, Lane: info.Lane, Order: l.order(name)}); err != nil {
+			if err := l.openReader(channel.ReaderSpec{Name: name, Lane: info.Lane, Order: l.order(name), Lag: l.want[0].Lag}); err != nil {
 				return err
 			}
 		}

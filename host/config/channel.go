@@ -31,13 +31,16 @@ func (l *loader) declareChannels(c *Config) {
 			l.add("E2002", v.label[0], "There is no channel of kind %q.%s", kind, thereIs(kind, kinds))
 		}
 		l.durableOnly(v)
+		l.losing(v)
 		level, every := l.durability(v)
 		key, old := l.encryption(v)
 		c.Channels = append(c.Channels, Channel{
 			Kind: v.labels[0], Name: v.name(),
 			CapacityBytes: uint64(v.number("capacity")),
 			MaxEvents:     uint64(v.number("max_events")),
+			MaxAge:        time.Duration(v.number("max_age")),
 			OnFull:        v.text("on_full"),
+			Retain:        time.Duration(v.number("retain")),
 			Durability:    level,
 			FlushEvery:    every,
 			MinFreeBytes:  minFree(v),
@@ -54,7 +57,7 @@ func (l *loader) declareChannels(c *Config) {
 
 // durableOnly warns of what only a channel on disk has a use for.
 func (l *loader) durableOnly(v *values) {
-	for _, arg := range []string{"durability", "min_free", "scrub", "compression"} {
+	for _, arg := range []string{"durability", "min_free", "scrub", "compression", "retain"} {
 		if v.labels[0] != kindDurable && v.isSet(arg) {
 			l.add("W2004", v.args[arg].name, "Only a channel of kind %q has a use for %s: this one keeps nothing on disk.", kindDurable, arg)
 		}

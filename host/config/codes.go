@@ -170,7 +170,8 @@ connections above 1 deliver several batches at the same time, which end in any o
 for with order = "none"; in the order of the channel there is one delivery at a time.
 
 lanes above 1 deliver several batches at the same time, and keep events of one key in order. Which
-attribute is the key is said by order_by; connections and order = "none" have no part in it.
+attribute is the key is said by order_by; connections and order = "none" have no part in it. Lanes lag
+one by one, and on_lag = "detach" would take some keys away from the sink: on_lag = "skip" may be said.
 
     sink "mine" "orders" {
       from     = channel.main
@@ -420,6 +421,14 @@ happen. Many transactions share a flush there, so that the difference in speed i
 	"W2004": {"Argument of durable channels", `
 The argument is about the disk, and this kind of channel keeps nothing there. It has no effect:
 remove it, or make the channel one of kind "wal".`},
+	"W2005": {"Events may be dropped", `
+A policy was chosen that gives events up, which were acknowledged to their sources, rather than
+let sources wait. The message says when. What is dropped is counted by reason in
+penstock_channel_dropped_events_total and for each sink, logged with its range of offsets, shown by
+penstock status, and on record in the channel before its space is free.
+
+    on_full = "block"    # of a channel: loses nothing; sources wait
+    on_lag  = "hold"     # of a sink: a channel is full when it is full, whoever lags`},
 	"W3001": {"Grant that nobody asks for", `
 A plugin block grants a directory under a handle that none of the plugin's needs has. The grant has
 no effect. Most often the handle is mistyped.

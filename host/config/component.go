@@ -26,6 +26,7 @@ func (l *loader) sink(v *values) (Sink, bool) {
 		Component: c,
 		From:      from,
 		Start:     v.text("start"),
+		OnLag:     v.text("on_lag"),
 		Timeout:   time.Duration(v.number("timeout")),
 		Batch: Batch{
 			Events: int(batch.number("events")),
@@ -38,7 +39,8 @@ func (l *loader) sink(v *values) (Sink, bool) {
 		l.add("E1303", retry.where("min"), "The first pause, %v, is longer than the longest, %v.", s.Retry.Min, s.Retry.Max)
 	}
 	parallel := l.parallel(v, &s)
-	return s, ok && linked && parallel
+	lags := l.lagging(v, &s)
+	return s, ok && linked && parallel && lags
 }
 
 // component checks what sources and sinks have in common: plugin, config, grants.

@@ -76,7 +76,9 @@ type Channel struct {
 	Kind, Name    string
 	CapacityBytes uint64
 	MaxEvents     uint64        // 0 = no bound
-	OnFull        string        // "block", "refuse"
+	MaxAge        time.Duration // 0 = no bound
+	OnFull        string        // "block", "refuse", "drop_oldest", "drop_newest"
+	Retain        time.Duration // how long events stay that all sinks have committed
 	Durability    string        // "fsync", "interval", "os"
 	FlushEvery    time.Duration // of "interval"
 	MinFreeBytes  *uint64       // nil: what the kind of channel thinks right
@@ -119,6 +121,7 @@ type Sink struct {
 	Component
 	From  string // name of a channel
 	Start string // "oldest", "now": where it begins when it is new
+	OnLag string // "hold", "skip", "detach"
 	// OrderBy is the attribute by which events are dealt over Lanes; "" = they are not, and Lanes is 1.
 	OrderBy string
 	Lanes   int

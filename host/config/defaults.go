@@ -19,7 +19,9 @@ const (
 
 	defaultCapacity  = "1GiB"
 	defaultMaxEvents = "0"
+	defaultMaxAge    = "0s"
 	defaultOnFull    = "block"
+	defaultRetain    = "0s"
 	defaultOnCorrupt = "stop"
 	// defaultScrub finds within a day what is damaged: 5 GB are read in five minutes.
 	defaultScrub = "24h"
@@ -31,6 +33,7 @@ const (
 	// shownMinFree is what the channel takes when a file does not say: it depends on the disk.
 	shownMinFree = "1 GiB, or a twentieth of the disk where that is less"
 
+	defaultOnLag       = "hold"
 	defaultStart       = "oldest"
 	defaultOrder       = "channel"
 	defaultConnections = "1"

@@ -268,6 +268,9 @@ func dump(c *Config) string {
 		if ch.Durability != "fsync" || ch.MinFreeBytes != nil {
 			fmt.Fprintf(&s, "  durability=%s every=%v min_free=%d\n", ch.Durability, ch.FlushEvery, deref(ch.MinFreeBytes))
 		}
+		if ch.MaxAge+ch.Retain > 0 {
+			fmt.Fprintf(&s, "  max_age=%v retain=%v\n", ch.MaxAge, ch.Retain)
+		}
 		if ch.Compression != "none" || ch.Key != "" || ch.OldKeys != nil {
 			fmt.Fprintf(&s, "  compression=%s key=%s old=%v\n", ch.Compression, ch.Key, ch.OldKeys)
 		}
@@ -281,6 +284,9 @@ func dump(c *Config) string {
 	for _, k := range c.Sinks {
 		fmt.Fprintf(&s, "%s from=%s start=%s batch=%d/%d/%v retry=%v..%v\n%s", k.Address(), k.From, k.Start,
 			k.Batch.Events, k.Batch.Bytes, k.Batch.Wait, k.Retry.Min, k.Retry.Max, dumpComponent(k.Component))
+		if k.OnLag != "hold" {
+			fmt.Fprintf(&s, "  on_lag=%s\n", k.OnLag)
+		}
 	}
 	return s.String()
 }

@@ -168,6 +168,9 @@ func (s *supervisor) held(err error) error {
 	switch {
 	case errors.Is(err, errHold):
 		return err
+	case errors.Is(err, channel.ErrDetached):
+		return fmt.Errorf("its channel was full because of this sink alone, and on_lag is \"detach\": what it had not delivered is dropped; "+
+			"start the agent again, and it begins anew: %w", err)
 	case errors.Is(err, channel.ErrStopped), errors.Is(err, channel.ErrClosed), errors.Is(err, channel.ErrCorrupt):
 		return err // no other instance would find the disk in another state
 	case errors.Is(err, channel.ErrLimit):
