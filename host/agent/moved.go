@@ -73,11 +73,17 @@ func (a *Agent) leftovers() (dirs []string, err error) {
 	}
 	for _, e := range entries {
 		named := slices.ContainsFunc(a.channels, func(c *openChannel) bool { return c.kind == "wal" && c.address == "channel."+e.Name() })
-		if e.IsDir() && !named {
-			dirs = append(dirs, ChannelDir(a.dir, e.Name()))
+		if dir := ChannelDir(a.dir, e.Name()); e.IsDir() && !named && !neverUsed(dir) {
+			dirs = append(dirs, dir)
 		}
 	}
 	return dirs, nil
+}
+
+// neverUsed says whether a directory has no log, as when a channel was being made when the agent ended.
+func neverUsed(dir string) bool {
+	segments, err := os.ReadDir(filepath.Join(dir, "log"))
+	return len(segments) == 0 && (err == nil || errors.Is(err, fs.ErrNotExist))
 }
 
 // lookInto reads what is in the directory of a channel, and says when it holds events that somebody should get.

@@ -5,6 +5,8 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,6 +15,8 @@ import (
 	"github.com/penstock-io/penstock/host/channel/memory"
 	"github.com/penstock-io/penstock/host/channel/wal"
 	"github.com/penstock-io/penstock/host/config"
+	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/spec/abi"
 	"github.com/penstock-io/penstock/spec/event"
 )
 
@@ -123,6 +127,22 @@ func TestACursorIsLentToAChannelThatDoesNotLast(t *testing.T) {
 		h.must(h.fill("m"))
 		h.stands("m", "1", 5)
 		h.stands("a", "1", 4)
+	})
+}
+
+func TestWhereNobodyCanLookNothingBeginsAnew(t *testing.T) {
+	inHouses(t, func(h *houses) {
+		h.must(os.MkdirAll(ChannelDir(h.dir, "empty"), 0o700)) // there is nothing to look at
+		h.must(h.fill("b"))
+		h.must(os.MkdirAll(filepath.Join(ChannelDir(h.dir, "broken"), "log"), 0o700))
+		h.must(os.WriteFile(filepath.Join(ChannelDir(h.dir, "broken"), "log", "00000000000000000001"), []byte("no META"), 0o600))
+		err := h.fill("b")
+		if plugin.ClassOf(err) != abi.Config || !strings.Contains(err.Error(), "broken") || !strings.Contains(h.said.String(), "move its directory away") {
+			t.Errorf("error %v; it said %s", err, h.said.String())
+		}
+		h.put("a", "1", 0) // it is known where the source is: that is enough
+		h.must(h.fill("b"))
+		h.stands("b", "1", 1)
 	})
 }
 
