@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -303,6 +304,23 @@ func TestWithoutAKeyDamageIsLeftAloneToo(t *testing.T) {
 	}
 }
 
+// TestRepairLooksForKeysBeforeItChangesAnything: here the last records alone are sealed.
+func TestRepairLooksForKeysBeforeItChangesAnything(t *testing.T) {
+	key := testKey(1)
+	b := sealedBench(t, Options{SegmentSize: 1200}, allEvents(20)...)
+	b.o.Key = &key
+	b.open()
+	b.close()
+	flip(t, b.segmentFiles()[1], 100)
+	before := b.snapshot()
+	if _, err := Repair(b.o.Dir, false); !errors.Is(err, ErrKey) || b.snapshot() != before {
+		t.Errorf("without its key: %v", err)
+	}
+	if done, err := Repair(b.o.Dir, false, key); err != nil || len(done) != 1 {
+		t.Errorf("with it: %v, %v", done, err)
+	}
+}
+
 // TestAReaderThatMeetsASealedRecordWithoutItsKeySaysSo: the segment began before encryption was turned on.
 func TestAReaderThatMeetsASealedRecordWithoutItsKeySaysSo(t *testing.T) {
 	key := testKey(1)
@@ -544,6 +562,23 @@ func TestAnyFlippedByteOfASealedLogGivesAPrefix(t *testing.T) {
 		}
 	}
 	reliability.Report(t, reliability.Row{Part: reliability.Flip, What: "sealed, on_corrupt = stop: a prefix comes out, or it is refused", Tried: flips, Of: flips})
+}
+
+// TestAPackedBodyMakesNobodyAllocateWhatItClaims: a few bytes that say they hold gibibytes.
+func TestAPackedBodyMakesNobodyAllocateWhatItClaims(t *testing.T) {
+	z := newZipper()
+	claims := binary.AppendUvarint(nil, 1<<30)
+	huge := []byte{0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0, 0, 0, 0x10, 1, 0, 0} // a frame of 2^28 bytes, and an empty block
+	dst := make([]byte, 100)
+	for codec, packed := range map[Codec][]byte{S2: append(claims, 0), Zstd: huge} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := z.decompress(codec, dst, packed)
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; err == nil || n > 64<<20 {
+			t.Errorf("codec %d: %d bytes were allocated; %v", codec, n, err)
+		}
+	}
 }
 
 // meter is memory that fails where too much is asked of it.
