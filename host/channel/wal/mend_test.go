@@ -192,7 +192,7 @@ func TestInQuarantineACutSegmentCostsWhatWasBehindTheCut(t *testing.T) {
 // is thrown away before it is delivered, and that the log is sound again.
 func checkQuarantine(t *testing.T, d *simDisk, what string, want []string, keys ...Key) {
 	t.Helper()
-	const all = 30
+	const all = 40
 	before := d.copied()
 	got, stats, said, err := drainDisk(d, Quarantine, keys...)
 	if err != nil || !slices.Equal(got, want) {
