@@ -161,7 +161,7 @@ func newChannelCollector() *channelCollector {
 			"What became of the events of this reader: offered = committed + passed (others' events) + dropped + its lag, at any quiet moment.",
 			[]string{"component", "reader", "outcome"}, nil),
 		drops: prometheus.NewDesc(namespace+"_channel_dropped_events_total",
-			"Events that a policy gave up, each once, by reason: corrupt = the disk had damaged them; oldest, newest: on_full; skip, detach: on_lag.", []string{"component", "reason"}, nil),
+			"Events that were given up, each once, by reason: corrupt = the disk had damaged them; oldest, newest: on_full; skip, detach: on_lag; purge: someone asked for it.", []string{"component", "reason"}, nil),
 	}
 	c.kept = prometheus.NewDesc(namespace+"_channel_cursor_bytes",
 		"Bytes that are kept of where this source stands; the most is 2 MiB.", []string{"component", "source"}, nil)

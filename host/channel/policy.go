@@ -70,17 +70,20 @@ const (
 	LostNewest                  // DropNewest
 	LostSkip                    // Skip
 	LostDetach                  // Detach
+	LostPurge                   // someone asked for it
 )
 
 // Losses lists all reasons there are.
-func Losses() []Loss { return []Loss{LostCorrupt, LostOldest, LostNewest, LostSkip, LostDetach} }
+func Losses() []Loss {
+	return []Loss{LostCorrupt, LostOldest, LostNewest, LostSkip, LostDetach, LostPurge}
+}
 
 // String is the reason in a word.
 func (l Loss) String() string {
-	if l < LostCorrupt || l > LostDetach {
+	if l < LostCorrupt || l > LostPurge {
 		return fmt.Sprintf("loss %d", uint8(l))
 	}
-	return [...]string{"corrupt", "oldest", "newest", "skip", "detach"}[l-LostCorrupt]
+	return [...]string{"corrupt", "oldest", "newest", "skip", "detach", "purge"}[l-LostCorrupt]
 }
 
 // Drop is what a policy has given up.

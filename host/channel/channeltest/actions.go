@@ -35,6 +35,8 @@ func (m *model) actions(lasting bool) map[string]func(*rapid.T) {
 		"close":    m.closeReader,
 		"open":     m.openReader,
 		"forget":   m.forget,
+		"replay":   m.replay,
+		"purge":    m.purge,
 		"rest":     func(*rapid.T) { m.rest() },
 		"month":    m.month,
 		"cursors":  func(*rapid.T) { m.checkCursors() },

@@ -11,7 +11,7 @@ import (
 )
 
 // lost counts what was given up, by reason.
-type lost [channel.LostDetach + 1]uint64
+type lost [channel.LostPurge + 1]uint64
 
 func (l *lost) all() map[channel.Loss]uint64 {
 	all := map[channel.Loss]uint64{}

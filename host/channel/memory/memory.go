@@ -247,23 +247,6 @@ func (c *Channel) Stats() channel.Stats {
 	return s
 }
 
-// Forget drops a reader that nobody has open.
-func (c *Channel) Forget(name string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch r, ok := c.readers[name]; {
-	case c.closed:
-		return fmt.Errorf("forget reader %s: %w", name, channel.ErrClosed)
-	case !ok:
-		return fmt.Errorf("forget reader %s: there is none of that name", name)
-	case r.inUse:
-		return fmt.Errorf("forget reader %s: it is in use; remove it from the pipeline first", name)
-	}
-	delete(c.readers, name)
-	c.reclaim()
-	return nil
-}
-
 // Resize changes the capacity.
 func (c *Channel) Resize(capacity channel.Capacity) {
 	c.mu.Lock()

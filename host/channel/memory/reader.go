@@ -14,9 +14,9 @@ import (
 
 // reader is one named reader. The channel's mutex guards it.
 type reader struct {
-	c       *Channel
-	spec    channel.ReaderSpec
-	id      int // never used again
+	c    *Channel
+	spec channel.ReaderSpec
+	registration
 	inUse   bool
 	closed  bool // by Close: another stands for the registration now
 	ledger  *channel.Ledger
@@ -29,6 +29,12 @@ type reader struct {
 }
 
 var _ channel.Reader = (*reader)(nil)
+
+// registration is what makes a reader's stream.
+type registration struct {
+	id         int // never used again
+	generation int // how often it was set elsewhere
+}
 
 // Reader registers a reader.
 func (c *Channel) Reader(spec channel.ReaderSpec) (channel.Reader, error) {
@@ -68,19 +74,25 @@ func (c *Channel) start(spec channel.ReaderSpec) event.Offset {
 // register adds a reader that nobody has open.
 func (c *Channel) register(spec channel.ReaderSpec, low event.Offset) *reader {
 	c.names++
-	r := c.newReader(spec.Name, c.names, channel.NewLedger(low))
+	r := c.newReader(spec.Name, registration{c.names, 1}, channel.NewLedger(low))
 	r.spec = spec
-	r.ledger.Offer(uint64(c.end - low))
-	for _, rec := range c.queue[c.find(low):] {
-		r.pass(rec)
-	}
+	r.begin()
 	c.readers[spec.Name] = r
 	return r
 }
 
+// begin offers a reader what is there for it, from where it begins.
+func (r *reader) begin() {
+	low := r.ledger.Low()
+	r.ledger.Offer(uint64(r.end() - low))
+	for _, rec := range r.c.queue[r.c.find(low):] {
+		r.pass(rec)
+	}
+}
+
 // newReader makes one that nobody has open.
-func (c *Channel) newReader(name string, id int, ledger *channel.Ledger) *reader {
-	return &reader{c: c, spec: channel.ReaderSpec{Name: name}, id: id, ledger: ledger, leases: map[*lease]struct{}{}, wake: sync.NewCond(&c.mu)}
+func (c *Channel) newReader(name string, reg registration, ledger *channel.Ledger) *reader {
+	return &reader{c: c, spec: channel.ReaderSpec{Name: name}, registration: reg, ledger: ledger, leases: map[*lease]struct{}{}, wake: sync.NewCond(&c.mu)}
 }
 
 // Close gives the name back. The registration goes on in a reader of its own, so that nothing which is still held of
@@ -96,7 +108,7 @@ func (r *reader) Close() error {
 		r.rollback(l)
 	}
 	if !r.detached {
-		next := r.c.newReader(r.spec.Name, r.id, r.ledger)
+		next := r.c.newReader(r.spec.Name, r.registration, r.ledger)
 		next.spec.Lane, next.bound = r.spec.Lane, r.bound
 		r.c.readers[r.spec.Name] = next
 	}
@@ -133,7 +145,7 @@ func (r *reader) Info() channel.ReaderInfo {
 
 func (r *reader) info() channel.ReaderInfo {
 	return channel.ReaderInfo{
-		Stream:       fmt.Sprintf("%s/%d/1", r.c.uuid, r.id),
+		Stream:       fmt.Sprintf("%s/%d/%d", r.c.uuid, r.id, r.generation),
 		Low:          r.ledger.Low(),
 		Oldest:       r.ledger.Low(), // what is lost with the process cannot come again
 		Incarnations: []channel.Incarnation{r.c.incarnation},

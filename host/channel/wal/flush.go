@@ -84,8 +84,7 @@ func (c *Channel) changedPositions() (moved map[*reader]position, readers []*rea
 		readers = append(readers, r)
 		if r.dirty {
 			r.dirty = false
-			moved[r] = position{id: r.entry.id, generation: r.entry.generation,
-				flags: c.positionFlags(), low: r.ledger.Low(), finished: slices.Collect(r.ledger.Finished())}
+			moved[r] = c.positionOf(r)
 		}
 	}
 	// The last one stays, whatever is committed: it holds the STATE that the next opening begins with.
@@ -96,6 +95,12 @@ func (c *Channel) changedPositions() (moved map[*reader]position, readers []*rea
 	c.dead = append(c.dead, c.segments[:n]...)
 	c.segments = c.segments[n:]
 	return moved, readers
+}
+
+// positionOf is where a reader stands. c.mu is held.
+func (c *Channel) positionOf(r *reader) position {
+	return position{id: r.entry.id, generation: r.entry.generation,
+		flags: c.positionFlags(), low: r.ledger.Low(), finished: slices.Collect(r.ledger.Finished())}
 }
 
 // keepPosition makes sure that the position of a reader can be written, also on a full disk.

@@ -50,11 +50,8 @@ func (c *Channel) succeed(r *reader) {
 	if c.closed || r.detached {
 		return
 	}
-	next := c.newReader(r.entry, r.ledger)
-	next.file, next.sequence, next.unsynced = r.file, r.sequence, r.unsynced
-	r.file, r.inUse = nil, false
-	c.readers[r.entry.name] = next
-	if r.dirty {
-		c.touched(next)
+	r.inUse = false
+	if c.replace(r, r.entry, r.ledger).dirty {
+		c.flushAfter(positionDelay)
 	}
 }

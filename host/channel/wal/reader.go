@@ -104,11 +104,7 @@ func (c *Channel) register(spec channel.ReaderSpec, first event.Offset) *reader 
 	rand.Read(id[:]) // never fails
 	entry := readerEntry{id: binary.LittleEndian.Uint64(id[:]), generation: 1, first: first, lane: spec.Lane, name: spec.Name}
 	r := c.newReader(entry, channel.NewLedger(first))
-	r.coverGaps()
-	r.ledger.Offer(r.ledger.Waiting(c.state.end))
-	for _, b := range c.ring.list {
-		r.pass(b.span, b.only)
-	}
+	r.begin()
 	r.seat(spec)
 	return r
 }
@@ -134,19 +130,7 @@ func (c *Channel) disclaim(r *reader, isNew bool) {
 
 // Forget drops a reader that nobody has open.
 func (c *Channel) Forget(name string) error {
-	c.mu.Lock()
-	r, ok := c.readers[name]
-	err := c.usable()
-	switch {
-	case err != nil:
-	case !ok:
-		err = errors.New("there is none of that name")
-	case r.inUse:
-		err = errors.New("it is in use; remove it from the pipeline first")
-	default:
-		r.inUse = true // nobody opens it meanwhile
-	}
-	c.mu.Unlock()
+	r, err := c.seize(name)
 	if err == nil {
 		t := &tx{c: c, internal: true, changes: changes{forget: []string{name}}}
 		if err = t.Submit()(); err != nil {
