@@ -51,7 +51,7 @@ func TestItKeepsTheLawsHoweverItIsStored(t *testing.T) {
 	for _, s := range storages {
 		suite := func(t *testing.T, o channeltest.Options) channel.Channel {
 			t.Helper()
-			own := Options{Dir: o.Dir, Capacity: o.Capacity, OnFull: o.OnFull, Pool: o.Buffers, Observer: o.Observer}
+			own := Options{Dir: o.Dir, Capacity: o.Capacity, OnFull: o.OnFull, Pool: o.Buffers, Observer: o.Observer, ForgetAfter: o.ForgetAfter}
 			s.apply(&own)
 			c, err := open(own, realSystem(o.Dir))
 			if err != nil {
