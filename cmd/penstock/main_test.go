@@ -111,7 +111,7 @@ func scripts(p testscript.Params) testscript.Params {
 		return false, fmt.Errorf("no condition %q", cond)
 	}
 	p.Cmds = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-		"exits": exits, "await": await, "term": sendTerm, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache, "settle": settle,
+		"exits": exits, "await": await, "term": sendTerm, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache, "settle": settle, "awaitput": awaitPut, "sum": sum,
 	}
 	return p
 }
@@ -173,6 +173,32 @@ func settle(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s has not settled: %+v", args[0], s.Components)
+}
+
+// awaitPut waits until every channel has taken so many events, whether it has kept them or not.
+func awaitPut(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, 2, "awaitput DATADIR N")
+	n := uint64(atoi(ts, args[1]))
+	var s admin.Status
+	for deadline := time.Now().Add(awaitLimit); time.Now().Before(deadline); time.Sleep(awaitLook) {
+		var err error
+		if s, err = admin.Ask(context.Background(), ts.MkAbs(args[0])); err != nil {
+			continue // it starts
+		}
+		if !slices.ContainsFunc(s.Channels, func(c admin.Channel) bool { return c.Put < n }) {
+			return
+		}
+	}
+	ts.Fatalf("%s has not taken %d events: %+v", args[0], n, s.Channels)
+}
+
+// sum checks that the lines of a file and further numbers add up.
+func sum(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 3, 3, "sum FILE N WANT")
+	lines := strings.Count(ts.ReadFile(args[0]), "\n")
+	if n, want := atoi(ts, args[1]), atoi(ts, args[2]); lines+n != want || n == 0 {
+		ts.Fatalf("%s has %d lines; with %d that is %d, not %d", args[0], lines, n, lines+n, want)
+	}
 }
 
 func sendTerm(ts *testscript.TestScript, neg bool, args []string) {

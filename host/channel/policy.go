@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"sort"
 	"time"
 
 	"github.com/penstock-io/penstock/spec/event"
@@ -110,11 +111,13 @@ type Laggard struct {
 
 // Relief says which events a full channel gives up: those before to that a reader has not committed, of the readers
 // that lag alone, or of all. ok is false when it gives up none. places are the offsets, in order, before which it can, the
-// last being the end; room says whether there is room when nothing before an offset is held.
-func (p FullPolicy) Relief(readers []Laggard, places iter.Seq[event.Offset], room func(event.Offset) bool) (to event.Offset, alone, ok bool) {
+// last being the end, and whether it can before any offset from the place before on; room says whether there is room when nothing before an offset is held.
+func (p FullPolicy) Relief(readers []Laggard, places iter.Seq2[event.Offset, bool], room func(event.Offset) bool) (to event.Offset, alone, ok bool) {
 	hold, lagging := event.Offset(math.MaxUint64), false // where the readers stand that nobody moves
 	stay := false                                        // one will be there afterwards
+	last := event.Offset(math.MaxUint64)                 // the place before
 	for _, r := range readers {
+		last = min(last, r.Low)
 		lagging = lagging || r.Lag != Hold
 		stay = stay || r.Lag != Detach
 		if r.Lag == Hold {
@@ -125,10 +128,10 @@ func (p FullPolicy) Relief(readers []Laggard, places iter.Seq[event.Offset], roo
 		return 0, false, false
 	}
 	lagging = lagging && stay
-	for to := range places {
+	for to, split := range places {
 		if lagging && hold <= to {
 			if room(hold) {
-				return hold, true, true
+				return smallest(last, hold, split, room), true, true
 			}
 			lagging = false
 		}
@@ -136,8 +139,17 @@ func (p FullPolicy) Relief(readers []Laggard, places iter.Seq[event.Offset], roo
 			break
 		}
 		if room(to) {
-			return to, lagging, true
+			return smallest(last, to, split, room), lagging, true
 		}
+		last = to
 	}
 	return 0, false, false
+}
+
+// smallest is the first offset behind last that makes room, where to does, if it may be any.
+func smallest(last, to event.Offset, any bool, room func(event.Offset) bool) event.Offset {
+	if !any || last > to {
+		return to
+	}
+	return last + event.Offset(sort.Search(int(to-last), func(n int) bool { return room(last + event.Offset(n)) }))
 }

@@ -61,11 +61,11 @@ func (r *reader) policy() channel.Lag {
 // takes says whether an event with that offset is for this reader, or for those to whom it has handed over.
 func (r *reader) takes(o event.Offset) bool { return r.bound == 0 || o < r.bound }
 
-// places are the ends of batches.
-func (c *Channel) places() iter.Seq[event.Offset] {
-	return func(yield func(event.Offset) bool) {
+// places are the ends of batches, and all between them.
+func (c *Channel) places() iter.Seq2[event.Offset, bool] {
+	return func(yield func(event.Offset, bool) bool) {
 		for i := range c.queue {
-			if !yield(c.queue[i].next) {
+			if !yield(c.queue[i].next, true) {
 				return
 			}
 		}

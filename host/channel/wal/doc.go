@@ -52,6 +52,7 @@
 //   - Nothing is ever written after an error: the tail is cut back to what is durable and opened anew; after a
 //     failed flush the channel stops.
 //   - A key that is not given is never damage: nothing is cut off, set aside or passed over for want of it.
+//   - What a policy gives up is in a flushed record before a reader moves, and so before a segment goes.
 //   - What is damaged is never thrown away: its bytes lie in quarantine before a GAP takes their place.
 //   - Each opening writes a FENCE: a random incarnation, and offsets from the next multiple of 2^32.
 //   - With no room on the disk nothing is lost and takes go on: what an opening could not write is written later.

@@ -94,26 +94,27 @@ func (r *reader) policy() channel.Lag {
 	return r.lag
 }
 
-// places are the beginnings of segments, and in the last the ends of the batches that are in memory.
-func (c *Channel) places() iter.Seq[event.Offset] {
-	return func(yield func(event.Offset) bool) {
+// places are the beginnings of segments, so that few records say that many events go; and in the last segment, which
+// cannot go as a whole, the ends of the batches that are in memory, and all between them.
+func (c *Channel) places() iter.Seq2[event.Offset, bool] {
+	return func(yield func(event.Offset, bool) bool) {
 		if len(c.segments) == 0 {
 			return
 		}
 		low := c.lowest()
 		for _, s := range c.segments {
-			if s.first > low && !yield(s.first) {
+			if s.first > low && !yield(s.first, false) {
 				return
 			}
 		}
 		low = max(low, c.segments[len(c.segments)-1].first)
 		for i := range c.ring.list {
-			if next := c.ring.list[i].span.Next; next > low && !yield(next) {
+			if next := c.ring.list[i].span.Next; next > low && !yield(next, true) {
 				return
 			}
 		}
 		if len(c.ring.list) == 0 || c.ring.list[len(c.ring.list)-1].span.Next < c.state.end {
-			yield(c.state.end)
+			yield(c.state.end, true)
 		}
 	}
 }
