@@ -14,7 +14,6 @@ import (
 	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/agent"
 	"github.com/penstock-io/penstock/host/channel"
-	"github.com/penstock-io/penstock/host/channel/wal"
 	"github.com/penstock-io/penstock/host/config"
 )
 
@@ -170,7 +169,7 @@ func (a *app) classify(cmd *cobra.Command, err error) *fault {
 	case !a.dispatched:
 		f.exit, f.code = exitUsage, "usage"
 		f.hint = fmt.Sprintf("See: %s --help", cmd.CommandPath())
-	case errors.Is(err, wal.ErrKey):
+	case errors.Is(err, channel.ErrKey):
 		f.exit, f.code = exitUsage, "key"
 		if cmd.Flags().Lookup("key") != nil {
 			f.hint = a.keyHint()

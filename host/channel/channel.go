@@ -52,6 +52,8 @@ var (
 	ErrLocked = errors.New("in use by another process")
 	// ErrCorrupt: what is on disk cannot be trusted; nothing was thrown away.
 	ErrCorrupt = errors.New("damaged")
+	// ErrKey: something on disk is encrypted with a key that was not given. It is no damage.
+	ErrKey = errors.New("its key was not given")
 	// ErrDetached: the reader lagged so far that its policy has unregistered it.
 	ErrDetached = errors.New("reader was detached")
 	// ErrLimit: a batch, a cursor entry or a name is over a limit; it will never be taken.

@@ -171,7 +171,7 @@ func (s *supervisor) held(err error) error {
 	case errors.Is(err, channel.ErrDetached):
 		return fmt.Errorf("its channel was full because of this sink alone, and on_lag is \"detach\": what it had not delivered is dropped; "+
 			"start the agent again, and it begins anew: %w", err)
-	case errors.Is(err, channel.ErrStopped), errors.Is(err, channel.ErrClosed), errors.Is(err, channel.ErrCorrupt):
+	case errors.Is(err, channel.ErrStopped), errors.Is(err, channel.ErrClosed), errors.Is(err, channel.ErrCorrupt), errors.Is(err, channel.ErrKey):
 		return err // no other instance would find the disk in another state
 	case errors.Is(err, channel.ErrLimit):
 		return err // nor give the channel less

@@ -122,19 +122,21 @@ func TestWhatFailsWhileItDrainsIsSaid(t *testing.T) {
 }
 
 func TestADamagedLogHoldsTheSink(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		tr := &trace{damaged: fmt.Errorf("%w: body checksum does not match", channel.ErrCorrupt)}
-		s := newSink(tr)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-		defer cancel()
-		err := s.Run(ctx)
-		if _, ok := errors.AsType[*HeldError](err); !ok || !errors.Is(err, channel.ErrCorrupt) {
-			t.Errorf("error %v", err)
-		}
-		if got := tr.String(); got != "open take close" {
-			t.Errorf("tried again: %s", got)
-		}
-	})
+	for _, what := range []error{channel.ErrCorrupt, channel.ErrKey} {
+		synctest.Test(t, func(t *testing.T) {
+			tr := &trace{damaged: fmt.Errorf("%w: log/1 at byte 7", what)}
+			s := newSink(tr)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			err := s.Run(ctx)
+			if _, ok := errors.AsType[*HeldError](err); !ok || !errors.Is(err, what) {
+				t.Errorf("error %v", err)
+			}
+			if got := tr.String(); got != "open take close" {
+				t.Errorf("tried again: %s", got)
+			}
+		})
+	}
 }
 
 func TestAReaderThatIsDrainedEndsTheSinkWell(t *testing.T) {

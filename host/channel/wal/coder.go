@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/spec/event"
 )
 
@@ -171,13 +172,13 @@ var errDecode = errors.New("record cannot be decoded, though its checksums are r
 // errNobody: the channel's uuid is lost, and with it what sealed records are bound to.
 var errNobody = errors.New("META is lost, and no STATE can be read that says the channel's uuid: restore META")
 
-// decode returns what is in a record of the channel with that uuid. Its error is errDecode, ErrKey or errNobody.
+// decode returns what is in a record of the channel with that uuid. Its error is errDecode, [channel.ErrKey] or errNobody.
 func (c *coder) decode(pool event.Buffers, uuid [16]byte, r *record) (content, error) {
 	if c == nil {
 		c = newCoder(NoCodec, nil)
 	}
 	if _, ok := c.keys[r.key]; r.key != 0 && !ok {
-		return content{}, ErrKey
+		return content{}, channel.ErrKey
 	}
 	if r.key != 0 && r.kind != kindState && uuid == ([16]byte{}) {
 		return content{}, errNobody

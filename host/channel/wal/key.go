@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/penstock-io/penstock/host/channel"
 )
 
 // KeySize is how many bytes a key has: AES-256.
@@ -52,10 +54,7 @@ func (k Key) aead() cipher.AEAD {
 	return gcm
 }
 
-// ErrKey: something is sealed with a key that was not given. It is no damage.
-var ErrKey = errors.New("its key was not given")
-
-// KeyError says which key is missing. It wraps [ErrKey].
+// KeyError says which key is missing. It wraps [channel.ErrKey].
 type KeyError struct {
 	File   string // within the channel's directory
 	Offset int64  // of the record
@@ -71,8 +70,8 @@ func (e *KeyError) Error() string {
 	return fmt.Sprintf("%s at byte %d: sealed with key %s, but %s", e.File, e.Offset, e.Key, given)
 }
 
-// Unwrap makes it [ErrKey].
-func (e *KeyError) Unwrap() error { return ErrKey }
+// Unwrap makes it [channel.ErrKey].
+func (e *KeyError) Unwrap() error { return channel.ErrKey }
 
 // withKeyHint says what to do when a key is missing.
 func withKeyHint(err error) error {

@@ -123,10 +123,10 @@ func (s *scanner) decode(r *record) error {
 	if r.codec != NoCodec || r.key != 0 {
 		got, err := s.unpack(r)
 		switch {
-		case errors.Is(err, ErrKey) && s.blind:
+		case errors.Is(err, channel.ErrKey) && s.blind:
 			r.closed = true
 			return nil
-		case errors.Is(err, ErrKey):
+		case errors.Is(err, channel.ErrKey):
 			return s.coder.keyError(s, r.key)
 		case errors.Is(err, errDecode):
 			return s.damage(err)

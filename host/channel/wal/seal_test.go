@@ -163,7 +163,7 @@ func TestWithoutAKeyDamageIsLeftAloneToo(t *testing.T) {
 		b.o.Key = nil
 		b.refuses(key)
 		before := b.snapshot()
-		if _, err := Repair(b.o.Dir, false); !errors.Is(err, ErrKey) || b.snapshot() != before {
+		if _, err := Repair(b.o.Dir, false); !errors.Is(err, channel.ErrKey) || b.snapshot() != before {
 			t.Errorf("repair: %v", err)
 		}
 		b.o.Key = &key
@@ -175,7 +175,7 @@ func TestWithoutAKeyDamageIsLeftAloneToo(t *testing.T) {
 	}
 	m := &mender{files: osFiles{b.o.Dir}, pool: event.Heap{}, coder: newCoder(NoCodec, nil)}
 	last := segmentIndex(filepath.Base(b.segmentFiles()[len(b.segmentFiles())-2]))
-	if st, err := m.stateOf(last); !errors.Is(err, ErrKey) {
+	if st, err := m.stateOf(last); !errors.Is(err, channel.ErrKey) {
 		t.Errorf("a STATE that cannot be opened was taken for one that is damaged: %v, %v", st, err)
 	}
 }
@@ -189,7 +189,7 @@ func TestRepairLooksForKeysBeforeItChangesAnything(t *testing.T) {
 	b.close()
 	flip(t, b.segmentFiles()[1], 100)
 	before := b.snapshot()
-	if _, err := Repair(b.o.Dir, false); !errors.Is(err, ErrKey) || b.snapshot() != before {
+	if _, err := Repair(b.o.Dir, false); !errors.Is(err, channel.ErrKey) || b.snapshot() != before {
 		t.Errorf("without its key: %v", err)
 	}
 	if done, err := Repair(b.o.Dir, false, key); err != nil || len(done) != 1 {
@@ -213,7 +213,7 @@ func TestAReaderThatMeetsASealedRecordWithoutItsKeySaysSo(t *testing.T) {
 	b.open()
 	before := b.c.Stats()
 	got, err := drain(b.reader("sink.a"))
-	if !errors.Is(err, ErrKey) || !strings.Contains(err.Error(), "encryption { old = [secret.NAME] }") || !slices.Equal(got, []string{"plain"}) {
+	if !errors.Is(err, channel.ErrKey) || !strings.Contains(err.Error(), "encryption { old = [secret.NAME] }") || !slices.Equal(got, []string{"plain"}) {
 		t.Fatalf("got %q, %v", got, err)
 	}
 	if after := b.c.Stats(); after.QuarantineSize != before.QuarantineSize || after.CorruptRecords > 0 || after.Dropped[channel.LostCorrupt] > 0 {
@@ -307,7 +307,7 @@ func TestCommandsWorkOnASealedLogWithItsKeyAndRefuseWithoutIt(t *testing.T) {
 	for _, name := range []string{"inspect", "browse", "repair", "forget"} {
 		before := b.snapshot()
 		for _, keys := range [][]Key{nil, {wrong}} {
-			if err := commands[name](keys...); !errors.Is(err, ErrKey) || !strings.Contains(err.Error(), key.ID()) {
+			if err := commands[name](keys...); !errors.Is(err, channel.ErrKey) || !strings.Contains(err.Error(), key.ID()) {
 				t.Errorf("%s with %v: %v", name, keys, err)
 			}
 		}
