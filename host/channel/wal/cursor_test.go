@@ -3,7 +3,9 @@
 package wal
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/abi"
 	"github.com/penstock-io/penstock/spec/event"
 )
 
@@ -134,6 +137,19 @@ func TestWhatIsForgottenStaysTheSumOfTheRecords(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+func TestCursorsInASTATEAreCheckedWhenTheyAreRead(t *testing.T) {
+	long, swapped := newState([16]byte{}), newState([16]byte{})
+	long.cursors.Change(&channel.CursorChange{Source: "source.a", Changed: event.Cursor{strings.Repeat("k", abi.MaxKey+1): []byte("1")}}, 1)
+	if _, err := parseState(&header{}, long.append(nil)); !errors.Is(err, errLength) {
+		t.Errorf("a key that is too long: %v", err)
+	}
+	swapped.cursors.Change(&channel.CursorChange{Source: "source.a", Changed: event.Cursor{"k1": []byte("1"), "k2": []byte("1")}}, 1)
+	body := bytes.Replace(swapped.append(nil), []byte("k1"), []byte("k3"), 1)
+	if _, err := parseState(&header{}, body); err == nil || !strings.Contains(err.Error(), "not in order") {
+		t.Errorf("keys out of order: %v", err)
+	}
 }
 
 // BenchmarkCursors commits two entries of few and of many, side by side, and rolls and opens with many.
