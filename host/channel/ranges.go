@@ -88,6 +88,20 @@ func (s *Ranges) Has(o event.Offset) bool {
 	return !r.Empty() && r.First <= o
 }
 
+// Follow returns a Has for offsets that mostly ascend: it goes on from where the last one was. The set must not change meanwhile.
+func (s *Ranges) Follow() func(event.Offset) bool {
+	i := 0
+	return func(o event.Offset) bool {
+		if i > 0 && o < s.list[i-1].Next {
+			i = 0
+		}
+		for i < len(s.list) && s.list[i].Next <= o {
+			i++
+		}
+		return i < len(s.list) && s.list[i].First <= o
+	}
+}
+
 // Gaps yields, in order, the parts of r that are not in the set. The set must not change meanwhile.
 func (s *Ranges) Gaps(r event.Range) iter.Seq[event.Range] {
 	return func(yield func(event.Range) bool) {

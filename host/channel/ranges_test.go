@@ -83,9 +83,15 @@ func sameSet(t *rapid.T, s *Ranges, model []bool, within event.Range) {
 	for g := range s.Gaps(within) {
 		fill(gaps, g, true)
 	}
+	follow := s.Follow()
+	for _, o := range []event.Offset{7, 3, 30} { // it may be asked in any order
+		if follow(o) != model[o] {
+			t.Fatalf("Follow says %v of %d in %v", !model[o], o, s.list)
+		}
+	}
 	for i, in := range model {
 		o := event.Offset(i)
-		if s.Has(o) != in {
+		if s.Has(o) != in || follow(o) != in {
 			t.Fatalf("Has(%d) is %v in %v", o, !in, s.list)
 		}
 		if want := !in && within.First <= o && o < within.Next; gaps[i] != want {

@@ -140,7 +140,7 @@ func (l *lease) fill(parts []event.Batch) (err error) {
 	}()
 	switch {
 	case l.mine != nil:
-		l.delivery.Batch, err = event.Select(pool, l.mine.Has, parts...)
+		l.delivery.Batch, err = event.Select(pool, l.mine.Follow(), parts...)
 	case whole:
 		l.delivery.Batch, err = event.Merge(pool, parts...)
 	case len(parts) == 1:

@@ -171,7 +171,7 @@ func (c *cut) pick(in event.Range, b event.Batch) (more bool) {
 		return true
 	})
 	if mine.Count() > 0 {
-		part, err := event.Select(c.pool, mine.Has, b)
+		part, err := event.Select(c.pool, mine.Follow(), b)
 		if err != nil {
 			panic("BUG: a part of a batch is no batch: " + err.Error())
 		}
