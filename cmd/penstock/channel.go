@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/penstock/host/agent"
-	"github.com/penstock-io/penstock/host/channel/wal"
 )
 
 const channelArgHelp = `A CHANNEL is a name ("main"), a channel's directory, or a data directory, which means all channels in it. Without one,
@@ -20,13 +19,15 @@ all channels of the agent in this directory's pipeline files are meant.`
 func newChannelCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "channel",
-		Short: "Look into durable channels, verify and repair them",
-		Long:  "Look into durable channels, verify and repair them. The directories are read as they are; no agent needs to run.\nWhat changes a channel is refused while an agent has it open.",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Short: "Look into channels, drain, purge, replay, verify and repair them",
+		Long: `Look into channels, drain, purge, replay, verify and repair them. What looks, reads the directories as they are; no agent needs to
+run. What moves a sink is done by the agent that runs, or else to the directory. "drain" needs an agent, and "repair" that none runs.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newChannelVerifyCommand(a), newChannelInspectCommand(a), newChannelPeekCommand(a), newChannelExportCommand(a),
-		newChannelRepairCommand(a), newChannelForgetCommand(a))
+	cmd.AddCommand(newChannelLsCommand(a), newChannelInspectCommand(a), newChannelPeekCommand(a), newChannelExportCommand(a),
+		newChannelDrainCommand(a), newChannelPurgeCommand(a), newChannelForgetCommand(a), newChannelReplayCommand(a),
+		newChannelVerifyCommand(a), newChannelRepairCommand(a))
 	return cmd
 }
 
@@ -94,23 +95,6 @@ func (a *app) oneChannel(arg, dataDir string) (channelDir, error) {
 		return channelDir{}, wrongUse("Name one of its channels.", "%s holds %d channels", arg, len(found))
 	}
 	return found[0], nil
-}
-
-// completeChannel lets the shell complete a directory, and behind it the names of readers, if they are wanted.
-func completeChannel(readers bool) cobra.CompletionFunc {
-	return func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		if len(args) == 0 {
-			return nil, cobra.ShellCompDirectiveFilterDirs
-		}
-		var names []cobra.Completion
-		if len(args) == 1 && readers {
-			info, _ := wal.Inspect(args[0]) // what cannot be read completes nothing
-			for _, r := range info.Readers {
-				names = append(names, r.Name)
-			}
-		}
-		return names, cobra.ShellCompDirectiveNoFileComp
-	}
 }
 
 // channelsIn lists the channels of a data directory.

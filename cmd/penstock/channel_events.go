@@ -69,12 +69,12 @@ func newChannelPeekCommand(a *app) *cobra.Command {
 		Use:   "peek CHANNEL",
 		Short: "Show the next events that wait in a channel",
 		Long: `Show the next events that wait for a sink (--reader sink.archive), or the oldest that are still in the log. Nothing is
-taken out, and an agent may have the channel open.
+taken out, and an agent may have the channel open; it logs then who looked.
 
 ` + channelArgHelp,
 		Example:           "  penstock channel peek main\n  penstock channel peek main --reader sink.archive --limit 3 --json",
 		Args:              needs("CHANNEL"),
-		ValidArgsFunction: completeChannel(false),
+		ValidArgsFunction: a.completeChannel(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if limit < 1 || limit > maxPeek {
 				return wrongUse("To write all of them, see: penstock channel export --help", "--limit %d: it is 1 to %d", limit, maxPeek)
@@ -96,6 +96,9 @@ taken out, and an agent may have the channel open.
 func (a *app) peek(cmd *cobra.Command, dir channelDir, reader string, limit int) error {
 	keys, err := a.keys(cmd, dir)
 	if err != nil {
+		return err
+	}
+	if err := a.looks(cmd, channelTarget{dir, dataDirOf(dir.Path)}, reader); err != nil {
 		return err
 	}
 	p := peeked{channelDir: dir, Reader: reader, Events: []shownEvent{}, Damage: []damage{}}
@@ -168,7 +171,7 @@ func newChannelExportCommand(a *app) *cobra.Command {
 		Use:   "export CHANNEL",
 		Short: "Write the events of a channel to a file or to standard output",
 		Long: `Write all events that are still in a channel's log, or those that wait for a sink (--reader sink.archive). Nothing is
-taken out, and an agent may have the channel open. In the format raw an event is its body and a newline; in json
+taken out, and an agent may have the channel open; it logs then who looked. In the format raw an event is its body and a newline; in json
 it is one object on a line, with offset, time, attributes and body.
 
 What is damaged is passed over and said; the exit code is 5 then, and all the rest is written.
@@ -176,7 +179,7 @@ What is damaged is passed over and said; the exit code is 5 then, and all the re
 ` + channelArgHelp,
 		Example:           "  penstock channel export main --format json -o events.jsonl\n  penstock channel export main --reader sink.archive | less",
 		Args:              needs("CHANNEL"),
-		ValidArgsFunction: completeChannel(false),
+		ValidArgsFunction: a.completeChannel(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.format != "raw" && f.format != "json" {
 				return wrongUse("", `--format %q: it is "raw" or "json"`, f.format)
@@ -203,6 +206,9 @@ What is damaged is passed over and said; the exit code is 5 then, and all the re
 func (a *app) export(cmd *cobra.Command, dir channelDir, f exportFlags) error {
 	keys, err := a.keys(cmd, dir)
 	if err != nil {
+		return err
+	}
+	if err := a.looks(cmd, channelTarget{dir, dataDirOf(dir.Path)}, f.reader); err != nil {
 		return err
 	}
 	to, end := io.Writer(a.out), func() error { return nil }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/channel/wal"
 	"github.com/penstock-io/penstock/spec/event"
 )
@@ -29,6 +30,7 @@ type inspectedChannel struct {
 	Readers      []inspectedReader   `json:"readers"`
 	Sources      []inspectedPosition `json:"sources"`
 	Torn         *damage             `json:"torn,omitempty"`
+	Live         *admin.Channel      `json:"live,omitempty"` // what the agent that has it says
 }
 
 // inspectedReader is where a sink stands.
@@ -67,6 +69,9 @@ end of the log only; "penstock channel verify" reads all of it.
 				c, err := a.inspectChannel(cmd, dir)
 				if err != nil {
 					return err
+				}
+				if live, ok := (channelTarget{dir, dataDirOf(dir.Path)}).live(cmd.Context()); ok {
+					c.Live = &live
 				}
 				list = append(list, c)
 			}
@@ -115,6 +120,9 @@ func (c inspectedChannel) print(t *terminal) {
 		{"  events", number(c.Events) + " in the log", fmt.Sprintf("offsets from %d, next is %d", c.First, c.Next)},
 		{"  created", c.Created.Local().Format(time.DateTime), fmt.Sprintf("uuid %s, opened %s", c.UUID, plural(c.Incarnations, "time"))},
 	}
+	if c.Live != nil {
+		c.Readers = nil // the agent knows better
+	}
 	for _, r := range c.Readers {
 		note := fmt.Sprintf("delivered below offset %d", r.Low)
 		if r.Damaged {
@@ -130,6 +138,9 @@ func (c inspectedChannel) print(t *terminal) {
 		rows = append(rows, []string{"  " + s.Name, entries, fmt.Sprintf("form %d", s.Version)})
 	}
 	t.table(rows)
+	if c.Live != nil {
+		printLive(t, *c.Live)
+	}
 	if c.UsedBy != "" {
 		t.printf("  in use by the agent with pid %s: the figures are those of a moment\n", c.UsedBy)
 	}

@@ -50,7 +50,7 @@ directory before, if there is room, and run it as the user that the agent runs a
 ` + channelArgHelp,
 		Example:           "  penstock channel repair main --dry-run\n  penstock channel repair /var/lib/penstock/channels/main --yes",
 		Args:              needs("CHANNEL"),
-		ValidArgsFunction: completeChannel(false),
+		ValidArgsFunction: a.completeChannel(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, err := a.oneChannel(args[0], dataDir)
 			if err != nil {

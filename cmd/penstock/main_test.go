@@ -89,6 +89,7 @@ var compiledOnce = sync.OnceValues(func() (string, error) {
 //	exits CODE PROGRAM ARG… runs the program, which must end with that exit code
 //	await GLOB REGEXP [N]   until the file has (N) matches; fails after awaitLimit
 //	term DATADIR            SIGTERM to the agent that holds the data directory
+//	kill9 DATADIR           SIGKILL to it
 //	flip GLOB OFFSET        changes one bit of that byte of the first such file
 //	lines FILE N [PREFIX]   FILE gets N numbered lines at its end
 //	json VAR PATH           sets VAR to what is at PATH ("result.channels.0.events") of the last stdout
@@ -111,7 +112,7 @@ func scripts(p testscript.Params) testscript.Params {
 		return false, fmt.Errorf("no condition %q", cond)
 	}
 	p.Cmds = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-		"exits": exits, "await": await, "term": sendTerm, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache, "settle": settle, "awaitput": awaitPut, "sum": sum,
+		"exits": exits, "await": await, "term": sendTerm, "kill9": sendKill, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache, "settle": settle, "awaitput": awaitPut, "sum": sum,
 	}
 	return p
 }
@@ -203,7 +204,16 @@ func sum(ts *testscript.TestScript, neg bool, args []string) {
 
 func sendTerm(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 1, 1, "term DATADIR")
-	ts.Check(syscall.Kill(atoi(ts, strings.TrimSpace(ts.ReadFile(filepath.Join(args[0], "LOCK")))), syscall.SIGTERM))
+	signalAgent(ts, args[0], syscall.SIGTERM)
+}
+
+func sendKill(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1, 1, "kill9 DATADIR")
+	signalAgent(ts, args[0], syscall.SIGKILL)
+}
+
+func signalAgent(ts *testscript.TestScript, dataDir string, s syscall.Signal) {
+	ts.Check(syscall.Kill(atoi(ts, strings.TrimSpace(ts.ReadFile(filepath.Join(dataDir, "LOCK")))), s))
 }
 
 func flip(ts *testscript.TestScript, neg bool, args []string) {

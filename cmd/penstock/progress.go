@@ -12,6 +12,7 @@ type progressBar struct {
 	to    *terminal
 	what  string
 	quiet bool
+	unit  func(uint64) string // how an amount is written; nil: in bytes
 
 	drawn time.Time // when it was last drawn; zero: never
 }
@@ -29,9 +30,13 @@ func (p *progressBar) draw(done, total int64) {
 		return
 	}
 	p.drawn = time.Now()
+	unit := p.unit
+	if unit == nil {
+		unit = size
+	}
 	cells := int(min(done, total) * barCells / total)
 	p.to.printf("%s%s [%s%s] %s of %s", clearLine, p.what, strings.Repeat("#", cells), strings.Repeat(" ", barCells-cells),
-		size(uint64(done)), size(uint64(total)))
+		unit(uint64(done)), unit(uint64(total)))
 }
 
 // clear removes the bar, so that what follows stands in its place.

@@ -67,7 +67,7 @@ func (a *app) findDataDir(path, flag string) (string, error) {
 func summarize(s admin.Status) string {
 	var troubled []string
 	for _, c := range s.Components {
-		if c.State == admin.Held || c.State == admin.Retrying || c.State == admin.Starting {
+		if c.State == admin.Held || c.State == admin.Retrying || c.State == admin.Starting || c.State == admin.Paused {
 			troubled = append(troubled, c.Address+" is "+string(c.State))
 		}
 	}
@@ -160,7 +160,7 @@ func printReasons(t *terminal, s admin.Status) {
 	for _, c := range s.Channels {
 		for _, r := range c.Readers {
 			if !r.InUse {
-				t.printf("\n%s no sink uses it any more; it has %s waiting in %s. To give them up, stop the agent, then:\n  penstock channel forget %s %s\n",
+				t.printf("\n%s no sink uses it any more; it has %s waiting in %s. To give them up:\n  penstock channel forget %s %s\n",
 					t.paint(bold, r.Name), plural(r.Waiting, "event"), c.Address, agent.ChannelDir(s.DataDir, strings.TrimPrefix(c.Address, "channel.")), r.Name)
 			}
 		}

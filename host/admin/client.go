@@ -3,6 +3,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,6 +47,15 @@ func Ask(ctx context.Context, dataDir string) (Status, error) {
 }
 
 func get(ctx context.Context, socket, url string) ([]byte, error) {
+	code, body, err := exchange(ctx, socket, http.MethodGet, url, nil)
+	if err == nil && code != http.StatusOK {
+		err = fmt.Errorf("%s answered %d %s", url, code, http.StatusText(code))
+	}
+	return body, err
+}
+
+// exchange sends one request to the control socket and returns the status and the body of its answer.
+func exchange(ctx context.Context, socket, method, url string, sent []byte) (int, []byte, error) {
 	transport := &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -53,25 +63,22 @@ func get(ctx context.Context, socket, url string) ([]byte, error) {
 		},
 	}
 	defer transport.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+url, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://localhost"+url, bytes.NewReader(sent))
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	resp, err := transport.RoundTrip(req)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return nil, ErrNoAgent
+		return 0, nil, ErrNoAgent
 	}
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err := errors.Join(err, resp.Body.Close()); err != nil {
-		return nil, err
+		return 0, nil, err
 	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answered %s", url, resp.Status)
-	}
-	return body, nil
+	return resp.StatusCode, body, nil
 }
 
 // AskMetrics asks the same agent for its metrics, in Prometheus' text form.

@@ -38,6 +38,7 @@ func (s *Server) handler(control bool) http.Handler {
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { writeText(w, index) })
 	if control {
+		s.channels(mux)
 		return mux
 	}
 	return localOnly(mux)

@@ -27,10 +27,11 @@ const (
 	Retrying State = "retrying" // the other side fails; backing off
 	Held     State = "held"     // stopped until someone acts
 	Finished State = "finished" // a source that has no more
+	Paused   State = "paused"   // by someone, until they let it go on
 	Stopped  State = "stopped"  // ended as asked
 )
 
-var states = [...]State{Starting, Running, Retrying, Held, Finished, Stopped}
+var states = [...]State{Starting, Running, Retrying, Held, Finished, Paused, Stopped}
 
 // Metrics holds the figures of one agent. Make one with [NewMetrics]; then ask for the part of each
 // component before it starts, so that its series exist from the beginning.

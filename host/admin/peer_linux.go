@@ -3,6 +3,7 @@
 package admin
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -10,29 +11,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peerAllowed asks the kernel who is at the other end.
-func peerAllowed(conn net.Conn) (bool, error) {
+// peerOf asks the kernel who is at the other end.
+func peerOf(conn net.Conn) (Peer, error) {
 	uc, ok := conn.(*net.UnixConn)
 	if !ok {
-		return false, fmt.Errorf("not a unix connection: %T", conn)
+		return Peer{}, fmt.Errorf("not a unix connection: %T", conn)
 	}
 	raw, err := uc.SyscallConn()
 	if err != nil {
-		return false, fmt.Errorf("look at the peer: %w", err)
+		return Peer{}, fmt.Errorf("look at the peer: %w", err)
 	}
 	var cred *unix.Ucred
 	var credErr error
 	err = raw.Control(func(fd uintptr) {
 		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
+	if err = errors.Join(err, credErr); err != nil {
+		return Peer{}, fmt.Errorf("look at the peer: %w", err)
+	}
+	return Peer{UID: int(cred.Uid), PID: int(cred.Pid)}, nil
+}
+
+// peerAllowed lets the agent's own user in, and root.
+func peerAllowed(conn net.Conn) (bool, error) {
+	p, err := peerOf(conn)
 	if err != nil {
-		return false, fmt.Errorf("look at the peer: %w", err)
+		return false, err
 	}
-	if credErr != nil {
-		return false, fmt.Errorf("look at the peer: %w", credErr)
-	}
-	if cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
-		return false, fmt.Errorf("process %d runs as user %d", cred.Pid, cred.Uid)
+	if p.UID != 0 && p.UID != os.Geteuid() {
+		return false, fmt.Errorf("process %d runs as user %d", p.PID, p.UID)
 	}
 	return true, nil
 }

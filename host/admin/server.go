@@ -43,6 +43,7 @@ const DefaultListen = "127.0.0.1:7420"
 // Options say what to serve, and where.
 type Options struct {
 	Agent   Agent
+	Control Control // asked through the control socket only
 	Metrics prometheus.Gatherer
 	Listen  string // host:port on loopback; port 0 takes a free one; Off or "" = no TCP
 	DataDir string // the control socket's path follows from it: see [SocketPath]
@@ -114,6 +115,7 @@ func (s *Server) Close() error {
 func (s *Server) serve(ctx context.Context, l net.Listener, control bool) error {
 	srv := &http.Server{
 		Handler:           s.handler(control),
+		ConnContext:       withPeer,
 		ReadHeaderTimeout: headerTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,

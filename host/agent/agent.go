@@ -79,6 +79,7 @@ type Agent struct {
 type openChannel struct {
 	channel.Channel
 	channel.Operator
+	channel.Seeker
 	address, kind string
 	pool          *channel.Pool
 }
@@ -144,7 +145,7 @@ func (a *Agent) listen() error {
 	if listen == "" {
 		listen = cmp.Or(a.opts.Config.Agent.Listen, admin.Off)
 	}
-	server, err := admin.Listen(admin.Options{Agent: a, Metrics: a.registry, Listen: listen, DataDir: a.dir, Log: a.opts.Log})
+	server, err := admin.Listen(admin.Options{Agent: a, Control: a, Metrics: a.registry, Listen: listen, DataDir: a.dir, Log: a.opts.Log})
 	if errors.Is(err, admin.ErrExposed) {
 		return err
 	}
@@ -174,7 +175,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return a.server.Run(serving)
 	})
 	for _, c := range a.components {
-		work.Go(func() error { return c.runLogged(ctx) })
+		work.Go(func() error { return c.keep(ctx) })
 	}
 	a.opts.Log.Info("agent runs", "sources", len(a.opts.Config.Sources), "sinks", len(a.opts.Config.Sinks),
 		"data_dir", a.dir, "http", a.server.Addr())
@@ -239,12 +240,7 @@ func (a *Agent) Close() error {
 	return errors.Join(errs...)
 }
 
-// runLogged runs the component and logs why it is held, if it is: the others go on.
-func (c *component) runLogged(ctx context.Context) error {
-	defer c.ended.Store(true)
-	return logHeld(c.log, c.run(ctx))
-}
-
+// logHeld logs why a component is held, if it is: the others go on.
 func logHeld(log *slog.Logger, err error) error {
 	if held, ok := errors.AsType[*pipeline.HeldError](err); ok {
 		log.Error("held: mend the cause, then restart the agent; until then its events stay where they are", "reason", held.Err)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -63,6 +62,7 @@ func durableOptions(c config.Channel, keys Keys) (d durable, err error) {
 type store interface {
 	channel.Channel
 	channel.Operator
+	channel.Seeker
 }
 
 // channels opens a channel by kind.
@@ -137,7 +137,7 @@ func (a *Agent) openChannels() error {
 			}
 			return errors.Join(fmt.Errorf("open %s: %w", c.Address(), err), o.pool.Close())
 		}
-		oc := &openChannel{opened, opened, c.Address(), c.Kind, o.pool}
+		oc := &openChannel{opened, opened, opened, c.Address(), c.Kind, o.pool}
 		metrics.Watch(opened)
 		a.channels = append(a.channels, oc)
 		a.onClose(drops.Close)
@@ -151,9 +151,9 @@ func (a *Agent) warnUnused() {
 	for _, c := range a.channels {
 		for name, r := range c.Stats().Readers {
 			if !r.InUse {
-				a.opts.Log.Warn("a reader that no sink uses any more holds what it has not delivered: to give up its events, stop the agent and forget it",
+				a.opts.Log.Warn("a reader that no sink uses any more holds what it has not delivered: to give up its events, forget it",
 					"component", c.address, "reader", name, "waiting", r.Waiting,
-					"command", "penstock channel forget "+ChannelDir(a.dir, strings.TrimPrefix(c.address, "channel."))+" "+name)
+					"command", "penstock channel forget "+ChannelDir(a.dir, bare(c.address))+" "+name)
 			}
 		}
 	}

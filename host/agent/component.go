@@ -40,8 +40,11 @@ type component struct {
 	reason string
 	tries  uint64 // times that it waited to try again
 
-	ended  atomic.Bool  // run has returned
-	flying atomic.Int64 // events that a source has read and that are not durable yet
+	ended   atomic.Bool   // it does not run any more, and never will
+	gone    chan struct{} // closed then
+	errands chan *errand  // never closed
+	paused  string        // why it does not run now, ""  = it does; for keep alone, and the errands that it does
+	flying  atomic.Int64  // events that a source has read and that are not durable yet
 
 	source *admin.SourceMetrics // one of the two is nil
 	sink   *admin.SinkMetrics
@@ -67,6 +70,7 @@ func (a *Agent) newComponent(cc config.Component, channel string) *component {
 	return &component{
 		Component: cc, channel: a.channel(channel), plugins: a.metrics.Plugin(), step: a.opts.Step,
 		log: a.opts.Log.With("component", cc.Address()), state: pipeline.Starting, since: time.Now(),
+		gone: make(chan struct{}), errands: make(chan *errand),
 	}
 }
 

@@ -91,6 +91,8 @@ func (a *Agent) Ready() []string {
 		switch state, reason, _ := c.fate(); state {
 		case pipeline.Held:
 			reasons = append(reasons, fmt.Sprintf("%s is held: %s", c.Address(), reason))
+		case pipeline.Paused:
+			reasons = append(reasons, fmt.Sprintf("%s is paused: %s", c.Address(), reason))
 		case pipeline.Starting:
 			reasons = append(reasons, c.Address()+" is starting")
 		}

@@ -51,6 +51,7 @@ const (
 	Retrying State = "retrying" // waits before it tries again
 	Held     State = "held"     // stopped until someone acts; events stay where they are
 	Finished State = "finished" // a source that has no more, a reader that has handed over and is drained
+	Paused   State = "paused"   // by someone, until they let it go on
 	Stopped  State = "stopped"
 )
 

@@ -175,17 +175,3 @@ func (b *browser) record(rec *record, s *scanner) error {
 	}
 	return nil
 }
-
-// Forget drops a reader of a channel that no process has open, so that it holds no space any more.
-// What is sealed needs its keys; the first one seals what is written.
-func Forget(dir, reader string, keys ...Key) error {
-	o := Options{Dir: dir, OldKeys: keys}
-	if len(keys) > 0 {
-		o.Key = &keys[0]
-	}
-	c, err := Open(o)
-	if err != nil {
-		return err
-	}
-	return errors.Join(c.Forget(reader), c.Close())
-}

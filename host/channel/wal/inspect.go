@@ -48,7 +48,7 @@ type SourceInfo struct {
 // Inspect says what a channel holds. It changes nothing, and may run while the channel is in use; then
 // the figures are those of some moment. What is sealed needs its keys.
 func Inspect(dir string, keys ...Key) (Info, error) {
-	info, err := inspect(dir, keys)
+	_, info, err := inspect(dir, keys)
 	if errors.Is(err, channel.ErrCorrupt) {
 		err = fmt.Errorf("%w: run `penstock channel verify %s`", err, dir)
 	}
@@ -58,37 +58,40 @@ func Inspect(dir string, keys ...Key) (Info, error) {
 	return info, nil
 }
 
-func inspect(dir string, keys []Key) (Info, error) {
+// inspect also returns what it knows the log by, which is only to be read with.
+func inspect(dir string, keys []Key) (*Channel, Info, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
-		return Info{}, err
+		return nil, Info{}, err
 	}
 	c := &Channel{dir: dir, sys: system{files: osFiles{dir}}, pool: event.Heap{}, coder: coderOf(keys)}
 	info := Info{Version: formatVersion}
 	var found bool
 	if c.meta, found, err = loadMeta(c.sys); err != nil || !found {
-		return info, errors.Join(err, missing(found))
+		return nil, info, errors.Join(err, missing(found))
 	}
+	c.state = newState(c.meta.uuid)
 	info.UUID, info.Created = fmt.Sprintf("%x", c.meta.uuid), c.meta.created
 	if info.UsedBy, err = inUse(dir); err != nil {
-		return info, err
+		return nil, info, err
 	}
 	kept, err := c.sys.List(quarantineDir)
 	for _, f := range kept {
 		info.Quarantine += f.size
 	}
 	if err != nil {
-		return info, err
+		return nil, info, err
 	}
 	names, err := listSegments(c.sys)
 	if err != nil || len(names) == 0 {
-		return info, err
+		return c, info, err
 	}
 	for _, f := range names {
 		info.Segments++
 		info.Bytes += f.size
 	}
-	return info, c.describe(&info, names)
+	err = c.describe(&info, names)
+	return c, info, err
 }
 
 func missing(found bool) error {

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/penstock-io/penstock/host/pipeline"
+)
+
+// errand is something to do while a component stands still.
+type errand struct {
+	do    func() error
+	taken atomic.Bool // by whoever does it, or by whoever asked for it and gave up
+	done  chan error  // one value, never closed
+}
+
+func (e *errand) run() {
+	if e.taken.CompareAndSwap(false, true) {
+		e.done <- e.do()
+	}
+}
+
+// keep runs the component until ctx ends. In between it stops it for errands, and starts it again after each, also where
+// it had finished or was held. Errands are done here, one at a time.
+func (c *component) keep(ctx context.Context) error {
+	defer close(c.gone)
+	defer c.ended.Store(true)
+	for ctx.Err() == nil {
+		e, err := c.untilErrand(ctx)
+		if e != nil {
+			e.run()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// untilErrand runs the component, unless it is paused. It has stopped when this returns.
+func (c *component) untilErrand(ctx context.Context) (e *errand, err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var work errgroup.Group
+	if c.paused == "" {
+		work.Go(func() error { return logHeld(c.log, c.run(ctx)) })
+	}
+	select {
+	case e = <-c.errands:
+	case <-ctx.Done():
+	}
+	stop()
+	return e, work.Wait()
+}
+
+// errGone: the component will not run again.
+var errGone = errors.New("the agent is stopping")
+
+// apart stops the component at the border of a transaction, has something done, and lets it go on. When ctx ends before it
+// has stopped, nothing is done.
+func (c *component) apart(ctx context.Context, do func() error) error {
+	e := &errand{do: do, done: make(chan error, 1)}
+	select {
+	case c.errands <- e:
+	case <-c.gone:
+		return fmt.Errorf("%s: %w", c.Address(), errGone)
+	case <-ctx.Done():
+		return fmt.Errorf("wait for %s: %w", c.Address(), context.Cause(ctx))
+	}
+	select {
+	case err := <-e.done:
+		return err
+	case <-ctx.Done():
+		if e.taken.CompareAndSwap(false, true) {
+			return fmt.Errorf("%s has not stopped yet, and nothing was changed: %w", c.Address(), context.Cause(ctx))
+		}
+		return <-e.done // it has begun
+	}
+}
+
+// pause keeps the component from running, for a reason; "" lets it go on.
+func (c *component) pause(ctx context.Context, reason string) error {
+	return c.apart(ctx, func() error {
+		if c.paused = reason; reason != "" {
+			c.State(pipeline.Paused, reason)
+		}
+		return nil
+	})
+}
+
+// refit has something done while nobody has the sink's readers open. Where they cannot be opened again, the sink is held
+// until another try succeeds.
+func (c *component) refit(ctx context.Context, do func() error) error {
+	return c.apart(ctx, func() error {
+		err := c.layout.close(c.layout.sorted())
+		if err == nil {
+			err = do()
+		}
+		c.paused = ""
+		oerr := c.layout.open()
+		if oerr != nil {
+			c.paused = oerr.Error()
+			c.State(pipeline.Held, c.paused)
+		}
+		return errors.Join(err, oerr)
+	})
+}
