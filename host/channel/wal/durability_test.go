@@ -64,7 +64,7 @@ func TestACursorThatMovesIsFlushedAtOnceAtAnyLevel(t *testing.T) {
 		}{
 			{channel.Put{Move: 1, Changed: event.Cursor{"k": []byte("1")}}, 1},
 			{channel.Put{Move: 1, Changed: event.Cursor{"k": []byte("2")}}, 1},
-			{channel.Put{Removed: true}, 2},
+			{channel.Put{Removed: true, Move: 1}, 2},
 		} {
 			begun := time.Now()
 			c.put.Source = "source.a"
