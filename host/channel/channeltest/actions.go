@@ -300,21 +300,31 @@ func (m *model) forget(t *rapid.T) {
 
 // month lets a month pass, and the source with which it goes on forget what it had set before.
 func (m *model) month(t *rapid.T) {
-	time.Sleep(month + day)
+	m.swept(month + day)
 	m.put(t)
-	time.Sleep(untilSwept)
-	for source, cursor := range m.cursors {
-		newest := time.Time{}
-		for k := range cursor {
-			if at := m.set[source][k]; at.After(newest) {
-				newest = at
-			}
-		}
-		maps.DeleteFunc(cursor, func(k string, _ []byte) bool { return newest.Sub(m.set[source][k]) > month })
-	}
+	m.swept(untilSwept)
 	for _, tr := range m.readers {
 		tr.keep()
 	}
+}
+
+// swept lets so much time pass that the channel has looked for what is due.
+func (m *model) swept(d time.Duration) {
+	time.Sleep(d)
+	for source, cursor := range m.cursors {
+		maps.DeleteFunc(cursor, func(k string, _ []byte) bool { return m.due(source, k) })
+	}
+}
+
+// due says whether an entry is to be forgotten: not set for a month when its source last set anything. It goes when the channel next looks.
+func (m *model) due(source, key string) bool {
+	newest := time.Time{}
+	for k := range m.cursors[source] {
+		if at := m.set[source][k]; at.After(newest) {
+			newest = at
+		}
+	}
+	return newest.Sub(m.set[source][key]) > month
 }
 
 // rest lets time pass: positions are written within it.

@@ -3,7 +3,6 @@
 package wal
 
 import (
-	"cmp"
 	"log/slog"
 	"strings"
 	"testing"
@@ -16,12 +15,12 @@ import (
 // Segments are small, so that the log rolls and is reclaimed within a few steps. Nothing is flushed:
 // what a process leaves behind that is killed does not depend on it.
 func TestItDoesWhatTheModelDoes(t *testing.T) {
-	for _, s := range []storage{{}, {codec: S2, key: true}} {
-		t.Run(cmp.Or(s.name, "sealed"), func(t *testing.T) {
+	for _, s := range []storage{{name: "plain"}, {name: "sealed", codec: S2, key: true}} {
+		t.Run(s.name, func(t *testing.T) {
 			channeltest.RunModel(t, func(o channeltest.Options) (channel.Channel, error) {
 				sys := realSystem(o.Dir)
 				sys.files = unflushed{sys.files}
-				own := Options{Dir: o.Dir, Pool: o.Buffers, SegmentSize: 8 << 10, ForgetAfter: o.ForgetAfter, Scrub: time.Second, Log: slog.New(slog.DiscardHandler)}
+				own := Options{Dir: o.Dir, Pool: o.Buffers, SegmentSize: 8 << 10, ForgetAfter: o.ForgetAfter, Scrub: 24 * time.Hour, Log: slog.New(slog.DiscardHandler)}
 				s.apply(&own)
 				return open(own, sys)
 			}, true)
