@@ -201,21 +201,24 @@ func TestAPowerCutLosesNothingAcknowledged(t *testing.T) {
 	needsDisks(t)
 	rng, s := newRNG(t), newShelf(t)
 	for _, f := range fileSystems {
-		y := newTally(reliability.PowerCut, f.name)
-		for n := 0; n < *states && y.found() == 0; {
-			n = min(n+statesPerRecording, *states)
-			record(t, s, f, nil).explore(t, s, y, n, rng, never)
-		}
-		if y.found() > 0 {
-			t.Errorf("%s: %v", f.name, errors.Join(y.finds...))
-			continue
-		}
-		if y.Tried < *states {
-			t.Errorf("%s: %d distinct states, %d are asked for", f.name, y.Tried, *states)
-		}
-		if y.Unfit*50 > y.Tried {
-			t.Errorf("%s: %d of %d images could not be mounted: %v", f.name, y.Unfit, y.Tried, errors.Join(y.finds...))
-		}
+		t.Run(f.name, func(t *testing.T) { cutUnder(t, f, s, rng) })
+	}
+}
+
+// cutUnder cuts the power under one file system.
+func cutUnder(t *testing.T, f fileSystem, s *shelf, rng *rand.Rand) {
+	y := newTally(reliability.PowerCut, f.name)
+	for n := 0; n < *states && y.found() == 0; {
+		n = min(n+statesPerRecording, *states)
+		record(t, s, f, nil).explore(t, s, y, n, rng, never)
+	}
+	switch {
+	case y.found() > 0:
+		t.Error(errors.Join(y.finds...))
+	case y.Tried < *states:
+		t.Errorf("%d distinct states, %d are asked for", y.Tried, *states)
+	case y.Unfit*50 > y.Tried:
+		t.Errorf("%d of %d images could not be mounted: %v", y.Unfit, y.Tried, errors.Join(y.finds...))
 	}
 }
 
