@@ -71,7 +71,9 @@ func (a *app) repair(cmd *cobra.Command, dir channelDir, dry bool) error {
 	if err != nil {
 		return err
 	}
-	plan, err := wal.Repair(dir.Path, true, keys...)
+	bar := progressBar{to: a.err, what: "looking at " + dir.Name, quiet: wantsJSON(cmd), unit: func(n uint64) string { return plural(n, "segment") }}
+	plan, err := wal.Repair(dir.Path, true, bar.draw, keys...)
+	bar.clear()
 	if err != nil {
 		return err
 	}
@@ -85,7 +87,9 @@ func (a *app) repair(cmd *cobra.Command, dir channelDir, dry bool) error {
 	if err := a.confirm(cmd, "Do this?"); err != nil {
 		return err
 	}
-	done, err := wal.Repair(dir.Path, false, keys...)
+	bar.what = "repairing " + dir.Name
+	done, err := wal.Repair(dir.Path, false, bar.draw, keys...)
+	bar.clear()
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,8 @@ type mender struct {
 	pool  event.Buffers
 	coder *coder
 	done  []Mended
+
+	progress func(done, total int64) // of segments; may be nil
 }
 
 // neighbour is a segment before or behind the one that is mended.

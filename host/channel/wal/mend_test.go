@@ -206,7 +206,7 @@ func checkQuarantine(t *testing.T, d *simDisk, what string, want []string, keys 
 		t.Fatalf("%s: nothing was counted", what)
 	}
 	bytesBefore := before.size()
-	done, err := repair(before, event.Heap{}, coderOf(keys))
+	done, err := repair(before, event.Heap{}, coderOf(keys), nil)
 	if before.size() < bytesBefore {
 		t.Fatalf("%s: of %d bytes %d are left", what, bytesBefore, before.size())
 	}
@@ -214,7 +214,7 @@ func checkQuarantine(t *testing.T, d *simDisk, what string, want []string, keys 
 		t.Fatalf("%s: repair: %v", what, err)
 	}
 	checkSound(t, before, what, want, keys...)
-	if again, err := repair(before, event.Heap{}, coderOf(keys)); err != nil || len(again) > 0 || len(done) == 0 {
+	if again, err := repair(before, event.Heap{}, coderOf(keys), nil); err != nil || len(again) > 0 || len(done) == 0 {
 		t.Fatalf("%s: the first repair did %+v, the second %+v, %v", what, done, again, err)
 	}
 }

@@ -119,7 +119,7 @@ func TestMETAOfANewerVersionIsRefusedAndLeftAlone(t *testing.T) {
 	newer := sealed("penstock channel 2\nuuid 0123456789abcdef0123456789abcdef\ncreated 2026-01-02T03:04:05Z\n")
 	b.must(os.WriteFile(b.path(metaFile), newer, filePerms))
 	_, oerr := Open(b.o)
-	_, rerr := Repair(b.o.Dir, false)
+	_, rerr := Repair(b.o.Dir, false, nil)
 	_, verr := Verify(b.o.Dir, nil)
 	for _, err := range []error{oerr, rerr, verr} {
 		if !errors.Is(err, errVersion) || errors.Is(err, channel.ErrCorrupt) {

@@ -113,12 +113,12 @@ func repaired(t *testing.T, damage func(dir string, segments []string)) (b *benc
 	}
 	damage(dir, segments)
 	size := bytesBelow(t, dir)
-	dry, err := Repair(dir, true)
+	dry, err := Repair(dir, true, nil)
 	from.must(err)
 	if bytesBelow(t, dir) != size {
 		t.Error("the rehearsal changed something")
 	}
-	done, err = Repair(dir, false)
+	done, err = Repair(dir, false, nil)
 	from.must(err)
 	if len(done) != len(dry) {
 		t.Errorf("it said it would do %+v, and did %+v", dry, done)
@@ -126,7 +126,7 @@ func repaired(t *testing.T, damage func(dir string, segments []string)) (b *benc
 	if after := bytesBelow(t, dir); after < size {
 		t.Errorf("of %d bytes %d are left", size, after)
 	}
-	if again, err := Repair(dir, false); err != nil || len(again) > 0 {
+	if again, err := Repair(dir, false, nil); err != nil || len(again) > 0 {
 		t.Errorf("a second repair did %+v, %v", again, err)
 	}
 	if report, err := Verify(dir, nil); err != nil || len(report.Damage) > 0 {
@@ -228,7 +228,7 @@ func TestRepairOfALogThatIsGoneBeginsAnotherChannel(t *testing.T) {
 	if _, err := Open(Options{Dir: dir}); !errors.Is(err, channel.ErrCorrupt) {
 		t.Fatalf("open answered %v", err)
 	}
-	done, err := Repair(dir, false)
+	done, err := Repair(dir, false, nil)
 	if err != nil || len(done) < 3 {
 		t.Fatalf("it did %+v, %v", done, err)
 	}
@@ -240,7 +240,7 @@ func TestRepairOfALogThatIsGoneBeginsAnotherChannel(t *testing.T) {
 
 func TestRepairIsRefusedWhileTheChannelIsOpenAndOfANewerVersion(t *testing.T) {
 	b := many(t)
-	if _, err := Repair(b.o.Dir, false); !errors.Is(err, channel.ErrLocked) {
+	if _, err := Repair(b.o.Dir, false, nil); !errors.Is(err, channel.ErrLocked) {
 		t.Errorf("it answered %v", err)
 	}
 	dir := b.copyDir()
@@ -253,7 +253,7 @@ func TestRepairIsRefusedWhileTheChannelIsOpenAndOfANewerVersion(t *testing.T) {
 	crc := checksum(data[at : at+68])
 	copy(data[at+68:], []byte{byte(crc), byte(crc >> 8), byte(crc >> 16), byte(crc >> 24)})
 	b.must(os.WriteFile(path, data, filePerms))
-	if done, err := Repair(dir, false); err == nil || !errors.Is(err, errVersion) || len(done) > 0 {
+	if done, err := Repair(dir, false, nil); err == nil || !errors.Is(err, errVersion) || len(done) > 0 {
 		t.Errorf("it did %+v, %v", done, err)
 	}
 }
@@ -309,7 +309,7 @@ func TestRepairTakesBackAReaderThatStandsBehindTheEnd(t *testing.T) {
 	b.must(b.c.flushPositions(true))
 	dir := b.copyDir()
 	b.must(os.Truncate(filepath.Join(dir, filepath.FromSlash(segmentName(1))), at[len(at)-2]))
-	done, err := Repair(dir, false)
+	done, err := Repair(dir, false, nil)
 	if err != nil || len(done) != 1 || done[0].Kept == "" {
 		t.Fatalf("it did %+v, %v", done, err)
 	}
@@ -323,7 +323,7 @@ func TestRepairMakesUpTheOnlySTATEFromThePositions(t *testing.T) {
 	b, dir, path, at := written(t)
 	stream := b.c.readers["sink.a"].Info().Stream
 	flip(t, path, at[0]+headerSize+3)
-	if done, err := Repair(dir, false); err != nil || len(done) != 1 || done[0].Events != 0 {
+	if done, err := Repair(dir, false, nil); err != nil || len(done) != 1 || done[0].Events != 0 {
 		t.Fatalf("it did %+v, %v", done, err)
 	}
 	b = reopened(t, dir)
@@ -340,10 +340,10 @@ func TestRepairOfALogOfWhichNothingIsLeftOpens(t *testing.T) {
 	if err := os.WriteFile(path, bytes.Repeat([]byte("?"), int(size)), filePerms); err != nil {
 		t.Fatal(err)
 	}
-	if done, err := Repair(dir, false); err != nil || len(done) == 0 || int64(len(quarantined(t, dir))) < size {
+	if done, err := Repair(dir, false, nil); err != nil || len(done) == 0 || int64(len(quarantined(t, dir))) < size {
 		t.Fatalf("it did %+v, %v", done, err)
 	}
-	if again, err := Repair(dir, false); err != nil || len(again) > 0 {
+	if again, err := Repair(dir, false, nil); err != nil || len(again) > 0 {
 		t.Fatalf("a second repair did %+v, %v", again, err)
 	}
 	b := reopened(t, dir)

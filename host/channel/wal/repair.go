@@ -24,8 +24,9 @@ const repairIdle = 4 << 20
 // Repair makes a channel openable whose log, META or positions are damaged or missing: what is sound stays,
 // what is damaged goes to quarantine, and GAPs say what is missing. It is refused while a process has the
 // channel open. With dry set it only says what it would do. After a repair it finds nothing more to do.
+// progress, which may be nil, is told how many segments of how many have been looked at.
 // What is sealed needs its keys; the first one seals what is written.
-func Repair(dir string, dry bool, keys ...Key) ([]Mended, error) {
+func Repair(dir string, dry bool, progress func(done, total int64), keys ...Key) ([]Mended, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("repair channel: %w", err)
@@ -39,7 +40,7 @@ func Repair(dir string, dry bool, keys ...Key) ([]Mended, error) {
 	if dry {
 		sys = &rehearsal{files: sys, changed: map[string][]byte{}}
 	}
-	done, err := repair(sys, pool, coderOf(keys))
+	done, err := repair(sys, pool, coderOf(keys), progress)
 	if err = errors.Join(err, pool.Close(), held.Close()); err != nil {
 		return done, fmt.Errorf("repair channel %s: %w", dir, err)
 	}
@@ -47,8 +48,8 @@ func Repair(dir string, dry bool, keys ...Key) ([]Mended, error) {
 }
 
 // repair mends the channel in sys.
-func repair(sys files, pool event.Buffers, c *coder) ([]Mended, error) {
-	m := &mender{files: sys, pool: pool, coder: c}
+func repair(sys files, pool event.Buffers, c *coder, progress func(done, total int64)) ([]Mended, error) {
+	m := &mender{files: sys, pool: pool, coder: c, progress: progress}
 	for _, dir := range []string{logDir, posDir, quarantineDir} {
 		f, err := sys.Open(dir, openFolder)
 		if err != nil {
@@ -115,6 +116,9 @@ func (m *mender) log(missing bool) error {
 		}
 		if _, err := m.segment(index, prev, next); err != nil {
 			return err
+		}
+		if m.progress != nil {
+			m.progress(int64(i+1), int64(len(indexes)))
 		}
 	}
 	return nil

@@ -163,7 +163,7 @@ func TestWithoutAKeyDamageIsLeftAloneToo(t *testing.T) {
 		b.o.Key = nil
 		b.refuses(key)
 		before := b.snapshot()
-		if _, err := Repair(b.o.Dir, false); !errors.Is(err, channel.ErrKey) || b.snapshot() != before {
+		if _, err := Repair(b.o.Dir, false, nil); !errors.Is(err, channel.ErrKey) || b.snapshot() != before {
 			t.Errorf("repair: %v", err)
 		}
 		b.o.Key = &key
@@ -189,10 +189,10 @@ func TestRepairLooksForKeysBeforeItChangesAnything(t *testing.T) {
 	b.close()
 	flip(t, b.segmentFiles()[1], 100)
 	before := b.snapshot()
-	if _, err := Repair(b.o.Dir, false); !errors.Is(err, channel.ErrKey) || b.snapshot() != before {
+	if _, err := Repair(b.o.Dir, false, nil); !errors.Is(err, channel.ErrKey) || b.snapshot() != before {
 		t.Errorf("without its key: %v", err)
 	}
-	if done, err := Repair(b.o.Dir, false, key); err != nil || len(done) != 1 {
+	if done, err := Repair(b.o.Dir, false, nil, key); err != nil || len(done) != 1 {
 		t.Errorf("with it: %v, %v", done, err)
 	}
 }
@@ -254,7 +254,7 @@ func TestNoFileHoldsWhatIsSealed(t *testing.T) {
 			t.Fatalf("nothing is in quarantine: %v", err)
 		}
 		flip(t, b.segmentFiles()[1], 100) // in its STATE, which is made anew
-		_, err = Repair(b.o.Dir, false, keys...)
+		_, err = Repair(b.o.Dir, false, nil, keys...)
 		b.must(err)
 		found := b.grep(secrets...)
 		if on && len(found) > 0 {
@@ -301,7 +301,7 @@ func TestCommandsWorkOnASealedLogWithItsKeyAndRefuseWithoutIt(t *testing.T) {
 			}
 			return err
 		},
-		"repair": func(keys ...Key) error { _, err := Repair(dir, false, keys...); return err },
+		"repair": func(keys ...Key) error { _, err := Repair(dir, false, nil, keys...); return err },
 		"forget": func(keys ...Key) error { return Forget(dir, "sink.a", keys...) },
 	}
 	for _, name := range []string{"inspect", "browse", "repair", "forget"} {
