@@ -247,6 +247,9 @@ func (m *model) check(*rapid.T) {
 		for _, s := range tr.states {
 			count[s.is]++
 		}
+		if sum := info.Committed + info.Passed + info.Dropped + info.Waiting; sum != info.Offered {
+			m.Fatalf("%s was offered %d events, and has %d: %+v", name, info.Offered, sum, info)
+		}
 		open := count[waiting] + count[leased] + count[returned]
 		least, most := m.low(tr)
 		mostLeased := count[leased]

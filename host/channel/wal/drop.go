@@ -150,6 +150,9 @@ func (c *Channel) record(changes changes) bool {
 
 // giveUp does what the record of a transaction says is given up. It is durable.
 func (c *Channel) giveUp(t *tx) {
+	if len(t.changes.drops) == 0 {
+		return
+	}
 	most := map[channel.Loss]uint64{} // of what several readers lose, each event counts once
 	for i := range t.changes.drops {
 		d := &t.changes.drops[i]
@@ -165,9 +168,7 @@ func (c *Channel) giveUp(t *tx) {
 	for loss, n := range most {
 		c.lost[loss] += n
 	}
-	if len(t.changes.drops) > 0 {
-		c.freed()
-	}
+	c.freed()
 }
 
 // giveUp has the reader go on behind what is given up, and returns how many events that were.
