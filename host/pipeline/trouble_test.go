@@ -139,6 +139,16 @@ func TestADamagedLogHoldsTheSink(t *testing.T) {
 	}
 }
 
+func TestASinkThatWasDetachedIsHeldAndSaysHowItGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSink(&trace{damaged: fmt.Errorf("take of reader sink.a: %w", channel.ErrDetached)})
+		err := s.Run(t.Context())
+		if _, ok := errors.AsType[*HeldError](err); !ok || !errors.Is(err, channel.ErrDetached) || !strings.Contains(err.Error(), "start the agent again") {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
 func TestAReaderThatIsDrainedEndsTheSinkWell(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := &trace{damaged: fmt.Errorf("take of reader sink.a: %w", channel.ErrDrained)}
