@@ -65,7 +65,7 @@ func (l *dropLog) say(kind dropKind, k *dropped) {
 	if reader == "" {
 		reader = "all"
 	}
-	l.log.Warn("events are dropped, as on_full or on_lag says", "reason", kind.loss.String(), "reader", reader,
+	l.log.Warn("events are dropped, as a policy or an operator said", "reason", kind.loss.String(), "reader", reader,
 		"first", uint64(k.span.First), "next", uint64(k.span.Next), "events", k.events, "drops", k.drops)
 	*k = dropped{said: time.Now()}
 }
