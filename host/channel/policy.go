@@ -87,6 +87,18 @@ func (l Loss) String() string {
 	return [...]string{"corrupt", "oldest", "newest", "skip", "detach", "purge"}[l-LostCorrupt]
 }
 
+// Lost counts events by the reason why they were given up.
+type Lost [LostPurge + 1]uint64
+
+// All has an entry for each reason.
+func (l *Lost) All() map[Loss]uint64 {
+	all := map[Loss]uint64{}
+	for _, loss := range Losses() {
+		all[loss] = l[loss]
+	}
+	return all
+}
+
 // Drop is what a policy has given up.
 type Drop struct {
 	Loss   Loss

@@ -10,17 +10,6 @@ import (
 	"github.com/penstock-io/penstock/spec/event"
 )
 
-// lost counts what was given up, by reason.
-type lost [channel.LostPurge + 1]uint64
-
-func (l *lost) all() map[channel.Loss]uint64 {
-	all := map[channel.Loss]uint64{}
-	for _, loss := range channel.Losses() {
-		all[loss] = l[loss]
-	}
-	return all
-}
-
 // relieve has policies give up what makes room, and says whether that made any.
 func (c *Channel) relieve() bool {
 	var readers []channel.Laggard
@@ -32,7 +21,7 @@ func (c *Channel) relieve() bool {
 	if !ok {
 		return false
 	}
-	var most lost // what several readers lose counts once
+	var most channel.Lost // what several readers lose counts once
 	for _, r := range c.readers {
 		if r.ledger.Low() >= to {
 			continue

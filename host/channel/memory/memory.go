@@ -55,7 +55,7 @@ type Channel struct {
 	used     map[string]bool // sources whose cursor was asked for
 	swept    time.Time       // when it was last looked for entries that were not set for long
 	stats    channel.Stats
-	lost     lost
+	lost     channel.Lost
 	aging    *time.Timer // that will look for what is too old; nil while none needs to
 	closed   bool
 }
@@ -232,7 +232,7 @@ func (c *Channel) Stats() channel.Stats {
 	s := c.stats
 	held := c.held()
 	s.Events, s.Bytes, s.Capacity = held.Events, held.Bytes, c.capacity
-	s.Dropped, s.ReplayFrom = c.lost.all(), c.low
+	s.Dropped, s.ReplayFrom = c.lost.All(), c.low
 	if len(c.queue) > 0 {
 		s.Oldest = c.queue[0].at
 	}

@@ -97,7 +97,7 @@ type Channel struct {
 	room     chan struct{} // closed when there is room; nil while nobody waits for that
 	capacity channel.Capacity
 	stats    channel.Stats
-	lost     lost
+	lost     channel.Lost
 	relief   relief
 	stopped  error // why nothing is taken any more
 	closed   bool
@@ -296,7 +296,7 @@ func (c *Channel) Stats() channel.Stats {
 	held := c.held(low)
 	s := c.stats
 	s.Events, s.Bytes, s.Capacity = held.events, held.bytes, c.capacity
-	s.Dropped, s.ReplayFrom = c.lost.all(), c.oldest()
+	s.Dropped, s.ReplayFrom = c.lost.All(), c.oldest()
 	s.Segments, s.Stopped, s.ShortOfDisk = len(c.segments), c.stopped, c.short.why
 	if held.events > 0 {
 		s.Oldest = time.Unix(0, c.since(low))

@@ -14,17 +14,6 @@ import (
 // agePoll is how much later than its time an event may be given up for its age.
 const agePoll = time.Second
 
-// lost counts what was given up, by reason.
-type lost [channel.LostPurge + 1]uint64
-
-func (l *lost) all() map[channel.Loss]uint64 {
-	all := map[channel.Loss]uint64{}
-	for _, loss := range channel.Losses() {
-		all[loss] = l[loss]
-	}
-	return all
-}
-
 // relief is what is being given up to make room. c.mu guards it.
 type relief struct {
 	done  chan struct{} // closed when the record of it is written; nil while nothing is given up
@@ -153,7 +142,7 @@ func (c *Channel) giveUp(t *tx) {
 	if len(t.changes.drops) == 0 {
 		return
 	}
-	most := map[channel.Loss]uint64{} // of what several readers lose, each event counts once
+	var most channel.Lost // of what several readers lose, each event counts once
 	for i := range t.changes.drops {
 		d := &t.changes.drops[i]
 		if d.loss == channel.LostNewest {
