@@ -73,7 +73,7 @@ func channelOf(s admin.Status, address string) (admin.Channel, bool) {
 	return s.Channels[i], true
 }
 
-// act has the running agent do something to a channel. ErrNoAgent when none runs.
+// act has the running agent do something to a channel. ErrNoAgent when none runs, or it has not that one.
 func (t channelTarget) act(ctx context.Context, act admin.Action) (admin.Outcome, error) {
 	if t.dataDir == "" {
 		return admin.Outcome{}, admin.ErrNoAgent
@@ -81,8 +81,11 @@ func (t channelTarget) act(ctx context.Context, act admin.Action) (admin.Outcome
 	act.Channel = t.Name
 	out, err := admin.Act(ctx, t.dataDir, act)
 	if r, ok := errors.AsType[*admin.Refusal](err); ok {
+		if r.Code == admin.CodeAbsent && t.Path != "" { // a channel of an earlier pipeline, which nobody has open
+			return out, admin.ErrNoAgent
+		}
 		exit := exitFailed
-		if r.Code == admin.CodeUsage {
+		if r.Code != admin.CodeRefused && r.Code != "failed" {
 			exit = exitUsage
 		}
 		err = &fault{err: err, exit: exit, code: r.Code, hint: r.Hint}

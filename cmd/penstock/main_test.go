@@ -89,6 +89,7 @@ var compiledOnce = sync.OnceValues(func() (string, error) {
 //	exits CODE PROGRAM ARG… runs the program, which must end with that exit code
 //	await GLOB REGEXP [N]   until the file has (N) matches; fails after awaitLimit
 //	term DATADIR            SIGTERM to the agent that holds the data directory
+//	awaitstatus DATADIR COMPONENT STATE  until it is in that state
 //	kill9 DATADIR           SIGKILL to it
 //	flip GLOB OFFSET        changes one bit of that byte of the first such file
 //	lines FILE N [PREFIX]   FILE gets N numbered lines at its end
@@ -112,7 +113,7 @@ func scripts(p testscript.Params) testscript.Params {
 		return false, fmt.Errorf("no condition %q", cond)
 	}
 	p.Cmds = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-		"exits": exits, "await": await, "term": sendTerm, "kill9": sendKill, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache, "settle": settle, "awaitput": awaitPut, "sum": sum,
+		"exits": exits, "await": await, "term": sendTerm, "kill9": sendKill, "awaitstatus": awaitStatus, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache, "settle": settle, "awaitput": awaitPut, "sum": sum,
 	}
 	return p
 }
@@ -200,6 +201,18 @@ func sum(ts *testscript.TestScript, neg bool, args []string) {
 	if n, want := atoi(ts, args[1]), atoi(ts, args[2]); lines+n != want || n == 0 {
 		ts.Fatalf("%s has %d lines; with %d that is %d, not %d", args[0], lines, n, lines+n, want)
 	}
+}
+
+func awaitStatus(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 3, 3, "awaitstatus DATADIR COMPONENT STATE")
+	var s admin.Status
+	for deadline := time.Now().Add(awaitLimit); time.Now().Before(deadline); time.Sleep(awaitLook) {
+		s, _ = admin.Ask(context.Background(), ts.MkAbs(args[0])) // it may not be there yet
+		if slices.ContainsFunc(s.Components, func(c admin.Component) bool { return c.Address == args[1] && string(c.State) == args[2] }) {
+			return
+		}
+	}
+	ts.Fatalf("%s is not %s: %+v", args[1], args[2], s.Components)
 }
 
 func sendTerm(ts *testscript.TestScript, neg bool, args []string) {

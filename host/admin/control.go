@@ -74,14 +74,15 @@ type Moved struct {
 
 // Refusal is an error that whoever asked can do something about.
 type Refusal struct {
-	Code    string `json:"code"` // "usage", "refused"
+	Code    string `json:"code"` // as below; "failed" where it is no refusal
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
 }
 
 // The codes of a [Refusal].
 const (
-	CodeUsage   = "usage"   // there is no such channel, reader or offset
+	CodeAbsent  = "absent"  // the agent has no such channel; its directory may be there
+	CodeUsage   = "usage"   // there is no such reader or offset
 	CodeRefused = "refused" // not as things stand
 )
 
@@ -121,7 +122,7 @@ func (s *Server) channels(mux *http.ServeMux) {
 				return
 			}
 		}
-		writeRefusal(w, &Refusal{Code: CodeUsage, Message: "there is no channel " + r.PathValue("channel")})
+		writeRefusal(w, &Refusal{Code: CodeAbsent, Message: "there is no channel " + r.PathValue("channel")})
 	})
 	mux.HandleFunc("POST /api/v1/channels/{channel}/{verb}", s.act)
 }
@@ -149,7 +150,7 @@ func writeRefusal(w http.ResponseWriter, err error) {
 	switch {
 	case !ok:
 		writeJSON(w, http.StatusInternalServerError, &Refusal{Code: "failed", Message: err.Error()})
-	case r.Code == CodeUsage:
+	case r.Code == CodeUsage, r.Code == CodeAbsent:
 		writeJSON(w, http.StatusNotFound, r)
 	default:
 		writeJSON(w, http.StatusConflict, r)

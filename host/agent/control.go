@@ -56,7 +56,7 @@ func (a *Agent) named(address string) (*openChannel, error) {
 		}
 		names = append(names, bare(c.address))
 	}
-	return nil, &admin.Refusal{Code: admin.CodeUsage, Message: fmt.Sprintf("the agent has no channel %q", bare(address)), Hint: "There are: " + strings.Join(names, ", ")}
+	return nil, &admin.Refusal{Code: admin.CodeAbsent, Message: fmt.Sprintf("the agent has no channel %q", bare(address)), Hint: "There are: " + strings.Join(names, ", ")}
 }
 
 // pauseSources pauses all that put into a channel, or with "" lets them go on, and names them.

@@ -238,6 +238,46 @@ func TestPausedSourcesAreShownUntilTheyGoOn(t *testing.T) {
 	}
 }
 
+func TestSourcesOfAFullChannelPauseAndItIsDrained(t *testing.T) {
+	r := run(t, t.TempDir(), `
+plugin "faulty" {
+  source = "./faulty.wasm"
+  grant {
+    dir "until" {
+      path = "DIR"
+    }
+  }
+}
+source "generate" "in" {
+  into = channel.main
+  config { count = 200000 }
+}
+channel "wal" "main" {
+  capacity = "4MiB"
+}
+sink "faulty" "out" {
+  from = channel.main
+  retry {
+    min = "10ms"
+    max = "20ms"
+  }
+  config { until = "DIR/up" }
+}
+`)
+	eventually(t, "full", func() bool { return r.Status().Channels[0].Bytes >= 4<<20 })
+	r.act(t, admin.Action{Verb: admin.Drain})
+	put := r.Status().Channels[0].Put
+	if err := os.WriteFile(filepath.Join(r.dir, "up"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "drained", func() bool { return r.Status().Channels[0].Events == 0 })
+	if s := r.Status(); s.Channels[0].Put != put || r.component("sink.out").Events != put || r.component("source.in").State != admin.Paused {
+		t.Errorf("%d events were put, then %d; %d are delivered", put, s.Channels[0].Put, r.component("sink.out").Events)
+	}
+	r.act(t, admin.Action{Verb: admin.Resume})
+	eventually(t, "the rest is delivered", func() bool { return r.component("sink.out").Events == 200000 })
+}
+
 func TestWhatCannotBeDoneIsRefused(t *testing.T) {
 	r := run(t, t.TempDir(), counted(10, "a"))
 	eventually(t, "everything delivered", func() bool { return r.component("sink.a").Events == 10 })
@@ -247,7 +287,7 @@ func TestWhatCannotBeDoneIsRefused(t *testing.T) {
 		code string
 		says string
 	}{
-		{admin.Action{Verb: admin.Purge, Channel: "channel.none"}, admin.CodeUsage, `no channel "none"`},
+		{admin.Action{Verb: admin.Purge, Channel: "channel.none"}, admin.CodeAbsent, `no channel "none"`},
 		{admin.Action{Verb: admin.Purge, Channel: "channel.main", Reader: "sink.none"}, admin.CodeUsage, `no reader "sink.none"`},
 		{admin.Action{Verb: admin.Forget, Channel: "channel.main"}, admin.CodeUsage, `no reader ""`},
 		{admin.Action{Verb: admin.Forget, Channel: "channel.main", Reader: "sink.a"}, admin.CodeRefused, "is in the pipeline that runs"},
