@@ -62,8 +62,8 @@ crash: build ## kill -9, SIGTERM, power cuts, failing system calls, full disks, 
 damage: plugins ## the part of crash that needs no machine: simulated crashes, every byte of a log changed
 	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 -v -run 'FlippedByte|ACrashBeforeAnyStep' ./host/channel/wal
 
-kills: plugins ## the part of crash that ends real agents, fills their disks, damages their files (Linux, root, strace)
-	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 -v -timeout 60m ./cmd/penstock/crash -args -kills=$(or $(KILLS),50) -terms=$(or $(TERMS),10) -lines=$(or $(LINES),1000000) $(SEEDED)
+kills: build ## the part of crash that ends real agents, fills their disks, damages their files (Linux, root, strace)
+	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 -v -timeout 60m ./cmd/penstock/crash -args -agent=$(CURDIR)/$(BIN) -kills=$(or $(KILLS),50) -terms=$(or $(TERMS),10) -lines=$(or $(LINES),1000000) $(SEEDED)
 
 powercut: ## the part of crash that ends, starves and fails a channel and its disk (Linux, root, /dev/fuse, loop devices, strace, mkfs.ext4, mkfs.xfs, mkfs.btrfs)
 	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 -v -timeout 60m ./host/channel/wal/crash -args -states=$(or $(STATES),80) -injections=$(or $(INJECTIONS),32) -kills=$(or $(WORKERKILLS),100) -backlog=$(or $(BACKLOG),512) $(SEEDED)

@@ -27,6 +27,7 @@ var (
 	terms = flag.Int("terms", 3, "how often it is told to end")
 	lines = flag.Int("lines", 100_000, "how many lines are written meanwhile")
 	seed  = flag.Uint64("seed", 0, "of everything that is random; 0 = draw one")
+	built = flag.String("agent", "", "the binary to test; empty: it is built")
 )
 
 var (
@@ -37,7 +38,7 @@ var (
 func TestMain(m *testing.M) {
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "penstock-crash")
-	if err == nil {
+	if binary = *built; err == nil && binary == "" {
 		binary = filepath.Join(dir, "penstock")
 		build := exec.Command("go", "build", "-o", binary, "../")
 		build.Stdout, build.Stderr = os.Stderr, os.Stderr
