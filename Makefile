@@ -18,7 +18,7 @@ LDFLAGS  := -s -w -X main.version=$(VERSION)
 # What is not a package name (errors, downloads) is printed as it is.
 counted = $(1) 2>&1 | awk '/^[a-z0-9._~\/-]+$$/ {n++; if (n%10==0) {printf "\r    %d packages compiled", n; fflush()}; next} {print} END {if (n>=10) print ""}'
 
-.PHONY: all build plugins test race fuzz crash damage kills powercut figures soak mutations bench quickstart examples tidy help
+.PHONY: all build plugins test race fuzz crash damage kills powercut mutated figures soak mutations bench quickstart examples tidy help
 
 all: build vet test ## build, vet and test
 
@@ -55,7 +55,7 @@ SEEDED   = $(if $(SEED),-seed=$(SEED))
 
 crash: build ## kill -9, SIGTERM, power cuts, failing system calls, full disks, damage; one table, and what it has to hold (short; see soak)
 	@rm -rf $(FIGURES)
-	@failed=; for part in damage kills powercut; do $(MAKE) --no-print-directory $$part || failed="$$failed $$part"; done; \
+	@failed=; for part in damage kills powercut $(MORE); do $(MAKE) --no-print-directory $$part || failed="$$failed $$part"; done; \
 		$(MAKE) --no-print-directory figures || failed="$$failed figures"; \
 		test -z "$$failed" || { echo "==> failed:$$failed"; exit 1; }
 
@@ -68,11 +68,15 @@ kills: build ## the part of crash that ends real agents, fills their disks, dama
 powercut: ## the part of crash that ends, starves and fails a channel and its disk (Linux, root, /dev/fuse, loop devices, strace, mkfs.ext4, mkfs.xfs, mkfs.btrfs)
 	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 -v -timeout 60m ./host/channel/wal/crash -args -states=$(or $(STATES),80) -injections=$(or $(INJECTIONS),32) -kills=$(or $(WORKERKILLS),100) -backlog=$(or $(BACKLOG),512) $(SEEDED)
 
+mutated: # the counts of the mutation run, for the table
+	@mkdir -p $(FIGURES)
+	@$(MAKE) --no-print-directory -s mutations ARGS=--json > $(FIGURES)/mutations.json
+
 figures: ## the table of what crash or soak found, and whether that is enough
 	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 -v -run TestTheTable ./host/reliability -args -form=$(or $(FORM),short) $(if $(WRITE),-write)
 
 soak: ## crash for long, with new choices each time; writes spec/reliability.md
-	@$(MAKE) --no-print-directory crash KILLS=500 TERMS=40 LINES=10000000 STATES=520 INJECTIONS=0 WORKERKILLS=1000 BACKLOG=5120 FORM=soak WRITE=yes
+	@$(MAKE) --no-print-directory crash KILLS=500 TERMS=40 LINES=10000000 STATES=520 INJECTIONS=0 WORKERKILLS=1000 BACKLOG=5120 FORM=soak WRITE=yes MORE=mutated
 
 mutations: ## take each sync, check, latch and ordering of the durable channel out, and see a test fail (ARGS="--only flush.go", --json)
 	@$(GO) run ./host/channel/wal/mutate $(ARGS)
