@@ -68,7 +68,8 @@ func fill(t *testing.T, path string) {
 // until waits for what must come to pass, and asks the agent meanwhile.
 func (r *rig) until(what string, done func(admin.Status) bool) {
 	r.t.Helper()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	const patience = 3 * time.Minute // of a busy machine
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		out, err := exec.Command(binary, "status", "--json", "--data-dir", r.path("data")).Output()
 		var answer struct {
 			Result admin.Status `json:"result"`

@@ -134,7 +134,8 @@ func (h *harmed) deliversAll(anew bool) {
 
 // cameInPart checks what came out of a log that was harmed: what had come out before is there, and nothing that nobody wrote. With the log its
 // cursors are gone too, so that the source has begun anew; else it is in order, once.
-func (h *harmed) cameInPart(t *testing.T, anew bool) {
+func (h *harmed) cameInPart(anew bool) {
+	t := h.t
 	t.Helper()
 	out, err := os.ReadFile(h.path("out", "out.log"))
 	if err != nil {
@@ -157,10 +158,11 @@ func (h *harmed) cameInPart(t *testing.T, anew bool) {
 var mend = regexp.MustCompile(`penstock (channel repair [^\s"\\` + "`" + `]+)`)
 
 // refuses starts an agent, which must not start, name the file, and name a command; that is run.
-func (h *harmed) refuses(t *testing.T, file string) {
+func (h *harmed) refuses(file string) {
+	t := h.t
 	t.Helper()
 	cmd := h.start()
-	timer := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	timer := time.AfterFunc(3*time.Minute, func() { _ = cmd.Process.Kill() })
 	err := cmd.Wait()
 	timer.Stop()
 	said := h.said.String()
@@ -189,6 +191,7 @@ func TestAnyFileOfAChannelMayBeHarmed(t *testing.T) {
 				}
 				cases++
 				t.Run(fmt.Sprintf("%s, %s is %s", how, file, harm.name), func(t *testing.T) {
+					h.t = t
 					h.restore()
 					path := h.path("data", "channels", "main", file)
 					inLog := strings.HasPrefix(file, "log/")
@@ -200,12 +203,12 @@ func TestAnyFileOfAChannelMayBeHarmed(t *testing.T) {
 						t.Fatal(err)
 					}
 					if inLog {
-						h.refuses(t, "log")
+						h.refuses("log")
 					}
 					anew := inLog && harm.name != "changed"
 					h.deliversAll(anew)
 					if inLog {
-						h.cameInPart(t, anew)
+						h.cameInPart(anew)
 					} else {
 						h.came(harmAll)
 					}

@@ -234,7 +234,7 @@ func TestASystemCallThatFailsLosesNothingAcknowledged(t *testing.T) {
 	for _, i := range all {
 		kind := i.call + " " + i.how
 		if rows[kind] == nil {
-			rows[kind] = newTally(reliability.Failure, kind)
+			rows[kind] = newTally(t, reliability.Failure, kind)
 		}
 		rows[kind].Of++
 	}

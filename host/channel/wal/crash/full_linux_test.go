@@ -138,7 +138,7 @@ func TestAFullDiskRefusesDrainsAndRecovers(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	y := newTally(reliability.FullDisk, "a channel, filled, drained and filled again")
+	y := newTally(t, reliability.FullDisk, "a channel, filled, drained and filled again")
 	begun := time.Now()
 	f := &filler{t: t, dir: dir + "/channel", h: newHistory()}
 	f.h.exact = true

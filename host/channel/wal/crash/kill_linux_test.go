@@ -52,7 +52,7 @@ func (k *killing) watch(hear listener) func(string, *os.Process) bool {
 
 func TestKilledAtAnyWordItHoldsWhatItAcknowledged(t *testing.T) {
 	rng := newRNG(t)
-	y := newTally(reliability.Kill, "a process that works on a channel")
+	y := newTally(t, reliability.Kill, "a process that works on a channel")
 	begun, dead := time.Now(), 0
 	for y.Tried < *kills && !t.Failed() {
 		dir, h := filepath.Join(t.TempDir(), "channel"), newHistory()

@@ -207,7 +207,7 @@ func TestAPowerCutLosesNothingAcknowledged(t *testing.T) {
 
 // cutUnder cuts the power under one file system.
 func cutUnder(t *testing.T, f fileSystem, s *shelf, rng *rand.Rand) {
-	y := newTally(reliability.PowerCut, f.name)
+	y := newTally(t, reliability.PowerCut, f.name)
 	for n := 0; n < *states && y.found() == 0; {
 		n = min(n+statesPerRecording, *states)
 		record(t, s, f, nil).explore(t, s, y, n, rng, never)
@@ -248,7 +248,7 @@ func TestASyncThatIsMissingIsFound(t *testing.T) {
 	needsDisks(t)
 	rng, s := newRNG(t), newShelf(t)
 	for _, c := range controls {
-		y, n := newTally(reliability.Control, c.f.name+", "+c.name), controlStates
+		y, n := newTally(t, reliability.Control, c.f.name+", "+c.name), controlStates
 		if c.why != "" {
 			n = *states
 		}

@@ -4,7 +4,7 @@ package crash
 
 import (
 	"errors"
-	"io"
+	"testing"
 	"time"
 
 	"github.com/penstock-io/penstock/host/reliability"
@@ -21,8 +21,14 @@ type tally struct {
 	entries int // of the recordings
 }
 
-// newTally begins a row, which is in the table from now on.
-func newTally(part reliability.Part, what string) *tally {
+// newTally begins a row, which is in the table from now on, and is kept when the test ends: what comes after it may take long.
+func newTally(t *testing.T, part reliability.Part, what string) *tally {
+	t.Helper()
+	t.Cleanup(func() {
+		if err := reliability.Write("channel", figures()); err != nil {
+			t.Error(err)
+		}
+	})
 	y := &tally{Row: reliability.Row{Part: part, What: what, Seed: *seed}, seen: map[digest]bool{}}
 	shown = append(shown, y)
 	return y
@@ -53,14 +59,10 @@ func (y *tally) count(err error) {
 	}
 }
 
-// show prints the table, and keeps it for the one of all packages.
-func show(w io.Writer) error {
-	var f reliability.Figures
+// figures are those of all rows.
+func figures() (f reliability.Figures) {
 	for _, y := range shown {
 		f.Rows = append(f.Rows, y.Row)
 	}
-	if len(f.Rows) > 0 {
-		f.Print(w)
-	}
-	return reliability.Write("channel", f)
+	return f
 }
