@@ -266,7 +266,9 @@ func (i injection) try(t *testing.T, y *tally) (o outcome) {
 			y.count(err)
 			t.Error(err)
 		}
-		y.Tried++
+		if o.fired > 0 { // else it is tried again
+			y.Tried++
+		}
 		y.Fired += o.fired
 		y.Checked += o.acked
 		y.done(begun)
