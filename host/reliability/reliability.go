@@ -161,5 +161,22 @@ func Read(dir string) (all Figures, err error) {
 	slices.SortStableFunc(all.Rows, func(a, b Row) int {
 		return cmp.Or(cmp.Compare(slices.Index(parts, a.Part), slices.Index(parts, b.Part)), strings.Compare(a.What, b.What))
 	})
+	all.Rows = joined(all.Rows)
 	return all, nil
+}
+
+// joined makes one row of those that say the same, beside one another: a part may have been run in several processes.
+func joined(rows []Row) (list []Row) {
+	for _, r := range rows {
+		last := len(list) - 1
+		if last < 0 || list[last].Part != r.Part || list[last].What != r.What || list[last].Note != r.Note || r.Part == Control {
+			list = append(list, r)
+			continue
+		}
+		l := &list[last]
+		l.Tried, l.Checked, l.Fired = l.Tried+r.Tried, l.Checked+r.Checked, l.Fired+r.Fired
+		l.Lost, l.Twice, l.Wrong, l.Stuck, l.Unfit = l.Lost+r.Lost, l.Twice+r.Twice, l.Wrong+r.Wrong, l.Stuck+r.Stuck, l.Unfit+r.Unfit
+		l.Of, l.Seconds = max(l.Of, r.Of), l.Seconds+r.Seconds
+	}
+	return list
 }

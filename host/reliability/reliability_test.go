@@ -78,6 +78,9 @@ func TestFiguresThatAreWrittenAreReadBack(t *testing.T) {
 	if err == nil {
 		err = Write("first", f)
 	}
+	if err == nil {
+		err = Write("second", Figures{Rows: []Row{{Part: Harm, What: "anything", Tried: 2}}}) // in another process
+	}
 	if err == nil { // as the mutation run prints it
 		err = os.WriteFile(filepath.Join(dir, "mutations.json"), []byte(`{"counts": [{"kind": "all", "sites": 3, "caught": 3}], "rows": [{"kind": "sync", "seconds": 1}]}`), 0o644)
 	}
@@ -87,6 +90,9 @@ func TestFiguresThatAreWrittenAreReadBack(t *testing.T) {
 	got, err := Read(dir)
 	if err != nil || len(got.Rows) != len(f.Rows) || len(got.Bars) != len(f.Bars) || len(got.Mutations) != 1 || got.Mutations[0].Caught != 3 {
 		t.Fatalf("read %+v, %v", got, err)
+	}
+	if i := slices.IndexFunc(got.Rows, func(r Row) bool { return r.Part == Harm }); got.Rows[i].Tried != 32 {
+		t.Errorf("what two processes did is %+v", got.Rows[i])
 	}
 	if wrong := judge(got, "soak"); len(wrong) > 0 {
 		t.Errorf("judged %q", wrong)
