@@ -130,6 +130,8 @@ func TestASlotOfAPositionWithRightChecksumsMustMakeSenseToo(t *testing.T) {
 			binary.LittleEndian.PutUint32(b[28:], channel.MaxFinished+1)
 			return sum(b, len(b)-4)
 		}, false},
+		"a lane that there cannot be": {func(b []byte) []byte { b[60] = 2; return sum(b, len(b)-4) }, false},
+		"a key longer than the slot":  {func(b []byte) []byte { b[39] = 0xff; return sum(b, len(b)-4) }, false},
 	} {
 		if _, ok := parsePosition(c.change(bytes.Clone(good))); ok != c.ok {
 			t.Errorf("%s: %v", name, ok)

@@ -97,9 +97,9 @@ func (c *Channel) changedPositions() (moved map[*reader]position, readers []*rea
 	return moved, readers
 }
 
-// positionOf is where a reader stands. c.mu is held.
+// positionOf is where a reader stands. Its end is the one that is durable: there may be nobody yet to go on from there. c.mu is held.
 func (c *Channel) positionOf(r *reader) position {
-	return position{id: r.entry.id, generation: r.entry.generation,
+	return position{id: r.entry.id, generation: r.entry.generation, end: c.state.readers[r.entry.name].end, lane: r.entry.lane,
 		flags: c.positionFlags(), low: r.ledger.Low(), finished: slices.Collect(r.ledger.Finished())}
 }
 
@@ -109,9 +109,10 @@ func (c *Channel) keepPosition(r *reader) error {
 	defer c.flushing.Unlock()
 	c.mu.Lock()
 	err := c.usable()
+	p := c.positionOf(r)
 	c.mu.Unlock()
-	if err == nil && r.file == nil {
-		r.file, err = openPosition(c.sys, r.entry.name, r.sequence)
+	if err == nil {
+		err = c.openPosition(r, p)
 	}
 	if noRoom(err) {
 		c.log.Warn("there is no room for the position of a reader: a crash now would deliver its events again", "dir", c.dir, "reader", r.entry.name, "error", err)
@@ -120,11 +121,20 @@ func (c *Channel) keepPosition(r *reader) error {
 	return err
 }
 
-func (c *Channel) writePosition(r *reader, p *position) error {
-	err := error(nil)
-	if r.file == nil {
-		r.file, err = openPosition(c.sys, r.entry.name, r.sequence)
+// openPosition makes sure that the file of a reader that stands at p is open.
+func (c *Channel) openPosition(r *reader, p position) (err error) {
+	if r.file != nil {
+		return nil
 	}
+	p.sequence = r.sequence
+	if r.file, err = openPosition(c.sys, r.entry.name, p); err == nil {
+		r.sequence = r.file.sequence
+	}
+	return err
+}
+
+func (c *Channel) writePosition(r *reader, p *position) error {
+	err := c.openPosition(r, *p)
 	if err == nil {
 		c.step("position")
 		err = r.file.write(p)

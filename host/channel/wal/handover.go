@@ -27,12 +27,17 @@ func (c *Channel) Handover(from []string, to []channel.ReaderSpec) error {
 	if err != nil {
 		return fmt.Errorf("hand over from %q: %w", from, err)
 	}
-	for _, r := range next {
-		if err := c.keepPosition(r); err != nil {
-			return fmt.Errorf("hand over to %s: %w", r.entry.name, err)
-		}
+	c.mu.Lock()
+	for _, r := range slices.Concat(old, next) {
+		c.touched(c.readers[r.entry.name]) // another may stand for an old one now
 	}
-	c.release(next)
+	for _, r := range next {
+		r.inUse = false
+	}
+	c.mu.Unlock()
+	if err := c.flushPositions(true); err != nil { // it is done all the same, and they are written later
+		c.log.Warn("the positions of readers that were handed over are not written yet, will try again", "dir", c.dir, "error", err)
+	}
 	return nil
 }
 
@@ -91,13 +96,4 @@ func (c *Channel) unprepare(old, next []*reader) {
 		delete(c.readers, r.entry.name)
 	}
 	c.letIn()
-}
-
-// release lets the new readers be opened.
-func (c *Channel) release(next []*reader) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, r := range next {
-		r.inUse = false
-	}
 }

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -307,5 +309,43 @@ func TestAHandoverThatCannotBeWrittenChangesNothing(t *testing.T) {
 	}
 	if err := c.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRepairFindsLanesAndEndsInThePositions: what the log says of who is registered is damaged.
+func TestRepairFindsLanesAndEndsInThePositions(t *testing.T) {
+	b, s := newBench(t, Options{}), newShift()
+	b.must(errors.Join(b.c.Handover(nil, lanesOf(1)), s.fill(b.c)))
+	old, err := openAll(b.c, lanesOf(1))
+	b.must(errors.Join(err, s.take(old, 1)))
+	b.must(errors.Join(b.c.Handover([]string{"sink.a"}, lanesOf(3)), s.fill(b.c)))
+	b.open()
+	before := b.c.Stats().Readers
+	dir := b.copyDir()
+	path := filepath.Join(dir, filepath.FromSlash(segmentName(1)))
+	data, err := os.ReadFile(path)
+	b.must(err)
+	for _, r := range recordsOf(t, 1, data) {
+		if c, err := parseChanges(r.tlvBytes()); r.kind == kindState || err == nil && len(c.readers) > 0 {
+			flip(t, path, r.at+r.size-2)
+		}
+	}
+	_, err = Repair(dir, false, nil)
+	b.must(err)
+	b = reopened(t, dir)
+	for name, was := range before {
+		if is := b.c.Stats().Readers[name]; is.Lane != was.Lane || is.End != was.End || is.Low != was.Low || is.Stream != was.Stream {
+			t.Fatalf("%s was %+v, is %+v", name, was, is)
+		}
+	}
+	old, err = openAll(b.c, lanesOf(1))
+	b.must(errors.Join(err, s.drain(old)))
+	next, err := openAll(b.c, lanesOf(3))
+	b.must(err)
+	for _, r := range next {
+		b.must(s.drainOpen(b.c, r, "sink.a/"+r.Info().Lane.String()))
+	}
+	if !maps.Equal(s.got, s.acked) {
+		t.Errorf("came %v of %v", s.got, s.acked)
 	}
 }

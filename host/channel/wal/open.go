@@ -305,7 +305,7 @@ func (c *Channel) seat(entry readerEntry, p position, rec *recovered) error {
 	r := c.newReader(entry, channel.NewLedger(p.low, p.finished...))
 	r.sequence = p.sequence
 	r.coverGaps()
-	r.ledger.Offer(r.ledger.Waiting(c.state.end))
+	r.ledger.Offer(r.ledger.Waiting(r.end()))
 	c.readers[entry.name] = r
 	return nil
 }

@@ -27,15 +27,20 @@ import (
 //	24  u32  generation
 //	28  u32  number of finished ranges
 //	32  u32  number of assigned ranges = 0
-//	36  u32  reserved = 0
+//	36  u32  length of the lane's key
 //	40  u64  low mark
-//	48  {u64 first, u64 next}*finished · u32 CRC-32C of all before
+//	48  u64  end of the reader; 0 = none
+//	56  u32  lane
+//	60  u32  lanes; 0 = it gets all
+//	64  {u64 first, u64 next}*finished · key · u32 CRC-32C of all before
+//
+// Lane and end are those of the registration: where the log has lost that, it is made up from here.
 const (
 	posMagic   = 0x31505350
 	posVersion = 1
 	posRelaxed = 1 // flag
-	posFixed   = 48
-	// slotSize has room for channel.MaxFinished ranges, of which a ledger never has more, and for as many assigned ones later.
+	posFixed   = 64
+	// slotSize has room for channel.MaxFinished ranges, of which a ledger never has more, and for nearly as many assigned ones later.
 	slotSize = 128 << 10
 )
 
@@ -46,6 +51,8 @@ type position struct {
 	id         uint64
 	generation uint32
 	low        event.Offset
+	end        event.Offset // of its registration
+	lane       channel.Lane // of its registration
 	finished   []event.Range
 	found      bool // it was read from the disk
 	damaged    bool // not all of what was on the disk could be read
@@ -78,12 +85,17 @@ func (p *position) append(dst []byte) []byte {
 	dst = le.AppendUint64(dst, p.id)
 	dst = le.AppendUint32(dst, p.generation)
 	dst = le.AppendUint32(dst, uint32(len(p.finished)))
-	dst = le.AppendUint64(dst, 0)
+	dst = le.AppendUint32(dst, 0)
+	dst = le.AppendUint32(dst, uint32(len(p.lane.Key)))
 	dst = le.AppendUint64(dst, uint64(p.low))
+	dst = le.AppendUint64(dst, uint64(p.end))
+	dst = le.AppendUint32(dst, p.lane.Index)
+	dst = le.AppendUint32(dst, p.lane.Count)
 	for _, r := range p.finished {
 		dst = le.AppendUint64(dst, uint64(r.First))
 		dst = le.AppendUint64(dst, uint64(r.Next))
 	}
+	dst = append(dst, p.lane.Key...)
 	return le.AppendUint32(dst, checksum(dst))
 }
 
@@ -94,15 +106,20 @@ func parsePosition(b []byte) (p position, ok bool) {
 		return p, false
 	}
 	n := int64(le.Uint32(b[28:]))
-	end := posFixed + 16*n
+	key := posFixed + 16*n
+	end := key + int64(le.Uint32(b[36:]))
 	if n > channel.MaxFinished || end+4 > int64(len(b)) || checksum(b[:end]) != le.Uint32(b[end:]) {
 		return p, false
 	}
-	p = position{flags: le.Uint16(b[6:]), sequence: le.Uint64(b[8:]), id: le.Uint64(b[16:]), generation: le.Uint32(b[24:]), low: event.Offset(le.Uint64(b[40:]))}
-	for b := b[posFixed:end]; len(b) > 0; b = b[16:] {
+	p = position{
+		flags: le.Uint16(b[6:]), sequence: le.Uint64(b[8:]), id: le.Uint64(b[16:]), generation: le.Uint32(b[24:]),
+		low: event.Offset(le.Uint64(b[40:])), end: event.Offset(le.Uint64(b[48:])),
+		lane: channel.Lane{Key: string(b[key:end]), Index: le.Uint32(b[56:]), Count: le.Uint32(b[60:])},
+	}
+	for b := b[posFixed:key]; len(b) > 0; b = b[16:] {
 		p.finished = append(p.finished, event.Range{First: event.Offset(le.Uint64(b)), Next: event.Offset(le.Uint64(b[8:]))})
 	}
-	return p, true
+	return p, p.lane.Check() == nil
 }
 
 // loadPosition reads the position of a reader. Where there is none that can be trusted, it is where the reader began;
@@ -124,25 +141,32 @@ func loadPosition(f files, r readerEntry) (position, error) {
 			p.found = true
 		}
 	}
-	p.id, p.generation, p.damaged = r.id, r.generation, damaged
+	p.id, p.generation, p.end, p.lane, p.damaged = r.id, r.generation, r.end, r.lane, damaged
 	p.low = max(p.low, r.floor)
 	return p, nil
 }
 
-// openPosition opens the file of a reader for writing, and makes it when it is not there: whole and
-// durable, so that no later write of a position needs room on the disk.
-func openPosition(f files, reader string, sequence uint64) (*positionFile, error) {
+// openPosition opens the file of a reader that stands at p for writing, and makes it when it is not there.
+func openPosition(f files, reader string, p position) (*positionFile, error) {
 	name := positionName(reader)
 	file, err := f.Open(name, writeFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = f.Publish(name, make([]byte, 2*slotSize)); err == nil {
+		if err = p.publish(f, name); err == nil {
 			file, err = f.Open(name, writeFile)
 		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open position of %s: %w", reader, err)
 	}
-	return &positionFile{file: file, name: name, sequence: sequence}, nil
+	return &positionFile{file: file, name: name, sequence: p.sequence}, nil
+}
+
+// publish makes a file with p in it: whole and durable, so that no later write of a position needs room on the disk.
+func (p *position) publish(f files, name string) error {
+	p.sequence++
+	slots := make([]byte, 2*slotSize)
+	copy(slots[int64(p.sequence%2)*slotSize:], p.append(nil))
+	return f.Publish(name, slots)
 }
 
 // write puts p into the slot that is not the newest.

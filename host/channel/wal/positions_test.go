@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -20,10 +21,14 @@ import (
 )
 
 func TestAPositionIsWrittenAsTheSpecificationSays(t *testing.T) {
-	p := position{sequence: 3, id: 0x1122334455667788, generation: 2, low: 9, finished: []event.Range{{First: 11, Next: 12}}}
-	want := "50535031" + "0100" + "0000" + "0300000000000000" + "8877665544332211" + "02000000" + "01000000" + "00000000" + "00000000" +
-		"0900000000000000" + "0b00000000000000" + "0c00000000000000"
+	p := position{sequence: 3, id: 0x1122334455667788, generation: 2, low: 9, end: 77,
+		lane: channel.Lane{Key: "key", Index: 1, Count: 3}, finished: []event.Range{{First: 11, Next: 12}}}
+	want := "50535031" + "0100" + "0000" + "0300000000000000" + "8877665544332211" + "02000000" + "01000000" + "00000000" + "03000000" +
+		"0900000000000000" + "4d00000000000000" + "01000000" + "03000000" + "0b00000000000000" + "0c00000000000000" + "6b6579"
 	b := p.append(nil)
+	if got, ok := parsePosition(b); !ok || !reflect.DeepEqual(got, p) {
+		t.Errorf("it is read as %+v", got)
+	}
 	if got := hex.EncodeToString(b[:len(b)-4]); got != want {
 		t.Errorf("position is\n%s, want\n%s", got, want)
 	}
@@ -39,14 +44,14 @@ func TestAPositionIsWrittenAsTheSpecificationSays(t *testing.T) {
 func TestATornPositionLeavesTheOneBefore(t *testing.T) {
 	files := osFiles{t.TempDir()}
 	entry := readerEntry{id: 1, generation: 1, first: 5, name: "sink.a"}
-	f, err := openPosition(files, entry.name, 0)
+	f, err := openPosition(files, entry.name, position{})
 	if err == nil {
 		t.Fatal("the folder was not there")
 	}
 	if err := os.Mkdir(filepath.Join(files.dir, posDir), dirPerms); err != nil {
 		t.Fatal(err)
 	}
-	if f, err = openPosition(files, entry.name, 0); err != nil {
+	if f, err = openPosition(files, entry.name, position{id: 9}); err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
@@ -56,10 +61,10 @@ func TestATornPositionLeavesTheOneBefore(t *testing.T) {
 		}
 	}
 	p, err := loadPosition(files, entry)
-	if err != nil || p.low != 13 || p.damaged || p.sequence != 4 {
+	if err != nil || p.low != 13 || p.damaged || p.sequence != 5 {
 		t.Fatalf("position is %+v, %v", p, err)
 	}
-	flip(t, filepath.Join(files.dir, f.name), posFixed-3) // sequence 4 is in the first slot
+	flip(t, filepath.Join(files.dir, f.name), slotSize+posFixed-3) // sequence 5 is in the second slot
 	if p, err = loadPosition(files, entry); err != nil || p.low != 12 || !p.damaged || !p.found {
 		t.Errorf("with the newest slot torn the position is %+v, %v", p, err)
 	}

@@ -194,10 +194,10 @@ func FuzzScan(f *testing.F) {
 }
 
 func FuzzPosition(f *testing.F) {
-	p := position{sequence: 1, id: 2, generation: 3, low: 4, finished: []event.Range{{First: 6, Next: 7}}}
+	p := position{sequence: 1, id: 2, generation: 3, low: 4, end: 9, lane: channel.Lane{Key: "key", Count: 2}, finished: []event.Range{{First: 6, Next: 7}}}
 	f.Add(p.append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if p, ok := parsePosition(b); ok && !bytes.HasPrefix(b, p.append(nil)[:posFixed-16]) {
+		if p, ok := parsePosition(b); ok && !bytes.HasPrefix(b, p.append(nil)[:32]) {
 			t.Errorf("%+v is not what was read", p)
 		}
 	})

@@ -266,10 +266,7 @@ func (m *mender) positions(st *state, oldest event.Offset) error {
 
 // seat writes a position anew.
 func (m *mender) seat(name string, p *position) error {
-	p.sequence++
-	slots := make([]byte, 2*slotSize)
-	copy(slots[int64(p.sequence%2)*slotSize:], p.append(nil))
-	if err := m.Publish(positionName(name), slots); err != nil {
+	if err := p.publish(m, positionName(name)); err != nil {
 		return fmt.Errorf("write the position of %s: %w", name, err)
 	}
 	return nil
@@ -305,7 +302,7 @@ func (m *mender) fromPositions() (*state, error) {
 			}
 		}
 		if best.id != 0 {
-			st.readers[name] = readerEntry{id: best.id, generation: best.generation, first: best.low, name: name}
+			st.readers[name] = readerEntry{id: best.id, generation: best.generation, first: best.low, end: best.end, lane: best.lane, name: name}
 			st.end = max(st.end, best.low)
 		}
 	}
