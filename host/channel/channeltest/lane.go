@@ -282,6 +282,18 @@ var laneCases = []scenario{
 			e.same(e.drain(l, len(want)), want)
 		}
 	}},
+	{"of what a policy gives up, a lane has no event any more and counts each one, whoever's it was", func(e *env) {
+		e.openDropping(channel.DropOldest)
+		specs, all := layout(2), bodies("", 30)
+		readers := e.openLanes(specs)
+		e.pairs(all...)
+		for i, r := range readers {
+			want := inLane(specs[i].Lane, all[19:])
+			e.same(e.drain(r, len(want)), want)
+			e.empty(r)
+		}
+		e.lost(channel.LostOldest, 19, map[string]uint64{specs[0].Name: 19, specs[1].Name: 19})
+	}},
 	{"readers that are registered together begin together", func(e *env) {
 		e.open()
 		slow := e.reader("sink.slow")
@@ -366,6 +378,7 @@ var laneDurable = []scenario{
 		e.drained(r)
 		e.reopen()
 		e.putParts(all[50:])
+		e.conserves()
 		r = e.reader("sink.a")
 		e.drained(r)
 		e.must(r.Close())

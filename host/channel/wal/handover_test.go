@@ -349,3 +349,32 @@ func TestRepairFindsLanesAndEndsInThePositions(t *testing.T) {
 		t.Errorf("came %v of %v", s.got, s.acked)
 	}
 }
+
+// TestOfWhatIsLostEachLaneCountsAllAsDropped: nobody knows any more which lanes it was in.
+func TestOfWhatIsLostEachLaneCountsAllAsDropped(t *testing.T) {
+	b := newBench(t, Options{SegmentSize: 700, OnCorrupt: Quarantine})
+	s := newShift()
+	b.must(b.c.Handover(nil, lanesOf(3)))
+	for range 12 {
+		b.must(s.fill(b.c))
+	}
+	b.open() // the ring is empty
+	b.strike()
+	for _, spec := range lanesOf(3) {
+		b.must(b.c.Handover([]string{spec.Name}, nil))
+		r, err := b.c.Reader(spec)
+		b.must(err)
+		for err == nil {
+			var l channel.Lease
+			if l, err = r.Take(t.Context(), channel.Want{Events: 4}); err == nil {
+				b.must(l.Commit())
+			}
+		}
+		if i := r.Info(); !errors.Is(err, channel.ErrDrained) || i.Dropped != shiftKeys || i.Offered != i.Committed+i.Passed+i.Dropped {
+			t.Errorf("%v: %+v, %v", i.Lane, i.Tally, err)
+		}
+	}
+	if got := b.c.Stats().Dropped[channel.LostCorrupt]; got != shiftKeys {
+		t.Errorf("the channel counts %d", got)
+	}
+}

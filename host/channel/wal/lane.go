@@ -76,16 +76,9 @@ func (r *reader) renew(ctx context.Context, want channel.Want, got *cut) error {
 	if got.events > 0 || got.span.Empty() {
 		return nil
 	}
-	r.passOver(got.span)
+	r.passHole(hole{Range: got.span})
 	*got = cut{}
 	return r.renew(ctx, want, got)
-}
-
-// passOver counts what is next, and not for this reader, as committed. c.mu is held.
-func (r *reader) passOver(span event.Range) {
-	r.ledger.Pass(span.Intersect(event.Range{First: r.ledger.Low(), Next: r.c.state.end}))
-	r.c.touched(r)
-	r.c.freed()
 }
 
 // seen says whether a cut has looked at all that there is.
@@ -150,13 +143,22 @@ func (r *reader) pickFromDisk(ctx context.Context, got *cut) error {
 	hole, err := r.tape.gather(got, r.entry.name)
 	switch {
 	case !hole.Empty():
-		got.span.Next = min(hole.Next, got.next.Next)
+		r.reachHole(got, hole)
 	case err != nil && got.span.Empty() && !r.moved(got):
 		return r.damaged(err)
 	case err != nil || got.span.Next == from:
 		got.full = true // it is met again at the beginning of the next
 	}
 	return nil
+}
+
+// reachHole passes over a hole at the beginning of a cut that has nothing yet.
+func (r *reader) reachHole(got *cut, h hole) {
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
+	if !r.closed && r.next(got.want).next.First == got.next.First {
+		r.passHole(h)
+	}
 }
 
 // pick is add for a lane: it copies what is in the lane.

@@ -70,8 +70,6 @@ func (r *reader) leaseFromDisk(ctx context.Context, want channel.Want) (*lease, 
 	}
 	if !hole.Empty() {
 		r.passHole(hole)
-		c.touched(r)
-		c.freed()
 	}
 	if got.span.Empty() {
 		return nil, cut{}, nil
@@ -85,6 +83,7 @@ type hole struct {
 	lost bool // it was damaged
 }
 
+// passHole counts what is next, and nothing for this reader, as committed. c.mu is held.
 func (r *reader) passHole(h hole) {
 	span := h.Intersect(event.Range{First: r.ledger.Low(), Next: r.c.state.end})
 	if h.lost { // it was counted for the channel when it was set aside
@@ -92,6 +91,8 @@ func (r *reader) passHole(h hole) {
 	} else {
 		r.ledger.Pass(span)
 	}
+	r.c.touched(r)
+	r.c.freed()
 }
 
 // gather adds records to the cut. When there is none at its beginning, the hole is what to pass over.
