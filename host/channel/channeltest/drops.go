@@ -3,6 +3,7 @@
 package channeltest
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -246,6 +247,19 @@ var lagCases = []scenario{
 		e.lost(channel.LostSkip, 1, map[string]uint64{"sink.slow": 1})
 		e.drain(hold, 5)
 		e.drain(slow, 9)
+	}},
+	{"a reader is not skipped for one who has ceased to wait for room", func(e *env) {
+		e.openDropping(channel.Block)
+		slow, hold := e.lagging("sink.slow", channel.Skip), e.reader("sink.hold")
+		want := bodies("", 10)
+		e.pairs(want...)
+		ctx, stop := context.WithTimeout(e.Context(), time.Minute)
+		defer stop()
+		_, err := e.ch.Begin(ctx)
+		e.is(err, context.DeadlineExceeded)
+		e.drain(hold, 10)
+		e.lost(channel.LostSkip, 0, nil)
+		e.same(e.drain(slow, 10), want)
 	}},
 	{"a reader is skipped no further than makes room", func(e *env) {
 		e.openDropping(channel.Block)

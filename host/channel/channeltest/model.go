@@ -29,16 +29,20 @@ func RunModel(t *testing.T, open func(Options) (channel.Channel, error), lasting
 	root := t.TempDir()
 	n := 0
 	rapid.Check(t, func(rt *rapid.T) {
-		m := &model{T: rt, cursors: map[string]event.Cursor{}, set: map[string]map[string]time.Time{}, readers: map[string]*track{}}
+		m := &model{T: rt, limits: drawLimits(rt), lasting: lasting, cursors: map[string]event.Cursor{}, set: map[string]map[string]time.Time{}, readers: map[string]*track{}}
 		m.fresh = func() string { n++; return filepath.Join(root, fmt.Sprint(n)) }
 		m.opener = func(dir string) channel.Channel {
-			ch, err := open(Options{Dir: dir, Buffers: &m.memory, ForgetAfter: month})
+			m.said, m.lost = nil, channel.Lost{}
+			ch, err := open(Options{
+				Dir: dir, Buffers: &m.memory, ForgetAfter: month, Capacity: channel.Capacity{Events: m.limits.events}, OnFull: m.limits.policy,
+				Observer: channel.Observer{Dropped: func(d channel.Drop) { m.said = append(m.said, d) }},
+			})
 			m.must(err)
 			return ch
 		}
 		inBubble(t, func() {
 			m.start()
-			rt.Repeat(m.actions(lasting))
+			rt.Repeat(m.actions())
 			m.stop()
 			if live := m.memory.Live(); live != 0 {
 				rt.Fatalf("%d buffers are held at the end", live)
@@ -80,6 +84,10 @@ var modelSources = []string{"source.x", "source.y"}
 // model is a channel as plain as it can be told: a list of events, and for each reader a word for each event.
 type model struct {
 	*rapid.T
+	limits  limits
+	lasting bool
+	said    []channel.Drop // and not yet heard
+	lost    channel.Lost   // since the channel was opened
 	opener  func(dir string) channel.Channel
 	fresh   func() string // a directory that is not there yet
 	dir     string
@@ -106,6 +114,8 @@ type track struct {
 	r      channel.Reader // nil: nobody has it open
 	states []status       // of each event
 	leases []taken
+	lost   uint64       // events, since the channel was opened, or the reader set to another offset
+	why    channel.Loss // they were, last
 }
 
 // status is where an event is for one reader.
@@ -113,6 +123,7 @@ type status struct {
 	is    word
 	tried int  // how often it was leased and rolled back
 	kept  bool // it was done when positions were written last
+	gone  bool // it was given up; leased, it may still be committed
 }
 
 type word byte
@@ -177,7 +188,7 @@ func (m *model) register(name string, start channel.Start) *track {
 	if len(m.readers) == 0 {
 		oldest, surely = 0, m.next
 	}
-	r, err := m.ch.Reader(channel.ReaderSpec{Name: name, Order: orderOf(name), Start: start, Lane: laneOf(name)})
+	r, err := m.ch.Reader(channel.ReaderSpec{Name: name, Order: orderOf(name), Start: start, Lane: laneOf(name), Lag: m.limits.lag[name]})
 	m.must(err)
 	tr := &track{name: name, r: r}
 	m.readers[name] = tr
@@ -226,7 +237,7 @@ func (m *model) follow(next event.Offset) {
 func (m *model) low(tr *track) (least, most event.Offset) {
 	least, most = m.next, m.next
 	for i := len(m.events) - 1; i >= 0; i-- {
-		if tr.states[i].is != done {
+		if tr.states[i].is != done && !tr.states[i].gone {
 			least = m.events[i].offset
 			if tr.states[i].is != passed {
 				most = m.events[i].offset
@@ -238,6 +249,7 @@ func (m *model) low(tr *track) (least, most event.Offset) {
 
 // check compares all figures of all readers.
 func (m *model) check(*rapid.T) {
+	m.checkRoom()
 	for name, tr := range m.readers {
 		info, ok := m.operator().Stats().Readers[name]
 		if !ok {

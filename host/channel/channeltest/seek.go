@@ -253,6 +253,8 @@ func (m *model) replay(t *rapid.T) {
 		return
 	}
 	m.must(err)
+	m.purged(tr)
+	tr.lost = 0
 	m.place(tr, from)
 }
 
@@ -270,6 +272,7 @@ func (m *model) purge(t *rapid.T) {
 	if n < want {
 		m.Fatalf("%s gave up %d events, it had %d", tr.name, n, want)
 	}
+	m.purged(tr)
 	m.place(tr, m.next)
 }
 

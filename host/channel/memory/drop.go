@@ -12,12 +12,7 @@ import (
 
 // relieve has policies give up what makes room, and says whether that made any.
 func (c *Channel) relieve() bool {
-	var readers []channel.Laggard
-	for _, r := range c.readers {
-		readers = append(readers, channel.Laggard{Low: r.ledger.Low(), Lag: r.policy()})
-	}
-	room := func(low event.Offset) bool { return !c.capacity.Full(c.from(low)) }
-	to, alone, ok := c.o.OnFull.Relief(readers, c.places(), room)
+	to, alone, ok := c.relief()
 	if !ok {
 		return false
 	}
@@ -37,6 +32,22 @@ func (c *Channel) relieve() bool {
 	}
 	c.forgetDone()
 	return true
+}
+
+// relief says what policies give up to make room, if they do.
+func (c *Channel) relief() (to event.Offset, alone, ok bool) {
+	var readers []channel.Laggard
+	for _, r := range c.readers {
+		readers = append(readers, channel.Laggard{Low: r.ledger.Low(), Lag: r.policy()})
+	}
+	room := func(low event.Offset) bool { return !c.capacity.Full(c.from(low)) }
+	return c.o.OnFull.Relief(readers, c.places(), room)
+}
+
+// relievable says whether relieve would make room.
+func (c *Channel) relievable() bool {
+	_, _, ok := c.relief()
+	return ok
 }
 
 // policy is what is done when the reader lags. One that nobody has open holds: it waits for its sink, or to be forgotten.

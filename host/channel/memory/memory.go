@@ -111,6 +111,8 @@ func (c *Channel) Begin(ctx context.Context) (channel.Tx, error) {
 		if err := c.awaitRoom(ctx); err != nil {
 			return nil, fmt.Errorf("begin: wait for room: %w", err)
 		}
+		for c.full() && !c.closed && c.relieve() {
+		}
 	}
 	if c.closed {
 		return nil, fmt.Errorf("begin: %w", channel.ErrClosed)
@@ -154,8 +156,9 @@ func (c *Channel) from(low event.Offset) channel.Held {
 	return h
 }
 
+// letIn wakes those who wait for room, when there is some, or can be made. It makes none: they may have left.
 func (c *Channel) letIn() {
-	if c.room == nil || !c.closed && c.full() && !c.relieve() {
+	if c.room == nil || !c.closed && c.full() && !c.relievable() {
 		return
 	}
 	close(c.room)

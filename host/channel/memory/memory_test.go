@@ -60,6 +60,6 @@ func TestABatchThatFitsIsHandedOutAsItCame(t *testing.T) {
 
 func TestMemoryDoesWhatTheModelDoes(t *testing.T) {
 	channeltest.RunModel(t, func(o channeltest.Options) (channel.Channel, error) {
-		return memory.New(memory.Options{Pool: o.Buffers, ForgetAfter: o.ForgetAfter}), nil
+		return memory.New(memory.Options{Capacity: o.Capacity, OnFull: o.OnFull, Pool: o.Buffers, Observer: o.Observer, ForgetAfter: o.ForgetAfter}), nil
 	}, false)
 }

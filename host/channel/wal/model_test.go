@@ -20,7 +20,7 @@ func TestItDoesWhatTheModelDoes(t *testing.T) {
 			channeltest.RunModel(t, func(o channeltest.Options) (channel.Channel, error) {
 				sys := realSystem(o.Dir)
 				sys.files = unflushed{sys.files}
-				own := Options{Dir: o.Dir, Pool: o.Buffers, SegmentSize: 8 << 10, ForgetAfter: o.ForgetAfter, Scrub: 24 * time.Hour, Log: slog.New(slog.DiscardHandler)}
+				own := Options{Dir: o.Dir, Capacity: o.Capacity, OnFull: o.OnFull, Observer: o.Observer, Pool: o.Buffers, SegmentSize: 8 << 10, ForgetAfter: o.ForgetAfter, Scrub: 24 * time.Hour, Log: slog.New(slog.DiscardHandler)}
 				s.apply(&own)
 				return open(own, sys)
 			}, true)
