@@ -78,12 +78,7 @@ func (l *layout) open() error {
 		if err := l.c.channel.Handover(nil, l.want); err != nil {
 			return err
 		}
-		for _, spec := range l.want {
-			if err := l.openReader(spec); err != nil {
-				return err
-			}
-		}
-		return nil
+		return l.openWanted()
 	}
 	if _, err := l.change(); err != nil {
 		l.c.log.Warn("the lanes cannot be changed yet: the old ones go on", "error", err)
@@ -143,35 +138,54 @@ func (l *layout) sorted() []*laneReader {
 // change has the newest readers hand over to those that are wanted, and says whether that is settled: not as long as a
 // name that is wanted belongs to readers that are still drained.
 func (l *layout) change() (settled bool, err error) {
-	stages := l.stages()
-	newest := stages[len(stages)-1]
-	var names []string
-	for _, r := range newest {
-		names = append(names, r.name)
+	var names []string // of those that have no end
+	for _, r := range l.sorted() {
+		if r.Info().End == 0 {
+			names = append(names, r.name)
+		}
 	}
 	there := l.c.channel.Stats().Readers
-	missing := slices.DeleteFunc(slices.Clone(l.want), func(spec channel.ReaderSpec) bool {
-		_, ok := there[spec.Name]
-		return ok
-	})
-	switch kept := slices.ContainsFunc(l.want, func(spec channel.ReaderSpec) bool { return slices.Contains(names, spec.Name) }); {
-	case kept && len(missing) == 0:
-		return true, nil
-	case kept: // somebody has forgotten a lane
+	var missing []channel.ReaderSpec
+	kept := false
+	for _, spec := range l.want {
+		info, ok := there[spec.Name]
+		if kept = kept || ok && info.End == 0; ok {
+			continue
+		}
+		if len(names) == 0 { // those that went on where the old ones ended are lost: rather again than never
+			spec.Start = channel.Oldest
+		}
+		missing = append(missing, spec)
+	}
+	switch {
+	case kept: // all of them, or somebody has forgotten a lane
 		names = nil
 	case len(missing) < len(l.want):
 		return false, nil
 	}
-	if err := l.c.channel.Handover(names, missing); err != nil {
-		return false, err
-	}
-	l.c.log.Info("the readers of the sink change: the old ones are drained first", "old", names, "new", len(missing))
-	for _, spec := range missing {
-		if err := l.openReader(spec); err != nil {
+	if len(missing) > 0 {
+		if err := l.c.channel.Handover(names, missing); err != nil {
 			return false, err
 		}
+		l.c.log.Info("the readers of the sink change: the old ones are drained first", "old", names, "new", len(missing))
 	}
-	return true, nil
+	return true, l.openWanted()
+}
+
+// openWanted opens what is wanted and not open yet.
+func (l *layout) openWanted() error {
+	for _, spec := range l.want {
+		l.c.mu.Lock()
+		_, open := l.readers[spec.Name]
+		l.c.mu.Unlock()
+		if open {
+			continue
+		}
+		if err := l.openReader(spec); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // run reads stage after stage, the last one for ever.
@@ -184,6 +198,13 @@ func (l *layout) run(ctx context.Context) error {
 			l.c.log.Warn("the lanes cannot be changed yet: the old ones go on", "error", err, "again in", layoutRetry)
 		}
 		stages := l.stages()
+		if len(stages) == 0 { // the names that are wanted are those of readers that are to be forgotten
+			select {
+			case <-time.After(layoutRetry):
+			case <-ctx.Done():
+			}
+			continue
+		}
 		turn, cancel := ctx, context.CancelFunc(func() {})
 		if last := len(stages) == 1; last && !settled {
 			turn, cancel = context.WithTimeout(ctx, layoutRetry)

@@ -378,3 +378,55 @@ func TestOfWhatIsLostEachLaneCountsAllAsDropped(t *testing.T) {
 		t.Errorf("the channel counts %d", got)
 	}
 }
+
+// TestAChangeOfLanesOnAFullDiskWaitsForRoom: meanwhile the old lanes go on, and nothing of a key is lost or overtaken.
+func TestAChangeOfLanesOnAFullDiskWaitsForRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, s := newSimDisk(), newShift()
+		d.bound = 4 << 20
+		b := onSmallDisk(t, d, Options{SegmentSize: 4 << 10})
+		b.must(b.c.Handover(nil, lanesOf(3)))
+		old, err := openAll(b.c, lanesOf(3))
+		b.must(err)
+		d.leave(40 << 10)
+		for err = s.fill(b.c); err == nil; {
+			err = s.fill(b.c)
+		}
+		change := func() error {
+			var names []string
+			for _, spec := range lanesOf(3) {
+				names = append(names, spec.Name)
+			}
+			return b.c.Handover(names, lanesOf(4))
+		}
+		for range 3 {
+			if herr := change(); !errors.Is(err, channel.ErrFull) || !errors.Is(herr, channel.ErrFull) {
+				t.Fatalf("a put answered %v, the change %v", err, herr)
+			}
+			b.must(s.take(old, 2))
+		}
+		for _, r := range old {
+			if i := r.Info(); i.End != 0 || i.Offered != i.Committed+i.Passed+i.Waiting || len(b.c.Stats().Readers) != 3 {
+				t.Errorf("an old lane: %+v", i)
+			}
+		}
+		s.put = maps.Clone(s.acked)
+		for range 20 {
+			b.must(s.take(old, 100))
+		}
+		b.must(b.c.flushPositions(false)) // segments go
+		d.with(func() { d.other = 0 })
+		time.Sleep(roomPoll + time.Millisecond)
+		_, err = b.c.Cursor(t.Context(), "source.a") // as a source that was refused
+		b.must(errors.Join(err, s.fill(b.c), change(), s.fill(b.c), s.drain(old)))
+		next, err := openAll(b.c, lanesOf(4))
+		b.must(err)
+		for i, r := range next {
+			b.must(s.drainOpen(b.c, r, lanesOf(4)[i].Name))
+		}
+		if !maps.Equal(s.got, s.acked) {
+			t.Errorf("came %v of %v", s.got, s.acked)
+		}
+		b.close()
+	})
+}
