@@ -29,6 +29,7 @@ type inspectedChannel struct {
 	Quarantine   int64               `json:"quarantine_bytes"`
 	Readers      []inspectedReader   `json:"readers"`
 	Sources      []inspectedPosition `json:"sources"`
+	Dropped      []droppedEvents     `json:"dropped"` // as far as the end of the log has it on record
 	Torn         *damage             `json:"torn,omitempty"`
 	Live         *admin.Channel      `json:"live,omitempty"` // what the agent that has it says
 }
@@ -100,7 +101,7 @@ func (a *app) inspectChannel(cmd *cobra.Command, dir channelDir) (inspectedChann
 		channelDir: dir, UUID: info.UUID, Version: info.Version, Created: info.Created, UsedBy: info.UsedBy,
 		Segments: info.Segments, Bytes: info.Bytes, Events: info.Events, First: info.First, Next: info.Next,
 		Incarnations: len(info.Incarnations), Quarantine: info.Quarantine,
-		Readers: []inspectedReader{}, Sources: []inspectedPosition{},
+		Readers: []inspectedReader{}, Sources: []inspectedPosition{}, Dropped: droppedOf(info.Dropped),
 	}
 	for _, r := range info.Readers {
 		c.Readers = append(c.Readers, inspectedReader{r.Name, r.Stream, r.Low, r.Waiting, r.Damaged})
@@ -141,6 +142,7 @@ func (c inspectedChannel) print(t *terminal) {
 	if c.Live != nil {
 		printLive(t, *c.Live)
 	}
+	printDropped(t, c.Dropped, " (in the last segment)")
 	if c.UsedBy != "" {
 		t.printf("  in use by the agent with pid %s: the figures are those of a moment\n", c.UsedBy)
 	}

@@ -29,6 +29,7 @@ type verified struct {
 	Lost     uint64            `json:"lost"`           // events that were there
 	Closed   uint64            `json:"closed"`         // records of which the content was not looked at, for want of a key
 	Keys     map[string]uint64 `json:"keys,omitempty"` // records by the id of the key that sealed them
+	Dropped  []droppedEvents   `json:"dropped"`
 	Damage   []damage          `json:"damage"`
 	Seconds  float64           `json:"seconds"`
 }
@@ -49,6 +50,7 @@ func newChannelVerifyCommand(a *app) *cobra.Command {
 		Short: "Read whole channels, and say what is not as it was written",
 		Long: `Read whole channels, compare every checksum, and say what is not as it was written: the file, the byte, and why.
 Nothing is changed. No key is needed for checksums; with its keys the content of an encrypted channel is checked too. A torn tail, the end of the log that a crash left half-written, is reported and is no damage.
+What policies and people have given up is listed as far as the log still has it on record: "penstock status" counts it.
 
 ` + channelArgHelp + `
 
@@ -133,7 +135,7 @@ func (a *app) verifyOne(cmd *cobra.Command, dir channelDir) (verified, error) {
 	}
 	v := verified{
 		channelDir: dir, Sound: report.Sound(), UsedBy: report.UsedBy, Segments: report.Segments,
-		Records: report.Records, Events: report.Events, Bytes: report.Bytes, Gaps: report.Gaps, Lost: report.Lost, Closed: report.Closed, Keys: report.Keys, Damage: []damage{}, Seconds: time.Since(start).Seconds(),
+		Records: report.Records, Events: report.Events, Bytes: report.Bytes, Gaps: report.Gaps, Lost: report.Lost, Closed: report.Closed, Keys: report.Keys, Dropped: droppedOf(report.Dropped), Damage: []damage{}, Seconds: time.Since(start).Seconds(),
 	}
 	for _, d := range report.Damage {
 		v.Damage = append(v.Damage, damage{d.File, d.Offset, d.Length, d.Torn, d.Cause.Error()})
@@ -160,6 +162,7 @@ func (v verified) print(t *terminal) {
 	if v.Closed > 0 {
 		t.printf("  the content of %s was not looked at, for want of a key: see --key\n", plural(v.Closed, "record"))
 	}
+	printDropped(t, v.Dropped, "")
 	for _, d := range v.Damage {
 		t.printf("  %s\n", d.text(t, v.Path))
 	}

@@ -28,8 +28,9 @@ type Info struct {
 	Readers      []ReaderInfo
 	Sources      []SourceInfo
 	Incarnations []channel.Incarnation
-	Quarantine   int64   // bytes that repair put aside
-	Torn         *Damage // what the next opening will repair, or nil
+	Dropped      []Dropped // that the end of the log has on record: not what is in earlier segments
+	Quarantine   int64     // bytes that repair put aside
+	Torn         *Damage   // what the next opening will repair, or nil
 }
 
 // ReaderInfo is where a registered reader stands.
@@ -107,7 +108,7 @@ func (c *Channel) describe(info *Info, names []fileInfo) error {
 	if err != nil || rec.state == nil {
 		return err
 	}
-	info.Torn = rec.torn
+	info.Torn, info.Dropped = rec.torn, rec.drops.list()
 	c.state = rec.state
 	earlier, _, err := heads(c.sys, rec.before(), rec.tail, 0, 0, c.pool, c.coder)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // the channel is in use, and unlinked it

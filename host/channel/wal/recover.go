@@ -42,6 +42,7 @@ type recovered struct {
 	size  int64    // of the last segment's good entries
 	time  int64    // of the last record that was read
 	torn  *Damage  // what follows them, or nil
+	drops drops    // that it read of; nil: it does not matter
 }
 
 // lastIndex is the first index of the last segment file.
@@ -86,7 +87,7 @@ func listSegments(f files) ([]fileInfo, error) {
 // recoverTail reads the last segment, and the one before it where the last has no STATE yet. It
 // changes nothing. Damage that cannot be a torn tail is an error.
 func recoverTail(f files, names []fileInfo, pool event.Buffers, c *coder) (*recovered, error) {
-	r := &recovered{names: names, coder: c}
+	r := &recovered{names: names, coder: c, drops: drops{}}
 	last := names[len(names)-1]
 	if err := r.replay(f, last, pool); err != nil || r.tail != nil {
 		return r, err
@@ -189,6 +190,9 @@ func (r *recovered) interpret(rec *record) (err error) {
 		changes, err := parseChanges(rec.tlvBytes())
 		if err != nil {
 			return fmt.Errorf("%w: %w", errContent, err)
+		}
+		if len(changes.drops) > 0 && r.drops != nil {
+			r.drops.add(rec.first, changes.drops)
 		}
 		return r.state.apply(&rec.header, &changes)
 	default:

@@ -31,6 +31,7 @@ type Report struct {
 	Lost     uint64            // events that were there
 	Keys     map[string]uint64 // records by the id of the key that sealed them
 	Closed   uint64            // records of which the content was not looked at, for want of a key
+	Dropped  []Dropped         // that the log has on record, by reason and reader
 	Damage   []Damage          // in the order of the log; at most 1000
 }
 
@@ -72,7 +73,7 @@ func verifyDir(dir string, progress func(done, total int64), keys []Key) (Report
 
 // verify checks the channel in sys, which that process uses.
 func verify(sys files, pool event.Buffers, holder string, progress func(done, total int64), c *coder) (Report, error) {
-	v := &verifier{Report: Report{Keys: map[string]uint64{}}, sys: sys, pool: pool, coder: c}
+	v := &verifier{Report: Report{Keys: map[string]uint64{}}, drops: drops{}, sys: sys, pool: pool, coder: c}
 	v.UsedBy = holder
 	var found bool
 	var err error
@@ -88,6 +89,7 @@ func verify(sys files, pool event.Buffers, holder string, progress func(done, to
 	if err = c.learn(sys, pool); err == nil {
 		err = v.run(progress)
 	}
+	v.Dropped = v.drops.list()
 	return v.Report, err
 }
 
@@ -98,6 +100,7 @@ type verifier struct {
 	pool    event.Buffers
 	coder   *coder
 	meta    meta
+	drops   drops
 	state   *state // the sum so far; nil after damage, until the next STATE
 	sum     seal   // of the segment before
 	prev    uint32
@@ -224,6 +227,13 @@ func (v *verifier) fits(rec *record, s *scanner) error {
 	}
 	if rec.index == s.sum.index {
 		return fmt.Errorf("%w: a segment begins with a STATE", errContent)
+	}
+	if rec.kind == kindPut && rec.events == 0 { // no other gives anything up
+		changes, err := parseChanges(rec.tlvBytes())
+		if err != nil {
+			return fmt.Errorf("%w: %w", errContent, err)
+		}
+		v.drops.add(rec.first, changes.drops)
 	}
 	if v.state == nil {
 		return nil
