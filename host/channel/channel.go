@@ -187,6 +187,7 @@ type ReaderInfo struct {
 	Lane         Lane         // which of the events it gets
 	End          event.Offset // it has handed over: nothing from here on is given to it; 0: there is no end
 	InUse        bool         // somebody has it open; else its sink is gone, and it holds what it has not committed
+	Detached     bool         // its policy has unregistered it: Take answers ErrDetached
 }
 
 // Incarnation is one opening of the channel.

@@ -63,6 +63,9 @@ func (s *Sink) Run(ctx context.Context) error {
 // session runs one instance to its end.
 func (s *Sink) session(ctx context.Context) (moved bool, err error) {
 	info := s.Reader.Info()
+	if info.Detached { // an instance that cannot be opened would never ask
+		return false, channel.ErrDetached
+	}
 	inst, err := s.Open(ctx, info)
 	if err != nil {
 		return false, err

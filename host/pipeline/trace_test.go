@@ -42,6 +42,7 @@ type trace struct {
 	full     time.Duration // how long Begin waits for room
 	refuses  bool          // Begin does, without a look at its context
 	damaged  error         // what Take answers
+	detached bool          // the reader is, when an instance is to be opened
 }
 
 func (t *trace) add(step string) {
@@ -130,7 +131,7 @@ func (t *trace) Finish(held ...event.Range) error {
 	return nil
 }
 func (t *trace) Info() channel.ReaderInfo {
-	return channel.ReaderInfo{Incarnations: []channel.Incarnation{{ID: 7, First: 1 << 32}}}
+	return channel.ReaderInfo{Incarnations: []channel.Incarnation{{ID: 7, First: 1 << 32}}, Detached: t.detached}
 }
 
 // instance is the plugin.

@@ -149,6 +149,24 @@ func TestASinkThatWasDetachedIsHeldAndSaysHowItGoesOn(t *testing.T) {
 	})
 }
 
+func TestASinkThatCannotBeOpenedIsHeldWhenItIsDetached(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := &trace{}
+		s := newSink(tr)
+		s.Open = func(context.Context, channel.ReaderInfo) (plugin.Instance, error) {
+			tr.add("fail")
+			tr.detached = len(tr.steps) == 3
+			return plugin.Instance{}, errors.New("no such folder")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		err := s.Run(ctx)
+		if _, ok := errors.AsType[*HeldError](err); !ok || !errors.Is(err, channel.ErrDetached) || tr.String() != "fail fail fail" {
+			t.Errorf("%s: error %v", tr, err)
+		}
+	})
+}
+
 func TestAReaderThatIsDrainedEndsTheSinkWell(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := &trace{damaged: fmt.Errorf("take of reader sink.a: %w", channel.ErrDrained)}

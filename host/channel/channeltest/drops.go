@@ -310,6 +310,9 @@ var lagCases = []scenario{
 		e.is(waits.ends("Take of a reader that was detached"), channel.ErrDetached)
 		_, err := slow.Take(e.Context(), channel.Want{})
 		e.is(err, channel.ErrDetached)
+		if !slow.Info().Detached || hold.Info().Detached {
+			e.Error("the one that was detached does not say so, or another does")
+		}
 		e.lost(channel.LostDetach, 8, map[string]uint64{"sink.hold": 0})
 		if _, there := e.operator().Stats().Readers["sink.slow"]; there {
 			e.Error("it is registered still")

@@ -155,6 +155,7 @@ func (r *reader) info() channel.ReaderInfo {
 		Leased:       r.ledger.Leased(),
 		Tally:        r.ledger.Tally(),
 		InUse:        r.inUse,
+		Detached:     r.detached,
 	}
 }
 

@@ -219,15 +219,16 @@ func (r *reader) Info() channel.ReaderInfo {
 
 func (r *reader) info() channel.ReaderInfo {
 	info := channel.ReaderInfo{
-		Stream:  stream(r.c.meta.uuid, r.entry),
-		Low:     r.ledger.Low(),
-		Oldest:  r.c.gone,
-		Waiting: r.ledger.Waiting(r.end()),
-		Lane:    r.entry.lane,
-		End:     r.entry.end,
-		Leased:  r.ledger.Leased(),
-		Tally:   r.ledger.Tally(),
-		InUse:   r.inUse,
+		Stream:   stream(r.c.meta.uuid, r.entry),
+		Low:      r.ledger.Low(),
+		Oldest:   r.c.gone,
+		Waiting:  r.ledger.Waiting(r.end()),
+		Lane:     r.entry.lane,
+		End:      r.entry.end,
+		Leased:   r.ledger.Leased(),
+		Tally:    r.ledger.Tally(),
+		InUse:    r.inUse,
+		Detached: r.detached,
 	}
 	for _, i := range r.c.state.incarnations {
 		info.Incarnations = append(info.Incarnations, channel.Incarnation{ID: i.id, First: i.first})
