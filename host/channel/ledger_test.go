@@ -247,6 +247,9 @@ func TestALedgerNeverHasMoreSeparateRangesThanItsBound(t *testing.T) {
 	if l.Cover(span(end-2, end-1)) || l.Finish(end, span(end-2, end-1)) == nil {
 		t.Error("it took a range that leases which are out may need")
 	}
+	if before := l.Tally(); l.Pass(span(end-2, end-1)) || l.Tally() != before {
+		t.Error("it counts as passed what it could not take")
+	}
 	for i := 0; i < len(held); i += 2 { // the worst order
 		l.Commit(held[i], held[i].Len())
 	}

@@ -20,7 +20,7 @@ var closeCases = []scenario{
 		before := r.Info()
 		e.must(r.Close())
 		one.Rollback()
-		if info := e.operator().Stats().Readers["sink.a"]; info.InUse || info.Waiting != 4 || info.Leased != 0 {
+		if info := e.operator().Stats().Readers["sink.a"]; r.Info().InUse || info.InUse || info.Waiting != 4 || info.Leased != 0 {
 			e.Errorf("it is registered as %+v", info)
 		}
 		e.put("new")

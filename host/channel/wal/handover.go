@@ -71,9 +71,7 @@ func (c *Channel) prepare(from []string, to []channel.ReaderSpec) (old, next []*
 		if len(old) > 0 {
 			firsts[i] = c.state.end
 		}
-		r := c.register(spec, firsts[i])
-		r.inUse = true
-		next = append(next, r)
+		next = append(next, c.register(spec, firsts[i]))
 	}
 	for _, r := range old {
 		r.entry.end = c.state.end

@@ -84,7 +84,6 @@ func (c *Channel) claim(spec channel.ReaderSpec) (r *reader, registration func()
 		return r, nil, nil
 	}
 	r = c.register(spec, c.startOf(spec))
-	r.inUse = true
 	c.mu.Unlock()
 	t := &tx{c: c, internal: true, changes: changes{readers: []readerEntry{r.entry}}}
 	return r, t.Submit(), nil

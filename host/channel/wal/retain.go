@@ -59,9 +59,6 @@ func (c *Channel) spare(bytes int64) bool {
 
 // yield has segments go that stay only for replays, and says whether they are so many bytes. c.mu is held.
 func (c *Channel) yield(bytes int64) bool {
-	if c.o.Retain <= 0 || len(c.readers) == 0 {
-		return false
-	}
 	c.short.lacks = bytes
 	c.flushAfter(positionDelay)
 	return c.below(c.lowest()) >= bytes
