@@ -29,4 +29,5 @@
 //   - The process waits until its word stands in the list. So what it acknowledged stands no earlier than it was acknowledged
 //     (a cut asks for nothing too much), and what it is about to do stands before it is done.
 //   - A suite that finds nothing proves nothing: each run takes syncs out of the same work, and has to find it out.
+//   - Kills, and the cuts under one file system, are done once more to a channel that is compressed and encrypted: its words are the same.
 package crash

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,9 +53,18 @@ func (k *killing) watch(hear listener) func(string, *os.Process) bool {
 
 func TestKilledAtAnyWordItHoldsWhatItAcknowledged(t *testing.T) {
 	rng := newRNG(t)
-	y := newTally(t, reliability.Kill, "a process that works on a channel")
+	const work = "a process that works on a channel"
+	killAtWords(t, rng, work, *kills)
+	t.Setenv(workerSealed, "1")
+	killAtWords(t, rng, work+sealed, (*kills+2)/3)
+}
+
+// killAtWords kills so many.
+func killAtWords(t *testing.T, rng *rand.Rand, what string, n int) {
+	t.Helper()
+	y := newTally(t, reliability.Kill, what)
 	begun, dead := time.Now(), 0
-	for y.Tried < *kills && !t.Failed() {
+	for y.Tried < n && !t.Failed() {
 		dir, h := filepath.Join(t.TempDir(), "channel"), newHistory()
 		for round := range 1 + rng.IntN(killsInARow) {
 			k := killing{nth: 1 + rng.IntN(wordsOfARound), delay: time.Duration(rng.Int64N(2*int64(longestDelay))) - longestDelay}

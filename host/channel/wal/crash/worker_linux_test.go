@@ -97,7 +97,7 @@ func say(format string, args ...any) {
 }
 
 func work(dir string, round int) error {
-	c, err := wal.Open(wal.Options{Dir: dir, SegmentSize: segmentSize})
+	c, err := wal.Open(options(dir))
 	if err != nil {
 		return err
 	}
