@@ -23,9 +23,9 @@ func (f Figures) Print(w io.Writer) {
 		rows = append(rows, []string{b.What, fmt.Sprintf("%.3g %s", b.Measured, b.Unit), fmt.Sprintf("%.3g %s", b.Most, b.Unit)})
 	}
 	printMore(w, rows)
-	rows = [][]string{{"taken out of the code", "places", "caught", "not caught", "cannot matter"}}
+	rows = [][]string{{"taken out of the code", "places", "caught", "not caught", "cannot matter", "open"}}
 	for _, m := range f.Mutations {
-		rows = append(rows, []string{m.Kind, count(m.Sites), count(m.Caught), count(m.Uncaught), count(m.CannotMatter)})
+		rows = append(rows, []string{m.Kind, count(m.Sites), count(m.Caught), count(m.Uncaught), count(m.CannotMatter), count(m.Open)})
 	}
 	printMore(w, rows)
 }

@@ -78,6 +78,7 @@ type Mutations struct {
 	Caught       int    `json:"caught"`
 	Uncaught     int    `json:"uncaught"`
 	CannotMatter int    `json:"cannot_matter"`
+	Open         int    `json:"open"` // of which it is known that no test notices them yet
 }
 
 // Figures are what some tests found.

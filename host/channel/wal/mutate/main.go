@@ -32,6 +32,8 @@
 //		+ what is there instead
 //		crash.TestAPowerCutLosesNothingAcknowledged
 //
+// A row may say "open: …" instead: no test notices it yet. Such rows are counted, and shown with the result.
+//
 // A test of another package is named with it: wal, channel, pipeline, crash. It may be one part of a test: TestX/name_of_the_part.
 // A site without a row fails the command, and so does a row without a site, and a field of type bool or error of which the head
 // of the table does not say whether it is a latch.
@@ -192,7 +194,7 @@ func (s *survey) complete() error {
 		switch {
 		case m.row == nil:
 			errs = append(errs, fmt.Errorf("%s:%d: no row for %q: --propose looks for a test that catches it", m.file.name, m.line(), m.id()))
-		case m.row.test == "" && m.row.why == "":
+		case m.row.test == "" && m.row.why == "" && m.row.open == "":
 			errs = append(errs, fmt.Errorf("line %d of the table: %q has neither a test that catches it nor why it cannot matter", m.row.line, m.id()))
 		}
 	}
@@ -258,7 +260,7 @@ func (o *options) proposals(s *survey, to io.Writer) error {
 		case test != "" && m.row == nil:
 			m.row = &row{file: m.file.name, id: m.id(), test: test}
 		case test != "":
-			m.row.test = test
+			m.row.test, m.row.open = test, ""
 		case len(v[m.n]) == 0:
 			fmt.Fprintf(to, "# no test comes to %s:%d: %s\n", m.file.name, m.line(), m.id())
 			return
@@ -287,8 +289,7 @@ func (o *options) prove(s *survey, to io.Writer) error {
 		if tests[name] == nil {
 			tests[name] = map[string]bool{}
 		}
-		top, _, _ := strings.Cut(test, "/")
-		tests[name][top] = true
+		tests[name][test] = true
 	}
 	b, stop, err := s.start(slices.Sorted(maps.Keys(tests)))
 	if err != nil {

@@ -25,6 +25,7 @@ type tally struct {
 	Caught       int    `json:"caught"`
 	Uncaught     int    `json:"uncaught"`
 	CannotMatter int    `json:"cannot_matter"`
+	Open         int    `json:"open"` // no test notices it yet
 }
 
 // rowResult is one row for machines.
@@ -37,6 +38,7 @@ type rowResult struct {
 	Says     string  `json:"says,omitempty"` // the failure
 	Seconds  float64 `json:"seconds,omitempty"`
 	Why      string  `json:"cannot_matter,omitempty"`
+	Open     string  `json:"open,omitempty"`
 }
 
 func (o *options) report(s *survey, results []outcome, to io.Writer) error {
@@ -63,10 +65,15 @@ func (o *options) report(s *survey, results []outcome, to io.Writer) error {
 		rows = append(rows, row)
 	}
 	for _, m := range s.all {
-		if m.row != nil && m.row.why != "" && o.wants(m) {
+		switch {
+		case m.row == nil || m.row.test != "" || !o.wants(m):
+			continue
+		case m.row.why != "":
 			count(m, func(t *tally) { t.CannotMatter++ })
-			rows = append(rows, rowResult{Kind: m.kind, File: m.file.name, Site: m.id(), Mutation: m.how, Why: m.row.why})
+		default:
+			count(m, func(t *tally) { t.Open++ })
 		}
+		rows = append(rows, rowResult{Kind: m.kind, File: m.file.name, Site: m.id(), Mutation: m.how, Why: m.row.why, Open: m.row.open})
 	}
 	var counts []*tally
 	for _, k := range append(kinds, total.Kind) {
@@ -91,9 +98,9 @@ func (o *options) report(s *survey, results []outcome, to io.Writer) error {
 }
 
 func printCounts(to io.Writer, counts []*tally, swaps int) {
-	fmt.Fprintf(to, "\n%-8s %8s %8s %8s %14s\n", "kind", "sites", "caught", "uncaught", "cannot matter")
+	fmt.Fprintf(to, "\n%-8s %8s %8s %8s %14s %8s\n", "kind", "sites", "caught", "uncaught", "cannot matter", "open")
 	for _, t := range counts {
-		fmt.Fprintf(to, "%-8s %8d %8d %8d %14d\n", t.Kind, t.Sites, t.Caught, t.Uncaught, t.CannotMatter)
+		fmt.Fprintf(to, "%-8s %8d %8d %8d %14d %8d\n", t.Kind, t.Sites, t.Caught, t.Uncaught, t.CannotMatter, t.Open)
 	}
 	fmt.Fprintf(to, "\nThe compiler keeps %d more orders: swapped, they do not compile.\n", swaps)
 }

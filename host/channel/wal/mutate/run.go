@@ -22,14 +22,17 @@ import (
 // workers is how many mutations are tried at a time.
 const workers = 2
 
-// rowTime bounds the tests of one row: one that hangs has been caught.
-const rowTime = 60 * time.Second
+// rowTime bounds the tests of one row, beside so many times what they take without a mutation: one that hangs has been caught.
+const (
+	rowTime  = 10 * time.Second
+	rowTimes = 10
+)
 
 // bench builds test binaries with all mutations in them, and runs them.
 type bench struct {
 	root, folder, overlay string
 	dirs                  map[string]string                   // where the tests of a package are, by its name
-	took                  map[string]map[string]time.Duration // by package and test: in the control run
+	took                  map[string]map[string]time.Duration // by package, and test or part of one: in the control run
 }
 
 // test of a row, "[package.]Test[/subtest]", in two parts.
@@ -77,14 +80,16 @@ func exactly(test string) string {
 	return strings.Join(parts, "/")
 }
 
-var result = regexp.MustCompile(`(?m)^--- (PASS|FAIL|SKIP): (\S+) \(([0-9.]+)s\)`)
+var result = regexp.MustCompile(`(?m)^ *--- (PASS|FAIL|SKIP): (\S+) \(([0-9.]+)s\)`)
 
 // control runs tests without a mutation, which must pass, and notes how long they take.
 func (b *bench) control(name string, tests []string) error {
-	pattern := "^Test"
-	if tests != nil {
-		pattern = "^(" + strings.Join(tests, "|") + ")$"
+	var whole []string // parts are run with the rest of their tests
+	for _, t := range tests {
+		top, _, _ := strings.Cut(t, "/")
+		whole = append(whole, top)
 	}
+	pattern := "^(" + strings.Join(slices.Compact(whole), "|") + ")$"
 	out, passed := b.run(0, name, pattern, 10*time.Minute, "")
 	took := map[string]time.Duration{}
 	for _, m := range result.FindAllStringSubmatch(out, -1) {
@@ -116,7 +121,7 @@ type outcome struct {
 func (b *bench) try(m *mutation) outcome {
 	name, test := m.test()
 	begun := time.Now()
-	out, passed := b.run(m.n, name, exactly(test), rowTime, "")
+	out, passed := b.run(m.n, name, exactly(test), rowTime+rowTimes*b.took[name][test], "")
 	return outcome{mutation: m, caught: !passed, took: time.Since(begun), says: complaint(out)}
 }
 
@@ -231,12 +236,12 @@ func (f *finder) find(m *mutation) string {
 	begun := time.Now()
 	first, quick, slow := f.candidates(m)
 	for _, c := range first {
-		if _, passed := f.run(m.n, c.name, exactly(c.test), rowTime, ""); !passed {
+		if _, passed := f.run(m.n, c.name, exactly(c.test), findTime, ""); !passed {
 			return f.note(m, c.name, c.test)
 		}
 	}
 	for name, list := range quick {
-		if out, passed := f.run(m.n, name, "^("+strings.Join(list, "|")+")$", rowTime, ""); !passed {
+		if out, passed := f.run(m.n, name, "^("+strings.Join(list, "|")+")$", findTime, ""); !passed {
 			return f.note(m, name, failed(out))
 		}
 	}
@@ -244,7 +249,7 @@ func (f *finder) find(m *mutation) string {
 		if time.Since(begun) > f.patience {
 			break
 		}
-		if _, passed := f.run(m.n, c.name, exactly(c.test), rowTime, ""); !passed {
+		if _, passed := f.run(m.n, c.name, exactly(c.test), findTime, ""); !passed {
 			return f.note(m, c.name, c.test)
 		}
 	}
@@ -272,6 +277,8 @@ func (f *finder) candidates(m *mutation) (first []candidate, quick map[string][]
 	slices.SortFunc(slow, func(a, b candidate) int { return cmp.Compare(a.took, b.took) })
 	return first, quick, slow
 }
+
+const findTime = time.Minute
 
 const quickTest = 400 * time.Millisecond
 

@@ -15,6 +15,7 @@ type row struct {
 	id     string // of the site
 	test   string // that catches the mutation: "[package.]Test[/subtest]"; "" = none does
 	why    string // it cannot matter
+	open   string // no test notices it yet, and what is known of that
 	before string // code, of a law
 	after  string
 	line   int // in the table
@@ -81,6 +82,10 @@ func (r *row) say(line string) {
 		r.why = why
 		return
 	}
+	if open, ok := strings.CutPrefix(line, "open: "); ok {
+		r.open = open
+		return
+	}
 	code := strings.TrimPrefix(line[1:], " ")
 	switch line[0] {
 	case '-':
@@ -105,6 +110,8 @@ func (r *row) String() string {
 	switch {
 	case r.why != "":
 		fmt.Fprintf(&b, "\tcannot matter: %s\n", r.why)
+	case r.open != "":
+		fmt.Fprintf(&b, "\topen: %s\n", r.open)
 	case r.test != "":
 		fmt.Fprintf(&b, "\t%s\n", r.test)
 	}
