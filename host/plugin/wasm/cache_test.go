@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/host/plugin/wasm/internal/modfile"
 	. "github.com/penstock-io/penstock/host/plugin/wasm/internal/wasmtest"
 	"github.com/penstock-io/penstock/spec/abi"
 )
@@ -125,8 +126,8 @@ func TestTheCacheIsTrimmedOldestFirst(t *testing.T) {
 }
 
 func TestCodeThatIsNotAModuleIsRefused(t *testing.T) {
-	for _, code := range []string{"", "hello", "\x00asm\x02\x00\x00\x00", preamble + "\x01\xff"} {
-		if _, err := shared.Load(t.Context(), plugin.Ref{Name: "x", Source: "./x.wasm", Code: []byte(code)}); !errors.Is(err, errSection) && !errors.Is(err, ErrNoManifest) {
+	for _, code := range []string{"", "hello", "\x00asm\x02\x00\x00\x00", modfile.Preamble + "\x01\xff"} {
+		if _, err := shared.Load(t.Context(), plugin.Ref{Name: "x", Source: "./x.wasm", Code: []byte(code)}); !errors.Is(err, modfile.Err) && !errors.Is(err, ErrNoManifest) {
 			t.Errorf("%q: %v", code, err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/host/plugin/wasm/internal/modfile"
 	. "github.com/penstock-io/penstock/host/plugin/wasm/internal/wasmtest"
 	"github.com/penstock-io/penstock/spec/abi"
 )
@@ -156,7 +157,7 @@ func TestDamagedModulesAreErrorsAndNotPanics(t *testing.T) {
 		if _, err := ManifestOf(code[:n]); err == nil {
 			t.Errorf("a manifest was found in the first %d of %d bytes", n, len(code))
 		}
-		if _, err := importsOf(code[:n]); err != nil && !errors.Is(err, errSection) {
+		if _, err := modfile.Imports(code[:n]); err != nil && !errors.Is(err, modfile.Err) {
 			t.Errorf("imports in %d bytes: %v", n, err)
 		}
 	}
@@ -170,9 +171,9 @@ func FuzzModule(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(code)
-	f.Add([]byte(preamble))
+	f.Add([]byte(modfile.Preamble))
 	f.Fuzz(func(t *testing.T, code []byte) {
-		_, _ = importsOf(code)
+		_, _ = modfile.Imports(code)
 		packed, err := Pack(code, abi.Manifest{Name: "fuzz"})
 		if err != nil {
 			return

