@@ -3,14 +3,11 @@
 package wasm
 
 import (
-	"context"
 	"errors"
 	"math"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/penstock-io/penstock/host/plugin"
 	. "github.com/penstock-io/penstock/host/plugin/wasm/internal/wasmtest"
@@ -186,35 +183,4 @@ func BenchmarkInstantiate(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-}
-
-// BenchmarkGCWhileAGuestLoops is how long the world stops for a garbage collection while a guest runs
-// a loop that calls nothing: as long as the loop runs, since nothing ends it. Counting fuel will.
-func BenchmarkGCWhileAGuestLoops(b *testing.B) {
-	const turns = 100_000_000 // some 50 ms
-	src := start(b, looper(NewModule()), abi.Source, func(r *plugin.Request) { r.Limits.BatchEvents = turns }).Source
-	ctx, cancel := context.WithCancel(b.Context())
-	defer cancel()
-	looping := make(chan struct{})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for range looping {
-			if in := src.(*source); in.enter(ctx) == nil {
-				_, _ = in.run(ctx, abi.ExportPoll, in.guest.poll, turns, 0, 0)
-				in.leave()
-			}
-		}
-	}()
-	var worst time.Duration
-	for b.Loop() {
-		looping <- struct{}{}
-		time.Sleep(time.Millisecond)
-		began := time.Now()
-		runtime.GC()
-		worst = max(worst, time.Since(began))
-	}
-	close(looping)
-	<-done
-	b.ReportMetric(float64(worst.Milliseconds()), "worst-ms")
 }

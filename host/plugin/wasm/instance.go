@@ -23,6 +23,9 @@ import (
 	"github.com/penstock-io/penstock/spec/event"
 )
 
+// exportStart stands for what runs while a module is instantiated.
+const exportStart = "start"
+
 const (
 	// idleEvery is how often a guest's penstock_idle is called at most.
 	idleEvery = time.Second
@@ -59,6 +62,7 @@ type instance struct {
 	guest  guest
 	mem    *memory
 	call   callContext
+	budget budget
 	stack  [4]uint64 // parameters, then the result
 	inside string    // the export that is running
 	dead   *plugin.Error
@@ -160,6 +164,7 @@ func (in *instance) pause(d time.Duration) abi.Code {
 		return abi.EINTR
 	}
 	in.slept = in.slept || d > 0
+	defer in.budget.waited()
 	in.timer.Reset(min(d, maxSleep))
 	defer in.timer.Stop()
 	for !in.wanted() {
@@ -190,6 +195,7 @@ func (in *instance) run(ctx context.Context, name string, f api.Function, params
 	in.lost = nil
 	in.stderr.begin()
 	in.call.Context = ctx
+	in.budget.begin(name)
 	var start time.Time
 	if in.metrics != nil {
 		start = time.Now()
@@ -225,6 +231,10 @@ func (in *instance) arena(ctx context.Context, n int) ([]byte, error) {
 
 // die records why the instance is dead and frees what it has. The caller has the turn.
 func (in *instance) die(cause error) *plugin.Error {
+	if e := in.overspent(cause); e != nil {
+		in.bury(e)
+		return e
+	}
 	e := &plugin.Error{
 		Class:   abi.Fatal,
 		Message: fmt.Sprintf("the plugin broke in %s: %s", in.inside, in.lastWords(cause)),
@@ -257,16 +267,24 @@ func (in *instance) lastWords(cause error) string {
 	if exit, ok := errors.AsType[*sys.ExitError](cause); ok {
 		return strings.TrimSuffix(fmt.Sprintf("it exited with code %d: %s", exit.ExitCode(), in.stderr.first()), ": ")
 	}
-	head, trace, _ := strings.Cut(cause.Error(), "\nwasm stack trace:")
-	head, _, _ = strings.Cut(head, "\n")
+	head, _, _ := strings.Cut(cause.Error(), "\n")
+	return head + whereabouts(cause)
+}
+
+// whereabouts says in which functions a guest was that trapped, " at f ← g", as far as that is known.
+func whereabouts(cause error) string {
+	_, trace, _ := strings.Cut(cause.Error(), "\nwasm stack trace:")
 	frames := strings.FieldsFunc(trace, func(r rune) bool { return r == '\n' || r == '\t' })
+	if len(frames) > 0 && strings.HasPrefix(frames[0], abi.Module+"."+abi.ImportYield+"(") { // which the guest did not call of its own accord
+		frames = frames[1:]
+	}
 	if n := len(frames); n > maxFrames {
 		frames = append(frames[:maxFrames], fmt.Sprintf("%d more", n-maxFrames))
 	}
 	if len(frames) == 0 {
-		return head
+		return ""
 	}
-	return head + " at " + strings.Join(frames, " ← ")
+	return " at " + strings.Join(frames, " ← ")
 }
 
 // discard buries an instance that nobody else has seen.

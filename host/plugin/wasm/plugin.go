@@ -103,7 +103,8 @@ func (p *Plugin) start(ctx context.Context, kind abi.Kind, described abi.Plugin,
 	}
 	in := newInstance(p, kind, open, mem)
 	in.call.Context = experimental.WithMemoryAllocator(experimental.WithImportResolver(ctx, p.resolve), mem)
-	in.inside, in.call.starting = "start", true
+	in.inside, in.call.starting = exportStart, true
+	in.budget.begin(exportStart)
 	in.module, err = p.runtime.engine.InstantiateModule(&in.call, p.compiled, in.config())
 	in.call.starting = false
 	if err != nil {
@@ -156,6 +157,7 @@ func newInstance(p *Plugin, kind abi.Kind, open plugin.Request, mem *memory) *in
 		log:     newLogger(log),
 		mem:     mem,
 		limit:   cmp.Or(open.Limits.BatchBytes, event.DefaultBatch),
+		budget:  budget{limit: open.Limits.Call},
 		turn:    make(chan struct{}, 1),
 		nudge:   make(chan struct{}, 1),
 		closing: make(chan struct{}),
