@@ -21,10 +21,17 @@ type function struct {
 	cost      int32    // of its entry; 0: it is not charged
 	loops     []int32  // the cost of each, in order
 	bulk      bool     // it has instructions on many bytes
+	edits     []edit   // the instructions that do not stay as they are, in order
 	recursive bool     // it may be inside itself
 }
 
-// survey walks the code once, and says what it costs.
+// edit is an instruction that may not stay as it is.
+type edit struct {
+	instruction
+	nested uint32 // blocks that are open around it
+}
+
+// survey walks the code once, says what it costs, and notes what is to be changed.
 func (f *function) survey() error {
 	r := modfile.Reader{B: f.code}
 	total := uint64(0)
@@ -61,6 +68,9 @@ func (s *survey) run() error {
 		}
 		if err != nil {
 			return err
+		}
+		if changes(i.op) {
+			s.edits = append(s.edits, edit{i, uint32(len(s.open))})
 		}
 		if s.count(&i) {
 			break
@@ -147,12 +157,12 @@ func shiftOf(op uint32) int32 {
 }
 
 // write appends the code of the function as it will be.
-func (f *function) write(dst []byte) ([]byte, error) {
+func (f *function) write(dst []byte) []byte {
 	w := writer{function: f, out: dst}
 	if f.cost == 0 && len(f.loops) == 0 && !f.bulk && !f.recursive { // it costs nothing
 		w.out = append(w.out, f.code[:f.begin]...)
-		err := w.body()
-		return w.out, err
+		w.body()
+		return w.out
 	}
 	r := modfile.Reader{B: f.code[:f.begin]}
 	w.out = modfile.AppendU32(w.out, r.U32()+1)
@@ -161,23 +171,20 @@ func (f *function) write(dst []byte) ([]byte, error) {
 	w.left = uint32(f.m.typeOf(f.index).params) + f.locals
 	w.size = w.left + 1
 	w.enter()
-	if err := w.body(); err != nil {
-		return nil, err
-	}
+	w.body()
 	if f.recursive {
 		w.op(opGlobalGet, w.depth()).constant(1).op(opI32Sub).op(opGlobalSet, w.depth()).op(opEnd)
 	}
-	return w.out, nil
+	return w.out
 }
 
 // writer writes one function.
 type writer struct {
 	*function
-	out    []byte
-	left   uint32 // local: the fuel that is left
-	size   uint32 // local: the number on which the cost of an instruction depends
-	nested uint32 // blocks that are open
-	loop   int    // that comes next
+	out  []byte
+	left uint32 // local: the fuel that is left
+	size uint32 // local: the number on which the cost of an instruction depends
+	loop int    // that comes next
 }
 
 func (w *writer) fuel() uint32  { return w.m.globals }
@@ -242,50 +249,37 @@ func (w *writer) yield() {
 }
 
 // body copies the instructions, with what is added.
-func (w *writer) body() error {
-	walk := walker{code: w.code, at: w.begin}
+func (w *writer) body() {
 	copied := w.begin
-	for walk.at < len(w.code) {
-		i, err := walk.next()
-		if err != nil {
-			return err
-		}
-		switch i.op {
-		case opBlock, opLoop, opIf:
-			w.nested++
-		case opEnd:
-			w.nested--
-		}
-		if w.passes(&i) {
+	for n := range w.edits {
+		e := &w.edits[n]
+		if e.op == opReturn && !w.recursive {
 			continue
 		}
-		w.out = append(w.out, w.code[copied:i.at]...)
-		w.instrument(&i)
-		copied = i.end
+		w.out = append(w.out, w.code[copied:e.at]...)
+		w.edit(e)
+		copied = e.end
 	}
 	w.out = append(w.out, w.code[copied:]...)
-	return nil
 }
 
-// passes says whether an instruction stays as it is.
-func (w *writer) passes(i *instruction) bool {
-	switch i.op {
-	case opCall, opRefFunc, opLoop, opMemoryGrow:
-		return false
-	case opReturn:
-		return !w.recursive
+// changes says whether an instruction may not stay as it is.
+func changes(op uint32) bool {
+	switch op {
+	case opCall, opRefFunc, opLoop, opMemoryGrow, opReturn:
+		return true
 	}
-	return shiftOf(i.op) == 0
+	return shiftOf(op) > 0
 }
 
-// instrument writes an instruction that does not stay as it is.
-func (w *writer) instrument(i *instruction) {
-	as := w.code[i.at:i.end]
-	switch i.op {
+// edit writes an instruction that does not stay as it is.
+func (w *writer) edit(e *edit) {
+	as := w.code[e.at:e.end]
+	switch e.op {
 	case opCall, opRefFunc:
-		w.op(byte(i.op), w.m.shifted(i.imm))
+		w.op(byte(e.op), w.m.shifted(e.imm))
 	case opReturn: // from within the block that counts depth
-		w.op(opBr, w.nested)
+		w.op(opBr, e.nested)
 	case opLoop:
 		w.out = append(w.out, as...)
 		w.charge(w.loops[w.loop])
@@ -295,7 +289,7 @@ func (w *writer) instrument(i *instruction) {
 		w.charge(Unit)
 		w.out = append(w.out, as...)
 	default:
-		w.chargeSize(shiftOf(i.op))
+		w.chargeSize(shiftOf(e.op))
 		w.check()
 		w.out = append(w.out, as...)
 	}

@@ -3,7 +3,9 @@
 package fuel
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
 
 	"github.com/penstock-io/penstock/host/plugin/wasm/internal/modfile"
 )
@@ -102,83 +104,139 @@ type instruction struct {
 	imm     uint32 // an index, where there is one
 }
 
-// walker goes through code. What it answers is right as far as its layout goes.
+// walker goes through code. What it answers is right as far as its layout goes. Most of the time of a rewrite is spent here.
 type walker struct {
 	code []byte
 	at   int
+	bad  bool // something reaches beyond the end, or is longer than it may be
 }
 
-func (w *walker) next() (instruction, error) {
-	r := modfile.Reader{B: w.code[w.at:]}
-	i := instruction{op: uint32(r.Byte()), at: w.at}
+func (w *walker) next() (i instruction, err error) {
+	i.at = w.at
+	i.op = uint32(w.byte())
 	form := plainForms[i.op]
 	if i.op == prefixMisc || i.op == prefixSIMD {
-		sub := r.U32()
-		table := &miscForms
-		if i.op == prefixSIMD {
-			table = &simdForms
-		}
-		form = unknown
-		if sub < uint32(len(table)) {
-			form = table[sub]
-		}
-		i.op = i.op<<8 | sub&0xff
+		form = w.prefixed(&i)
 	}
-	i.imm = immediate(&r, form)
-	if r.Bad {
-		return i, modfile.Err
+	switch form {
+	case nothing:
+	case index:
+		i.imm = w.u32()
+	default:
+		i.imm = w.immediate(form)
 	}
-	if form == unknown {
-		return i, fmt.Errorf("%w: it has the instruction %#x, which this host does not know", modfile.Err, i.op)
+	if i.end = w.at; w.bad || form == unknown {
+		return i, w.wrong(&i)
 	}
-	i.end = len(w.code) - len(r.B)
-	w.at = i.end
 	return i, nil
 }
 
-// immediate passes over what follows an instruction, and returns the index in it.
-func immediate(r *modfile.Reader, form form) (index32 uint32) {
-	const longest64 = 10 // bytes of a number
-	switch form {
-	case index:
-		return r.U32()
-	case twoIndex:
-		index32 = r.U32()
-		r.U32()
-	case number:
-		r.SkipNumber(longest64)
-	case blockForm:
-		return blockType(r)
-	case branches:
-		r.Vector(func() { r.U32() })
-		r.U32()
-	case selection:
-		r.Bytes()
-	case memory:
-		r.U32()
-		r.U32()
-	case memory1:
-		r.U32()
-		r.U32()
-		r.Byte()
-	case one:
-		r.Skip(1)
-	case four:
-		r.Skip(4)
-	case eight:
-		r.Skip(8)
-	case sixteen:
-		r.Skip(16)
+// prefixed reads the second part of an instruction that has two.
+func (w *walker) prefixed(i *instruction) form {
+	table := &miscForms
+	if i.op == prefixSIMD {
+		table = &simdForms
 	}
-	return index32
+	sub := w.u32()
+	i.op = i.op<<8 | sub&0xff
+	if sub >= uint32(len(table)) {
+		return unknown
+	}
+	return table[sub]
+}
+
+func (w *walker) wrong(i *instruction) error {
+	if w.bad {
+		return modfile.Err
+	}
+	return fmt.Errorf("%w: it has the instruction %#x, which this host does not know", modfile.Err, i.op)
+}
+
+func (w *walker) byte() byte {
+	if w.at >= len(w.code) {
+		w.bad = true
+		return 0
+	}
+	w.at++
+	return w.code[w.at-1]
+}
+
+// u32 takes an unsigned number of at most 32 bits.
+func (w *walker) u32() uint32 {
+	if c := w.byte(); c < 0x80 {
+		return uint32(c)
+	}
+	w.at--
+	v, n := binary.Uvarint(w.code[w.at:min(w.at+longest32, len(w.code))])
+	if n <= 0 || v > math.MaxUint32 {
+		w.bad = true
+		return 0
+	}
+	w.at += n
+	return uint32(v)
+}
+
+func (w *walker) skip(n int) {
+	if w.at += n; w.at > len(w.code) {
+		w.at, w.bad = len(w.code), true
+	}
+}
+
+// The longest numbers of 32 and 64 bits, in bytes.
+const longest32, longest64 = 5, 10
+
+// immediate passes over what follows an instruction, and returns the index in it.
+func (w *walker) immediate(form form) (found uint32) {
+	switch form {
+	case twoIndex:
+		found = w.u32()
+		w.u32()
+	case number:
+		w.number()
+	case blockForm:
+		return w.blockType()
+	case branches:
+		for n := w.u32(); n > 0 && !w.bad; n-- {
+			w.u32()
+		}
+		w.u32()
+	case selection:
+		w.skip(int(w.u32()))
+	case memory:
+		w.u32()
+		w.u32()
+	case memory1:
+		w.u32()
+		w.u32()
+		w.byte()
+	case one:
+		w.skip(1)
+	case four:
+		w.skip(4)
+	case eight:
+		w.skip(8)
+	case sixteen:
+		w.skip(16)
+	}
+	return found
+}
+
+// number passes over a signed number.
+func (w *walker) number() {
+	for n := 0; w.byte() >= 0x80; n++ {
+		if n == longest64 {
+			w.bad = true
+			return
+		}
+	}
 }
 
 // blockType takes the type of a block, and returns its index; 0 of those that have none.
-func blockType(r *modfile.Reader) uint32 {
+func (w *walker) blockType() uint32 {
 	const single, negative = 0x80, 0x40
-	if len(r.B) > 0 && r.B[0] < single && r.B[0]&negative != 0 {
-		r.Byte()
+	if w.at < len(w.code) && w.code[w.at] < single && w.code[w.at]&negative != 0 {
+		w.at++
 		return 0
 	}
-	return r.U32()
+	return w.u32()
 }

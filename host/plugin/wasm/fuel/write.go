@@ -22,10 +22,7 @@ const typeI32 = 0x7f
 
 // write puts the module together again.
 func (m *module) write(size int) ([]byte, error) {
-	code, err := m.code() // first: it finds out which types it needs
-	if err != nil {
-		return nil, err
-	}
+	code := m.code() // first: it finds out which types it needs
 	out := append(make([]byte, 0, size+size/2), modfile.Preamble...)
 	missing := []byte{modfile.Type, modfile.Import, modfile.Global}
 	add := func(before int) error { // what is not there, and must stand before that place
@@ -52,6 +49,7 @@ func (m *module) write(size int) ([]byte, error) {
 		}
 		body := code
 		if s.ID != modfile.CodeID {
+			var err error
 			if body, err = m.section(s); err != nil {
 				return nil, err
 			}
@@ -215,17 +213,18 @@ func (m *module) elements(r *modfile.Reader) ([]byte, error) {
 }
 
 // code gives the new code section.
-func (m *module) code() ([]byte, error) {
-	out := modfile.AppendU32(nil, uint32(len(m.bodies)))
+func (m *module) code() []byte {
+	size := 0
+	for i := range m.bodies {
+		size += len(m.bodies[i].code)
+	}
+	out := modfile.AppendU32(make([]byte, 0, size+size/2), uint32(len(m.bodies)))
 	var body []byte
 	for i := range m.bodies {
-		var err error
-		if body, err = m.bodies[i].write(body[:0]); err != nil {
-			return nil, err
-		}
+		body = m.bodies[i].write(body[:0])
 		out = modfile.AppendBytes(out, body)
 	}
-	return out, nil
+	return out
 }
 
 // blockType encodes the type of a block that leaves what a function of that type returns.

@@ -114,25 +114,6 @@ func (r *Reader) U32() uint32 {
 	return 0
 }
 
-// Skip passes over n bytes.
-func (r *Reader) Skip(n int) {
-	if n > len(r.B) {
-		r.fail()
-		return
-	}
-	r.B = r.B[n:]
-}
-
-// SkipNumber passes over a number, signed or not, of at most so many bytes.
-func (r *Reader) SkipNumber(most int) {
-	for range most {
-		if r.Byte() < 0x80 {
-			return
-		}
-	}
-	r.fail()
-}
-
 // Bytes takes what is preceded by its length. It aliases B.
 func (r *Reader) Bytes() []byte {
 	n := r.U32()
