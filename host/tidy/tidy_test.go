@@ -36,14 +36,17 @@ var mayImport = map[string][]string{
 	"host/channel/":  {"spec", "host/channel="},
 	"host/plugin":    {"spec"},
 	"host/plugin/":   {"spec", "host/plugin="},
-	"host/expr":      {"spec"},
-	"host/config":    {"spec", "host/expr"},
-	"host/pipeline":  {"spec", "host/channel=", "host/plugin="},
-	"host/admin":     {"spec", "host/channel=", "host/plugin="},
-	"host/agent":     {"spec", "host", "plugins/bundle"},
-	"host/tidy":      {},
-	"cmd":            {"spec", "host", "plugins/bundle"},
-	"examples":       {"spec", "sdk"},
+
+	"host/plugin/wasm/fuel": {"host/plugin/wasm/internal/modfile="},
+
+	"host/expr":     {"spec"},
+	"host/config":   {"spec", "host/expr"},
+	"host/pipeline": {"spec", "host/channel=", "host/plugin="},
+	"host/admin":    {"spec", "host/channel=", "host/plugin="},
+	"host/agent":    {"spec", "host", "plugins/bundle"},
+	"host/tidy":     {},
+	"cmd":           {"spec", "host", "plugins/bundle"},
+	"examples":      {"spec", "sdk"},
 }
 
 // neverNamed are package names that say nothing.
