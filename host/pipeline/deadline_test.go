@@ -3,6 +3,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -23,6 +24,7 @@ type slow struct {
 	deaf     bool
 	release  <-chan struct{} // never sent to: closed by the test
 	attempts int             // that hang
+	timeout  time.Duration   // of the sink; 0: a minute
 }
 
 func (s slow) Write(ctx context.Context, r event.Range, b event.Batch) (plugin.Outcome, error) {
@@ -49,7 +51,7 @@ func runSlow(ctx context.Context, sl slow) (s *Sink, done chan error) {
 	tr := sl.t
 	tr.write = func(int) (plugin.Outcome, error) { return plugin.Outcome{}, nil }
 	s = newSink(tr)
-	s.Timeout = time.Minute
+	s.Timeout = cmp.Or(sl.timeout, time.Minute)
 	s.Open = func(context.Context, channel.ReaderInfo) (plugin.Instance, error) {
 		tr.add("open")
 		return plugin.Instance{Sink: sl}, nil
@@ -124,9 +126,8 @@ func TestADestinationThatHangsIsTriedForEver(t *testing.T) {
 		const hangs = 3 * crashBudget
 		ctx, cancel := context.WithCancel(t.Context())
 		tr := &trace{}
-		sl := slow{instance: instance{tr}, takes: time.Hour, attempts: hangs}
-		s, done := runSlow(ctx, sl)
-		s.Timeout = time.Second // many within the window of crashes
+		sl := slow{instance: instance{tr}, takes: time.Hour, attempts: hangs, timeout: time.Second} // many within the window of crashes
+		_, done := runSlow(ctx, sl)
 		time.Sleep(time.Hour)
 		cancel()
 		if err := <-done; err != nil || tr.commits != 1 || strings.Count(tr.String(), "rollback") != hangs {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -139,11 +140,13 @@ func TestAFlushThatIsDueWhileSomebodyWritesFollowsAtOnce(t *testing.T) {
 func TestNothingIsWrittenDuringAFlushThatTheTimerBegan(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		slow, gate, writes := false, make(chan struct{}), 0
+		var slow atomic.Bool
+		var writes atomic.Int32
+		gate := make(chan struct{})
 		sys := faulty(realSystem(dir), func(step string) error {
 			if step == "put" {
-				writes++
-			} else if slow {
+				writes.Add(1)
+			} else if slow.Load() {
 				<-gate
 			}
 			return nil
@@ -154,12 +157,12 @@ func TestNothingIsWrittenDuringAFlushThatTheTimerBegan(t *testing.T) {
 		}
 		b := &bench{T: t, c: c}
 		b.put("source.a", "1", "event")
-		slow = true
+		slow.Store(true)
 		time.Sleep(60 * time.Millisecond) // the timer flushes
-		before, put := writes, make(chan error, 1)
+		before, put := writes.Load(), make(chan error, 1)
 		go func() { put <- submit(c, "source.a", "2", "event")() }()
 		synctest.Wait()
-		if writes != before || len(put) > 0 {
+		if writes.Load() != before || len(put) > 0 {
 			t.Error("it was written meanwhile")
 		}
 		close(gate)

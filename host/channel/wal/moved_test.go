@@ -48,7 +48,7 @@ func TestAFullDiskAcknowledgesNothingThatItCannotWriteDown(t *testing.T) {
 		if b.begins() {
 			t.Error("a transaction begins that can leave no trace")
 		}
-		d.bound = 1 << 20
+		d.with(func() { d.bound = 1 << 20 })
 		time.Sleep(2 * roomPoll)
 		b.c.Resize(channel.Capacity{Events: uint64(len(acked))})
 		begun := time.Now()
