@@ -107,6 +107,7 @@ type Request struct {
 	Stream       string            // sink: see channel.ReaderInfo
 	Incarnations []abi.Incarnation // sink
 	Dirs         []Dir             // granted
+	Grants       Grants
 	Limits       Limits
 	Stdout       io.Writer     // granted by a need of kind "stdout"; nil: what the plugin prints goes to its log
 	Buffers      event.Buffers // where emitted batches are copied to

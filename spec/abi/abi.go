@@ -43,6 +43,38 @@ const (
 	ImportYield    = "yield"    // inserted by the host's rewriter only; a module that imports it itself is refused
 )
 
+// Imports from [Module] for what lies outside; each needs a grant, and answers [EACCES] without one. A name is that of a handle in
+// the manifest, never an address. Timeouts are in milliseconds, 0 = do not wait, < 0 = until the host wants the guest back;
+// a wait that is over is [ETIMEOUT], or [EAGAIN] where the timeout was 0. The parameter after is 0 = at once, or a number
+// that emit answered: the host keeps what is to be sent until that batch is durable.
+const (
+	ImportSecret      = "secret"       // (name, nlen, ptr, cap i32) len i32: if len > cap nothing is written
+	ImportNetOpen     = "net_open"     // (name, nlen, timeout i32) fd i32: dials, or hands over the listener
+	ImportNetAccept   = "net_accept"   // (fd, timeout i32) fd i32
+	ImportNetRead     = "net_read"     // (fd, ptr, cap, timeout i32) n i32: at least 1; EOF at the end
+	ImportNetWrite    = "net_write"    // (fd, ptr, len, timeout i32, after i64) n i32
+	ImportNetRecvFrom = "net_recvfrom" // (fd, ptr, cap, addr, acap, timeout i32) i64: one datagram; its size, and << 32 that of the sender's address (text, cut to acap)
+	ImportNetShutdown = "net_shutdown" // (fd i32) i32: ends what is written; reading goes on
+	ImportNetClose    = "net_close"    // (fd i32) i32
+	ImportNetInfo     = "net_info"     // (fd, ptr, cap i32) len i32: JSON; if len > cap nothing is written
+	ImportNetWait     = "net_wait"     // (out, cap, timeout i32) n i32: up to cap handles (u32 each) that can be read or accepted from
+	ImportHTTPSend    = "http_send"    // (name, nlen, ptr, len, timeout i32) id i32: one request, as a batch of one event
+	ImportHTTPStatus  = "http_status"  // (id, timeout i32) status i32: waits for the head of the response
+	ImportHTTPHead    = "http_head"    // (id, ptr, cap i32) len i32: the headers, as a batch of one event; if len > cap nothing is written
+	ImportHTTPRead    = "http_read"    // (id, ptr, cap, timeout i32) n i32: of the response's body; EOF at the end
+	ImportHTTPClose   = "http_close"   // (id i32) i32
+	ImportHTTPNext    = "http_next"    // (ptr, cap, timeout i32) len i32: one request to answer, as a batch of one event; if len > cap it waits to be asked again
+	ImportHTTPReply   = "http_reply"   // (id, status, ptr, len i32, after i64) i32: answers it, with a batch of one event, or len 0
+)
+
+// Attributes of a request or a response beside its headers, whose names are in lower case; the event's body is its body.
+const (
+	HTTPMethod = ":method"
+	HTTPPath   = ":path"   // of a client's request: below the base URL that was granted, with its query
+	HTTPID     = ":id"     // of a request to answer, in decimal
+	HTTPRemote = ":remote" // of a request to answer: the client's address
+)
+
 // ManifestSection is the name of the custom section that holds the manifest as JSON.
 const ManifestSection = "penstock.manifest"
 

@@ -62,10 +62,23 @@ type Argument struct {
 // A Need is one handle that a plugin asks for. What it gets is its needs ∩ what is granted.
 type Need struct {
 	Handle string `json:"handle"`
-	Kind   string `json:"kind"`             // "dir", "stdout"; later dial, listen, http, env, secret
-	Value  string `json:"value,omitempty"`  // an HCL expression over config, e.g. "config.paths": a path, a glob or a list of them
+	Kind   string `json:"kind"`             // one of the Need constants
+	Value  string `json:"value,omitempty"`  // an HCL expression over config, e.g. "config.paths"; what it comes to is said at each kind
 	Access string `json:"access,omitempty"` // dir: "read" (the default) or "write" (read and write)
 }
+
+// The kinds of need. An address is tcp://host:port (or host:port alone), tls://host:port, udp://host:port, unix:///path or
+// unixgram:///path.
+const (
+	NeedDir    = "dir"    // a path, a glob, or a list of them
+	NeedStdout = "stdout" // no value
+	NeedDial   = "dial"   // an address
+	NeedListen = "listen" // an address
+	NeedHTTP   = "http"   // a URL: where requests may go, and below which path
+	NeedServe  = "serve"  // an address, tcp, tls or unix: where requests come in
+	NeedEnv    = "env"    // a name, or a list of them, of environment variables of the agent
+	NeedSecret = "secret" // the value of an argument that is sensitive; the guest asks for it by the handle
+)
 
 // Limits bound an instance. Zero means the host's default.
 type Limits struct {

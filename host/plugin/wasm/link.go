@@ -45,9 +45,10 @@ var hostFuncs = map[string]hostFunc{
 // laterFuncs are of parts of the ABI that this host does not grant yet: a module may import them, and
 // is told EACCES when it calls.
 var laterFuncs = []string{
-	"secret",
-	"net_open", "net_accept", "net_read", "net_write", "net_recvfrom", "net_shutdown", "net_close", "net_info", "net_wait",
-	"http_send", "http_status", "http_read", "http_close", "http_next", "http_reply",
+	abi.ImportSecret,
+	abi.ImportNetOpen, abi.ImportNetAccept, abi.ImportNetRead, abi.ImportNetWrite, abi.ImportNetRecvFrom, abi.ImportNetShutdown,
+	abi.ImportNetClose, abi.ImportNetInfo, abi.ImportNetWait,
+	abi.ImportHTTPSend, abi.ImportHTTPStatus, abi.ImportHTTPHead, abi.ImportHTTPRead, abi.ImportHTTPClose, abi.ImportHTTPNext, abi.ImportHTTPReply,
 }
 
 // checkImports looks at what module imports before any time is spent on compiling it. All errors are told at once.
