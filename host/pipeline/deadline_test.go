@@ -86,6 +86,10 @@ func TestADeliveryThatTakesAlmostAllOfItsTimeIsCommitted(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		tr := &trace{}
 		_, done := runSlow(ctx, slow{instance: instance{tr}, takes: time.Minute - 1, attempts: 1})
+		time.Sleep(time.Minute)
+		if got, want := tr.String(), "open take write over commit"; got != want { // nobody waits for what watched it
+			t.Errorf("after a minute:\n got %s\nwant %s", got, want)
+		}
 		time.Sleep(time.Hour)
 		cancel()
 		if err := <-done; err != nil || tr.String() != "open take write over commit close" {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"reflect"
 	"strings"
 	"testing"
@@ -60,6 +61,60 @@ func TestWhatASourceGivesIsPutWithItsCursor(t *testing.T) {
 	if want := (channel.Put{Source: "source.a", Changed: event.Cursor{"k": {7}}, Version: 4, Move: 3}); !reflect.DeepEqual(k.put, want) {
 		t.Errorf("put %+v, want %+v", k.put, want)
 	}
+}
+
+func TestASourceBeginsAtTheCommittedCursor(t *testing.T) {
+	tr := &trace{read: func(int) (plugin.Emission, error) { return plugin.Emission{}, io.EOF }}
+	tr.position.Cursor = event.Cursor{"k": {7}}
+	s := newSource(tr)
+	var began event.Cursor
+	s.Open = func(_ context.Context, cursor event.Cursor) (plugin.Source, error) {
+		began = cursor
+		return instance{tr}, nil
+	}
+	if err := s.Run(t.Context()); err != nil || !reflect.DeepEqual(began, tr.position.Cursor) {
+		t.Errorf("it began at %v, and %v is committed: %v", began, tr.position.Cursor, err)
+	}
+}
+
+// unheard is a source whose first acknowledgement fails.
+type unheard struct {
+	instance
+	failed *bool
+}
+
+func (u unheard) Ack(ctx context.Context, seq uint64, err error) error {
+	if !*u.failed {
+		*u.failed = true
+		return &plugin.Error{Class: abi.Retry, Message: "the queue does not answer"}
+	}
+	return u.instance.Ack(ctx, seq, err)
+}
+
+func TestASourceThatCouldNotBeAcknowledgedIsOpenedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := &trace{durable: make(chan error, 2), read: func(n int) (plugin.Emission, error) {
+			if n > 1 {
+				return plugin.Emission{}, io.EOF
+			}
+			return plugin.Emission{Seq: 1}, nil
+		}}
+		tr.durable <- nil
+		s := newSource(tr)
+		said := new(strings.Builder)
+		s.Log = slog.New(slog.NewTextHandler(said, nil))
+		failed := false
+		s.Open = func(context.Context, event.Cursor) (plugin.Source, error) {
+			tr.add("open")
+			return unheard{instance{tr}, &failed}, nil
+		}
+		if err := s.Run(t.Context()); err != nil || strings.Count(tr.String(), "open") != 2 {
+			t.Errorf("%v: %s", err, tr)
+		}
+		if !strings.Contains(said.String(), "acknowledge: ") || !strings.Contains(said.String(), "does not answer") {
+			t.Errorf("it said: %s", said)
+		}
+	})
 }
 
 func TestACursorOverALimitHoldsTheSource(t *testing.T) {

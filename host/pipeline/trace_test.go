@@ -435,6 +435,7 @@ func TestWhatTheDestinationHoldsIsJoinedAndWhatItCannotHoldIsRefused(t *testing.
 	info.Incarnations = append(info.Incarnations, channel.Incarnation{ID: 9, First: 2 << 32})
 	for _, bad := range []plugin.Held{
 		{Incarnation: 8, Range: good.Range},
+		{Incarnation: 8, Range: event.Range{First: 1 << 32, Next: 1 << 32}}, // it holds nothing of it, and knows of it all the same
 		{Incarnation: 7, Range: event.Range{First: 1, Next: 2}},
 		{Incarnation: 7, Range: event.Range{First: 2 << 32, Next: 2<<32 + 1}},
 		{Incarnation: 7, Range: event.Range{First: 2<<32 - 1, Next: 2<<32 + 1}},
