@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package endpoint
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/penstock-io/penstock/host/plugin"
+)
+
+// ListenOptions say how to listen. The zero value is ready, but for TLS.
+type ListenOptions struct {
+	TLS         *tls.Config   // of addresses with TLS
+	Connections int           // open at a time; 0: DefaultConnections
+	PerPeer     int           // of those, from one IP address; 0: three quarters
+	Idle        time.Duration // a TCP connection over which nothing came or went for so long is ended; 0: only to make room. Linux only
+	Mode        fs.FileMode   // of the socket of unix and unixgram; 0: DefaultMode
+	Log         *slog.Logger  // nil: nowhere
+}
+
+const (
+	// DefaultConnections is as many as one instance has handles for.
+	DefaultConnections = 8192
+	// DefaultMode lets the group in, e.g. one that a web server is in too.
+	DefaultMode = 0o660
+	// handshakeTimeout is long for two trips over any line, and short for somebody who only wants to hold a connection.
+	handshakeTimeout = 10 * time.Second
+	// makeRoomAfter is how long a connection must have been quiet to be ended for a new one when all are taken.
+	makeRoomAfter = time.Minute
+	// makeRoomEvery bounds how often it is looked for: asking the system about 8192 connections takes milliseconds.
+	makeRoomEvery = 100 * time.Millisecond
+	// firstRetry and lastRetry are the pauses after an accept that failed, for want of files mostly.
+	firstRetry, lastRetry = 5 * time.Millisecond, time.Second
+	// sayRefused is how often refused connections are told of.
+	sayRefused = time.Minute
+	// datagramBuffer is asked of the system for what comes in while nobody receives; it may give less (net.core.rmem_max).
+	datagramBuffer = 8 << 20
+)
+
+// Counts are what a listener has seen so far.
+type Counts struct {
+	Accepted uint64 // connections handed on
+	Refused  uint64 // closed at once: no room, or too many from one address
+	Ended    uint64 // that were quiet for too long
+	Failed   uint64 // accepts and handshakes that failed
+	Open     int    // connections now
+}
+
+// Listener is one address that is listened on. It accepts from the moment that Listen returns.
+type Listener struct {
+	address Address
+	o       ListenOptions
+	stream  net.Listener       // nil: of datagrams
+	packet  net.PacketConn     // nil: of connections
+	conns   chan net.Conn      // has no room, so that the system's backlog keeps those whom nobody takes; never closed
+	stop    context.CancelFunc // ends the goroutines
+	work    sync.WaitGroup
+	once    sync.Once
+	closed  error
+
+	accepted, refused, ended, failed atomic.Uint64
+
+	mu       sync.Mutex
+	open     map[*conn]struct{}
+	peers    map[netip.Addr]int
+	madeRoom time.Time // when room was looked for last
+	said     time.Time // when refused connections were told of last
+}
+
+// Listen begins to listen, and to accept. The caller closes it, after every instance that has its grant.
+func Listen(a Address, o ListenOptions) (*Listener, error) {
+	if o.Connections <= 0 {
+		o.Connections = DefaultConnections
+	}
+	if o.PerPeer <= 0 {
+		o.PerPeer = max(1, o.Connections*3/4)
+	}
+	if o.Mode == 0 {
+		o.Mode = DefaultMode
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if a.TLS && o.TLS == nil {
+		return nil, fmt.Errorf("listen on %s: it needs a certificate and its key", a)
+	}
+	l := &Listener{address: a, o: o, conns: make(chan net.Conn), open: map[*conn]struct{}{}, peers: map[netip.Addr]int{}}
+	ctx, stop := context.WithCancel(context.Background())
+	l.stop = stop
+	if err := l.bind(ctx); err != nil {
+		stop()
+		return nil, fmt.Errorf("listen on %s: %w", a, explained(err))
+	}
+	if l.stream != nil {
+		l.work.Go(func() { l.accept(ctx) })
+	}
+	if l.stream != nil && o.Idle > 0 {
+		l.work.Go(func() { l.sweep(ctx) })
+	}
+	return l, nil
+}
+
+// bind opens the socket.
+func (l *Listener) bind(ctx context.Context) (err error) {
+	a := l.address
+	c := net.ListenConfig{}
+	if a.Path != "" {
+		if err := clearPath(a); err != nil {
+			return err
+		}
+		c.Control = l.protect
+	}
+	if a.packet() {
+		l.packet, err = c.ListenPacket(ctx, a.Network, a.target())
+	} else {
+		l.stream, err = c.Listen(ctx, a.Network, a.target())
+	}
+	if err == nil && a.Path != "" {
+		err = os.Chmod(a.Path, l.o.Mode)
+	}
+	if err != nil {
+		return errors.Join(err, l.unbind())
+	}
+	if b, ok := l.packet.(interface{ SetReadBuffer(int) error }); ok {
+		_ = b.SetReadBuffer(datagramBuffer) // a wish
+	}
+	return nil
+}
+
+// protect sets the mode of a unix socket before it has a name, so that nobody connects who may not.
+func (l *Listener) protect(_, _ string, c syscall.RawConn) (err error) {
+	if e := c.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), uint32(l.o.Mode.Perm())) }); e != nil {
+		return e
+	}
+	if errors.Is(err, syscall.EINVAL) { // not on every system
+		return nil
+	}
+	return err
+}
+
+func (l *Listener) unbind() error {
+	if l.stream != nil {
+		return l.stream.Close() // removes the path of a unix socket
+	}
+	if l.packet == nil {
+		return nil
+	}
+	err := l.packet.Close()
+	if l.address.Path != "" {
+		err = errors.Join(err, os.Remove(l.address.Path))
+	}
+	return err
+}
+
+// clearPath removes the socket that a process left behind that was killed. Anything else there it leaves alone.
+func clearPath(a Address) error {
+	info, err := os.Lstat(a.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("%s is there, and is no socket; remove it, or choose another path", a.Path)
+	}
+	c, err := net.DialTimeout(a.Network, a.Path, time.Second)
+	if err == nil {
+		return errors.Join(syscall.EADDRINUSE, c.Close())
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return err
+	}
+	return os.Remove(a.Path)
+}
+
+// explained says what the user can do.
+func explained(err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w: another process, or another component, listens there", err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%w: ports below 1024 need the capability CAP_NET_BIND_SERVICE, sockets a directory that can be written", err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%w: this machine does not have that address", err)
+	}
+	return err
+}
+
+// Grant is what the instances of a component get.
+func (l *Listener) Grant() plugin.Listener {
+	if l.packet != nil {
+		return plugin.Listener{Packet: l.packet, Addr: l.packet.LocalAddr()}
+	}
+	return plugin.Listener{Conns: l.conns, Addr: l.stream.Addr()}
+}
+
+// Counts says what was seen so far.
+func (l *Listener) Counts() Counts {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return Counts{Accepted: l.accepted.Load(), Refused: l.refused.Load(), Ended: l.ended.Load(), Failed: l.failed.Load(), Open: len(l.open)}
+}
+
+// Close ends the listening and waits for its goroutines. Connections that were handed on stay open. The second time it does nothing.
+func (l *Listener) Close() error {
+	l.once.Do(func() {
+		l.stop()
+		l.closed = l.unbind()
+		l.work.Wait()
+	})
+	return l.closed
+}
+
+// accept takes connections until Close.
+func (l *Listener) accept(ctx context.Context) {
+	retry := firstRetry
+	for {
+		c, err := l.stream.Accept()
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				_ = c.Close()
+			}
+			return
+		case err != nil:
+			l.failed.Add(1)
+			if retry == firstRetry {
+				l.o.Log.Warn("accepting connections, trying again", "address", l.address.String(), "error", err)
+			}
+			pause(ctx, retry)
+			retry = min(2*retry, lastRetry)
+			continue
+		}
+		retry = firstRetry
+		if in := l.admit(c); in != nil {
+			l.welcome(ctx, in)
+		}
+	}
+}
+
+// welcome hands a connection on, without waiting for what its other end says.
+func (l *Listener) welcome(ctx context.Context, c *conn) {
+	if !l.address.TLS {
+		l.hand(ctx, c, c)
+		return
+	}
+	l.work.Go(func() {
+		limited, cancel := context.WithTimeout(ctx, handshakeTimeout)
+		defer cancel()
+		secure := tls.Server(c, l.o.TLS)
+		if err := secure.HandshakeContext(limited); err != nil {
+			l.failed.Add(1)
+			l.o.Log.Debug("handshake", "address", l.address.String(), "peer", c.RemoteAddr().String(), "error", err)
+			_ = c.Close()
+			return
+		}
+		l.hand(ctx, c, secure)
+	})
+}
+
+// hand waits until somebody takes the connection: c itself, or what is over it.
+func (l *Listener) hand(ctx context.Context, c *conn, over net.Conn) {
+	select {
+	case l.conns <- over:
+		l.accepted.Add(1)
+	case <-ctx.Done():
+		_ = c.Close()
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
