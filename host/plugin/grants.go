@@ -4,8 +4,13 @@ package plugin
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
 )
 
 // Grants are the handles that an instance may use, each under the name that the manifest gives it. What is not here is not
@@ -15,7 +20,7 @@ type Grants struct {
 	Dial    map[string]Dialer
 	Listen  map[string]Listener
 	HTTP    map[string]HTTPClient
-	Serve   Server // nil: none
+	Serve   <-chan *Exchange // requests that come in at a granted address; all instances of the component have the same; nil: none
 	Env     map[string]string
 	Secrets map[string]string
 }
@@ -30,23 +35,56 @@ type Listener struct {
 	Addr   net.Addr
 }
 
-// HTTPClient sends requests to one granted URL.
+// HTTPClient sends requests to one granted URL, and to what lies below it.
 type HTTPClient struct {
-	Base   string // requests go to paths below it
-	Client *http.Client
+	Base        *url.URL
+	Client      *http.Client // knows no redirects, and reaches what was granted alone
+	MaxResponse int64        // bytes of a response's body
 }
 
-// Server hands out the requests that come in at one granted address. All instances of the component have the same.
-type Server interface {
-	// Next waits for a request. Those that nobody takes for a while are refused with status 503 by the server itself.
-	Next(ctx context.Context) (*Exchange, error)
+// URL is where a guest's path leads: "", or "/" and what follows, and perhaps "?" and a query. An error says why it is not below Base.
+func (c HTTPClient) URL(path string) (*url.URL, error) {
+	p, query, _ := strings.Cut(path, "?")
+	plain, err := url.PathUnescape(p)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("path %q: %w", path, err)
+	case p != "" && p[0] != '/', strings.HasPrefix(p, "//"):
+		return nil, fmt.Errorf("path %q: it begins with one slash", path)
+	case strings.ContainsFunc(path, func(r rune) bool { return r <= ' ' || r == '#' || r == 0x7f }):
+		return nil, fmt.Errorf("path %q: blanks and # are written as %%20 and %%23", path)
+	}
+	for _, part := range strings.FieldsFunc(plain, func(r rune) bool { return r == '/' || r == '\\' }) {
+		if part, _, _ = strings.Cut(part, ";"); part == "." || part == ".." { // servers differ in what they make of these
+			return nil, fmt.Errorf("path %q: it may not go up", path)
+		}
+	}
+	u := *c.Base
+	if p != "" {
+		u.RawPath = strings.TrimSuffix(c.Base.EscapedPath(), "/") + p
+		u.Path, _ = url.PathUnescape(u.RawPath) // both parts have been read before
+	}
+	u.RawQuery = query
+	return &u, nil
 }
 
-// Exchange is one request, read whole, and its answer.
+// Exchange is one request, read whole, and its answer. Whoever receives it answers it; until then the client waits, up to the server's
+// own deadline.
 type Exchange struct {
 	Request *http.Request // its body has been read
 	Body    []byte
-	// Answer sends the answer; the second time it does nothing. It does not wait for the client. An exchange that is never answered
-	// keeps its client waiting until the server's own deadline.
+	// Answer sends the answer; the second time it does nothing. It does not wait for the client, which may have gone. It keeps what it is
+	// handed.
 	Answer func(status int, header http.Header, body []byte)
+}
+
+// RetryAfter is how long clients are bidden to wait that are refused because there is no room, or because the plugin went away.
+const RetryAfter = time.Second
+
+// Refuse answers 503, and bids the client come again.
+func (e *Exchange) Refuse(why string) {
+	e.Answer(http.StatusServiceUnavailable, http.Header{
+		"Retry-After":  {strconv.Itoa(int(RetryAfter.Seconds()))},
+		"Content-Type": {"text/plain; charset=utf-8"},
+	}, []byte(why+"\n"))
 }

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package endpoint
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/penstock-io/penstock/host/plugin"
+)
+
+// Limits of an HTTP server, where nothing else is said.
+const (
+	// DefaultMaxBody is the longest body of a request in bytes: what becomes one transaction.
+	DefaultMaxBody = 1 << 20
+	// DefaultMaxHeader bounds a request line with its headers, in bytes: four times what browsers send at most.
+	DefaultMaxHeader = 32 << 10
+	// DefaultMaxConns is how many clients may be connected at once: some 20 KiB each when idle.
+	DefaultMaxConns = 4096
+	// DefaultMaxWaiting is how many requests may wait for their answer at once; far more than one flush of a disk answers.
+	DefaultMaxWaiting = 1024
+	// DefaultMaxHeld is how many bytes of bodies may be held at once, however many requests they are of.
+	DefaultMaxHeld = 64 << 20
+	// DefaultReadTimeout is how long a client may take to send its header, and again for its body.
+	DefaultReadTimeout = 10 * time.Second
+	// DefaultWait is how long a request waits for a plugin to take it. None does while the channel is full.
+	DefaultWait = time.Second
+	// DefaultAnswer is how long a request waits for its answer once a plugin has it: much longer than a flush of a slow disk, so that
+	// what is stored late is still answered as stored.
+	DefaultAnswer = time.Minute
+	// httpIdle is how long a connection may rest between two requests.
+	httpIdle = 2 * time.Minute
+	// httpWrite is how long a client may take to receive its answer.
+	httpWrite = 10 * time.Second
+	// httpShutdown is how long what is being answered at the end may take; then it is cut.
+	httpShutdown = 2 * time.Second
+)
+
+// ServeOptions bound what an HTTP server takes. Zero means the default.
+type ServeOptions struct {
+	TLS         *tls.Config   // nil: without
+	MaxBody     int64         // bytes of one body; more is answered with 413
+	MaxHeader   int           // bytes of request line and headers; more is answered with 431
+	MaxConns    int           // at once; more are not accepted until others have gone
+	MaxWaiting  int           // requests at once; more are answered with 503
+	MaxHeld     int64         // bytes of bodies at once; more are answered with 503
+	ReadTimeout time.Duration // for the header, and again for the body; answered with 408, or by hanging up
+	Wait        time.Duration // until a plugin takes a request; answered with 503
+	Answer      time.Duration // until the plugin has answered; answered with 503
+	Log         *slog.Logger  // nil: none
+}
+
+func (o ServeOptions) orDefaults() ServeOptions {
+	o.MaxBody = cmp.Or(o.MaxBody, DefaultMaxBody)
+	o.MaxHeader = cmp.Or(o.MaxHeader, DefaultMaxHeader)
+	o.MaxConns = cmp.Or(o.MaxConns, DefaultMaxConns)
+	o.MaxWaiting = cmp.Or(o.MaxWaiting, DefaultMaxWaiting)
+	o.MaxHeld = max(cmp.Or(o.MaxHeld, DefaultMaxHeld), o.MaxBody) // one at least
+	o.ReadTimeout = cmp.Or(o.ReadTimeout, DefaultReadTimeout)
+	o.Wait = cmp.Or(o.Wait, DefaultWait)
+	o.Answer = cmp.Or(o.Answer, DefaultAnswer)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// HTTPServer takes requests at one address and hands them, read whole, to whoever receives from Requests. Nothing of a request that is
+// refused was seen by anyone. It speaks HTTP/1.1 alone: there one connection has one request at a time, so that bounds on connections are
+// bounds on work.
+type HTTPServer struct {
+	o        ServeOptions
+	listener net.Listener
+	http     *http.Server
+	requests chan *plugin.Exchange // never closed
+	slots    chan struct{}         // a token for each request that is being read or waits; never closed
+	held     *semaphore.Weighted   // bytes of bodies
+	ending   chan struct{}         // closed by Close
+	cut      context.CancelFunc    // ends all requests
+	work     sync.WaitGroup
+	once     sync.Once
+	closed   error
+}
+
+// Serve takes the address, and serves from then on. The caller closes it, after every instance that has its grant.
+func Serve(a Address, o ServeOptions) (*HTTPServer, error) {
+	if a.packet() {
+		return nil, fmt.Errorf("serve HTTP on %s: it needs an address of connections, as tcp://host:port", a)
+	}
+	a.TLS = o.TLS != nil
+	l, err := Listen(a, ListenOptions{TLS: o.TLS, Connections: cmp.Or(o.MaxConns, DefaultMaxConns), Log: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	return serve(&acceptor{Listener: l, ended: make(chan struct{})}, o), nil
+}
+
+// acceptor is a Listener as net/http wants it.
+type acceptor struct {
+	*Listener
+	once  sync.Once
+	ended chan struct{} // closed by Close
+}
+
+func (a *acceptor) Addr() net.Addr { return a.stream.Addr() }
+
+func (a *acceptor) Accept() (net.Conn, error) {
+	select {
+	case c := <-a.conns:
+		return c, nil
+	case <-a.ended:
+		return nil, net.ErrClosed
+	}
+}
+
+func (a *acceptor) Close() error {
+	a.once.Do(func() { close(a.ended) })
+	return a.Listener.Close()
+}
+
+// serve is Serve for a listener that is there already, which becomes the server's.
+func serve(l net.Listener, o ServeOptions) *HTTPServer {
+	o = o.orDefaults()
+	ctx, cut := context.WithCancel(context.Background())
+	s := &HTTPServer{
+		o: o, listener: l,
+		requests: make(chan *plugin.Exchange),
+		slots:    make(chan struct{}, o.MaxWaiting),
+		held:     semaphore.NewWeighted(o.MaxHeld),
+		ending:   make(chan struct{}),
+		cut:      cut,
+	}
+	s.http = &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: o.ReadTimeout,
+		IdleTimeout:       httpIdle,
+		MaxHeaderBytes:    o.MaxHeader,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug), // what clients do wrong
+		Protocols:         new(http.Protocols),
+	}
+	s.http.Protocols.SetHTTP1(true)
+	s.work.Go(func() {
+		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			o.Log.Error("serving HTTP has ended", "address", l.Addr().String(), "error", err)
+		}
+	})
+	return s
+}
+
+// Addr is where it listens.
+func (s *HTTPServer) Addr() net.Addr { return s.listener.Addr() }
+
+// Requests is where they come out. A request that nobody has received is withdrawn when it has waited for long enough, when its client has
+// gone, and at the end.
+func (s *HTTPServer) Requests() <-chan *plugin.Exchange { return s.requests }
+
+// Close refuses what waits, sends the answers that there are, hangs up, and waits for all that. The second time it does nothing.
+func (s *HTTPServer) Close() error {
+	s.once.Do(func() {
+		close(s.ending)
+		late, cancel := context.WithTimeout(context.Background(), httpShutdown)
+		defer cancel()
+		if s.closed = s.http.Shutdown(late); errors.Is(s.closed, context.DeadlineExceeded) {
+			s.closed = s.http.Close()
+		}
+		s.cut()
+		s.work.Wait()
+		for range cap(s.slots) { // no handler is left then
+			s.slots <- struct{}{}
+		}
+	})
+	return s.closed
+}
+
+// errBusy: there is no memory for the body now.
+var errBusy = errors.New("too many bodies at once")
+
+// ServeHTTP implements [http.Handler]: it reads the request, waits until somebody has taken it, and for the answer.
+func (s *HTTPServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	control := http.NewResponseController(w)
+	reply := func(a answer) {
+		_ = control.SetWriteDeadline(time.Now().Add(httpWrite)) // a writer that knows none of it is a test's
+		a.write(w)
+	}
+	// The deadline stays where the body is not read to its end: what is left of it net/http reads, to keep the connection.
+	_ = control.SetReadDeadline(time.Now().Add(s.o.ReadTimeout))
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	default:
+		reply(refusal("too many requests at once"))
+		return
+	}
+	if r.ContentLength > s.o.MaxBody {
+		reply(failure(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has %d bytes, and may have %d", r.ContentLength, s.o.MaxBody)))
+		return
+	}
+	body, held, err := s.body(w, r)
+	defer func() { s.held.Release(held) }()
+	if err != nil {
+		reply(s.unreadable(err))
+		return
+	}
+	_ = control.SetReadDeadline(time.Time{}) // from here on a reader looks only whether the client goes away
+	if a, ok := s.exchange(r, body); ok {
+		reply(a)
+	}
+}
+
+// body reads the whole body, and says how many bytes of held it has taken, also on an error.
+func (s *HTTPServer) body(w http.ResponseWriter, r *http.Request) (buf []byte, held int64, err error) {
+	const first = 16 << 10 // memory grows with what has come, not with what was announced
+	from := http.MaxBytesReader(w, r.Body, s.o.MaxBody)
+	for {
+		if len(buf) == cap(buf) {
+			size := int64(max(2*cap(buf), first))
+			if r.ContentLength >= int64(cap(buf)) {
+				size = min(size, r.ContentLength+1) // one more, to see the end without growing
+			}
+			more := size - int64(cap(buf))
+			if !s.held.TryAcquire(more) {
+				return nil, held, errBusy
+			}
+			held += more
+			grown := make([]byte, len(buf), size)
+			copy(grown, buf)
+			buf = grown
+		}
+		n, err := from.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case errors.Is(err, io.EOF):
+			return buf, held, nil
+		case err != nil:
+			return nil, held, err
+		}
+	}
+}
+
+// unreadable says what to answer when the body could not be read.
+func (s *HTTPServer) unreadable(err error) answer {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return failure(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has more than %d bytes", s.o.MaxBody))
+	}
+	switch {
+	case errors.Is(err, errBusy):
+		return refusal(err.Error())
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return failure(http.StatusRequestTimeout, fmt.Sprintf("the body took longer than %v", s.o.ReadTimeout))
+	default:
+		return failure(http.StatusBadRequest, "the body cannot be read: "+err.Error())
+	}
+}
+
+// exchange hands the request over and waits for its answer. False: the client has gone.
+func (s *HTTPServer) exchange(r *http.Request, body []byte) (answer, bool) {
+	answers := make(chan answer, 1) // never closed; the first answer counts
+	ex := &plugin.Exchange{Request: r, Body: body, Answer: func(status int, header http.Header, body []byte) {
+		select {
+		case answers <- answer{status, header, body}:
+		default:
+		}
+	}}
+	timer := time.NewTimer(s.o.Wait)
+	defer timer.Stop()
+	select {
+	case s.requests <- ex:
+	case <-timer.C:
+		return refusal("there is no room for more now"), true
+	case <-s.ending:
+		return refusal("the server is stopping"), true
+	case <-r.Context().Done():
+		return answer{}, false
+	}
+	timer.Reset(s.o.Answer)
+	select {
+	case a := <-answers:
+		return a, true
+	case <-timer.C:
+		return refusal("there was no answer in time"), true
+	case <-r.Context().Done():
+		return answer{}, false
+	}
+}
+
+// answer is what a client is told.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func failure(status int, why string) answer {
+	return answer{status, http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "Connection": {"close"}}, []byte(why + "\n")}
+}
+
+// refusal is what [plugin.Exchange.Refuse] answers.
+func refusal(why string) (a answer) {
+	ex := plugin.Exchange{Answer: func(status int, header http.Header, body []byte) { a = answer{status, header, body} }}
+	ex.Refuse(why)
+	return a
+}
+
+func (a answer) write(w http.ResponseWriter) {
+	for name, values := range a.header {
+		w.Header()[http.CanonicalHeaderKey(name)] = values
+	}
+	w.WriteHeader(a.status)
+	_, _ = w.Write(a.body) // the client may have gone: nothing follows from it
+}
