@@ -4,8 +4,10 @@ package wasm
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,8 +19,8 @@ import (
 	"github.com/tetratelabs/wazero"
 )
 
-// maxCache is how many bytes of compiled code are kept on disk: a Go guest takes some 15 MiB, so
-// this holds a good dozen of them, or the last versions of a few.
+// maxCache is how many bytes of compiled code, and of the modules it was made of, are kept on disk: a Go guest takes some 20 MiB,
+// so this holds a dozen of them, or the last versions of a few.
 const maxCache = 256 << 20
 
 // openCache opens the compilation cache in dir, or one in memory for "". What lies there is machine
@@ -100,6 +102,37 @@ func trimCache(dir string, limit int64) error {
 		if err := os.Remove(c.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("trim the compilation cache: %w", err)
 		}
+	}
+	return nil
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// readChecked reads a file that writeChecked wrote. One that is not there, or not whole, as a power cut leaves one, is made anew.
+func readChecked(path string) ([]byte, bool) {
+	b, err := os.ReadFile(path)
+	if err != nil || len(b) < crc32.Size {
+		return nil, false
+	}
+	b, sum := b[:len(b)-crc32.Size], binary.LittleEndian.Uint32(b[len(b)-crc32.Size:])
+	return b, crc32.Checksum(b, castagnoli) == sum
+}
+
+// writeChecked writes b and its CRC32C, so that another agent with the same cache sees all of it or nothing.
+func writeChecked(path string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		_, err = f.Write(binary.LittleEndian.AppendUint32(nil, crc32.Checksum(b, castagnoli)))
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return nil
 }

@@ -3,6 +3,7 @@
 package wasm
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -46,7 +47,7 @@ func loadFrom(t *testing.T, dir string, log *logs) int {
 func TestCompiledCodeIsKeptInADirectoryOfOursAlone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cache", "modules")
 	for range 2 {
-		if n := loadFrom(t, dir, &logs{}); n != 1 {
+		if n := loadFrom(t, dir, &logs{}); n != 2 { // its machine code, and what that was made of
 			t.Errorf("%d files", n)
 		}
 	}
@@ -56,28 +57,81 @@ func TestCompiledCodeIsKeptInADirectoryOfOursAlone(t *testing.T) {
 	}
 }
 
-func TestADamagedCacheIsMadeAnew(t *testing.T) {
-	dir := t.TempDir()
+// filled is a cache in which a module lies: its machine code, and the module as it was rewritten.
+func filled(t *testing.T) (dir, machine, rewritten string) {
+	t.Helper()
+	dir = t.TempDir()
 	loadFrom(t, dir, &logs{})
 	list, err := listCache(dir)
-	if err != nil || len(list) != 1 {
+	if err != nil || len(list) != 2 {
 		t.Fatal(list, err)
 	}
-	whole, err := os.ReadFile(list[0].path)
+	for _, c := range list {
+		if strings.HasPrefix(filepath.Base(c.path), "fuel-") {
+			rewritten = c.path
+		} else {
+			machine = c.path
+		}
+	}
+	return dir, machine, rewritten
+}
+
+func TestADamagedCacheIsMadeAnew(t *testing.T) {
+	_, machine, _ := filled(t)
+	whole, err := os.ReadFile(machine)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, n := range []int{0, 3, len(whole) / 2} {
-		if err := os.WriteFile(list[0].path, whole[:n], 0o600); err != nil {
-			t.Fatal(err)
+		dir, machine, _ := filled(t)
+		again := cutAndLoad(t, dir, machine, int64(n), 1)
+		if len(again) != len(whole) {
+			t.Errorf("machine code cut to %d bytes: %d bytes afterwards", n, len(again))
 		}
-		var l logs
-		if files := loadFrom(t, dir, &l); files != 1 || l.count("damaged") != 1 {
-			t.Errorf("cut to %d bytes: %d files, log %q", n, files, &l)
+	}
+	dir, _, rewritten := filled(t)
+	if whole, err = os.ReadFile(rewritten); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{0, 3, len(whole) / 2, len(whole) - 1} {
+		if again := cutAndLoad(t, dir, rewritten, int64(n), 0); !bytes.Equal(again, whole) {
+			t.Errorf("rewritten module cut to %d bytes: %d bytes afterwards", n, len(again))
 		}
-		if again, err := os.ReadFile(list[0].path); err != nil || len(again) != len(whole) {
-			t.Errorf("cut to %d bytes: %d bytes afterwards, %v", n, len(again), err)
-		}
+	}
+}
+
+// cutAndLoad cuts a file of the cache, loads the module, which must be told of so often, and answers what the file is then.
+func cutAndLoad(t *testing.T, dir, path string, n int64, warnings int) []byte {
+	t.Helper()
+	if err := os.Truncate(path, n); err != nil {
+		t.Fatal(err)
+	}
+	var l logs
+	loadFrom(t, dir, &l)
+	if l.count("damaged") != warnings {
+		t.Errorf("cut to %d bytes: log %q", n, &l)
+	}
+	again, err := os.ReadFile(path)
+	if err != nil {
+		t.Error(err)
+	}
+	return again
+}
+
+func TestAModuleIsRewrittenOnceForAllStarts(t *testing.T) {
+	dir, _, rewritten := filled(t)
+	if err := writeChecked(rewritten, []byte("what was kept")); err != nil {
+		t.Fatal(err)
+	}
+	r, err := New(Options{CacheDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	m := NewModule().Plugin(0)
+	m.Export(abi.ExportPoll, three, one, Const(0))
+	if _, err := r.Load(t.Context(), plugin.Ref{Name: "x", Code: pack(t, m, abi.Source)}); err == nil || !strings.Contains(err.Error(), "magic") {
+		t.Errorf("%v: what was kept was not taken", err)
 	}
 }
 

@@ -25,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"runtime"
 	"sync"
 
@@ -101,7 +102,7 @@ func (r *Runtime) Load(ctx context.Context, ref plugin.Ref) (plugin.Plugin, erro
 	if err := r.checkImports(ref.Code); err != nil {
 		return nil, err
 	}
-	code, err := prepare(ref.Code)
+	code, err := r.prepare(ref.Code, digest)
 	if err != nil {
 		return nil, err
 	}
@@ -120,8 +121,22 @@ func (r *Runtime) Load(ctx context.Context, ref plugin.Ref) (plugin.Plugin, erro
 }
 
 // prepare is the one place that every module passes before it is compiled: what lets the host end a call is written into it here.
-func prepare(code []byte) ([]byte, error) {
-	return fuel.Rewrite(code, fuel.Options{Depth: maxDepth})
+// That takes some 80 ms for a Go guest, so that the result is kept beside the machine code.
+func (r *Runtime) prepare(code []byte, digest string) ([]byte, error) {
+	var kept string
+	if r.cacheDir != "" {
+		kept = filepath.Join(r.cacheDir, fmt.Sprintf("fuel-%d-%d-%s.wasm", fuel.Version, maxDepth, digest))
+		if out, ok := readChecked(kept); ok {
+			return out, nil
+		}
+	}
+	out, err := fuel.Rewrite(code, fuel.Options{Depth: maxDepth})
+	if err == nil && kept != "" {
+		if err := writeChecked(kept, out); err != nil {
+			r.log.Warn("a rewritten module cannot be kept, and is made anew at the next start", "error", err)
+		}
+	}
+	return out, err
 }
 
 func (r *Runtime) compileModule(ctx context.Context, code []byte) (wazero.CompiledModule, error) {

@@ -28,6 +28,9 @@ import (
 	"github.com/penstock-io/penstock/host/plugin/wasm/internal/modfile"
 )
 
+// Version goes up when a module comes out otherwise than before, since what came out is kept.
+const Version = 1
+
 const (
 	// Slice is how much fuel yield should give: about a million instructions, half a millisecond or so. It is what
 	// the module begins with.

@@ -4,6 +4,8 @@ package fuel_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"slices"
 	"strings"
@@ -248,4 +250,14 @@ func ends(t *testing.T, code []byte, arg uint32) ([]uint64, error) {
 		return nil, errNever
 	}
 	return got, err
+}
+
+// What was rewritten is kept on disk under its version, so that a change of what comes out needs another.
+func TestWhatComesOutIsThatOfItsVersion(t *testing.T) {
+	m := looping(Const(0), Const(0), Const(64), Code{0xfc, 11, 0}, Const(1), Grow(), Drop())
+	m.Export("deep", one, one, Get(0), If(Get(0), Const(1), Sub(), Call(1), Return()), Get(0), Call(0))
+	sum := sha256.Sum256(rewrite(t, m.Bytes()))
+	if got := hex.EncodeToString(sum[:8]); fuel.Version != 1 || got != "96a1ef2bb83546b1" {
+		t.Errorf("version %d comes out as %s: where that is what was meant, raise fuel.Version, and write both here", fuel.Version, got)
+	}
 }
