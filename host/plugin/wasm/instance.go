@@ -46,6 +46,7 @@ type instance struct {
 	metrics   plugin.Metrics // nil: nobody counts
 	buffers   event.Buffers
 	stdout    io.Writer // nil: not granted
+	grants    plugin.Grants
 	stderr    *lineWriter
 	log       *logger
 	dirs      *dirs
@@ -72,6 +73,8 @@ type instance struct {
 	timer  *time.Timer
 	idled  time.Time // when penstock_idle was called last
 	shown  uint64    // memory, as last reported
+
+	commits commits // needs no turn
 
 	seq      uint64            // of the last emission
 	queue    []plugin.Emission // emitted, in order, not yet handed out
@@ -158,19 +161,27 @@ func (in *instance) wanted() bool {
 	}
 }
 
-// pause sleeps for d, or until the host wants the guest back: EINTR.
-func (in *instance) pause(d time.Duration) abi.Code {
+// await waits until ready has something for the guest, for d at most (less than 0: for as long as it takes), or until the host wants the
+// guest back: OK, ETIMEOUT (EAGAIN where d is 0) or EINTR. All imports that wait do it here.
+func (in *instance) await(d time.Duration, ready <-chan struct{}) abi.Code {
 	if in.wanted() {
 		return abi.EINTR
 	}
-	in.slept = in.slept || d > 0
+	if d == 0 {
+		return abi.EAGAIN
+	}
+	in.slept = true
 	defer in.budget.waited()
-	in.timer.Reset(min(d, maxSleep))
-	defer in.timer.Stop()
+	if d > 0 {
+		in.timer.Reset(d)
+		defer in.timer.Stop()
+	}
 	for !in.wanted() {
 		select {
-		case <-in.timer.C:
+		case <-ready:
 			return abi.OK
+		case <-in.timer.C:
+			return abi.ETIMEOUT
 		case <-in.nudge:
 		case <-in.closing:
 		case <-in.call.Done():
@@ -178,6 +189,17 @@ func (in *instance) pause(d time.Duration) abi.Code {
 	}
 	return abi.EINTR
 }
+
+// pause sleeps for d, or until the host wants the guest back: EINTR.
+func (in *instance) pause(d time.Duration) abi.Code {
+	if in.await(min(d, maxSleep), nil) == abi.EINTR {
+		return abi.EINTR
+	}
+	return abi.OK
+}
+
+// wait reads a timeout of the ABI.
+func wait(ms uint64) time.Duration { return time.Duration(int32(ms)) * time.Millisecond }
 
 // nanosleep is the sleep of WASI.
 func (in *instance) nanosleep(ns int64) {
@@ -253,6 +275,7 @@ func (in *instance) die(cause error) *plugin.Error {
 func (in *instance) bury(e *plugin.Error) {
 	in.dead = e
 	in.dropQueue()
+	in.commits.close()
 	if in.module != nil {
 		if err := in.module.Close(context.Background()); err != nil {
 			in.log.to.Warn("closing a plugin's files", "error", err)

@@ -39,13 +39,13 @@ var hostFuncs = map[string]hostFunc{
 	abi.ImportMetric:   {[]api.ValueType{i32, i32, i32, f64}, []api.ValueType{i32}, metric},
 	abi.ImportNow:      {nil, []api.ValueType{i64}, now},
 	abi.ImportSleep:    {[]api.ValueType{i32}, []api.ValueType{i32}, sleep},
+	abi.ImportSecret:   {[]api.ValueType{i32, i32, i32, i32}, []api.ValueType{i32}, secret},
 	abi.ImportYield:    {[]api.ValueType{i32}, []api.ValueType{i32}, yield},
 }
 
 // laterFuncs are of parts of the ABI that this host does not grant yet: a module may import them, and
 // is told EACCES when it calls.
 var laterFuncs = []string{
-	abi.ImportSecret,
 	abi.ImportNetOpen, abi.ImportNetAccept, abi.ImportNetRead, abi.ImportNetWrite, abi.ImportNetRecvFrom, abi.ImportNetShutdown,
 	abi.ImportNetClose, abi.ImportNetInfo, abi.ImportNetWait,
 	abi.ImportHTTPSend, abi.ImportHTTPStatus, abi.ImportHTTPHead, abi.ImportHTTPRead, abi.ImportHTTPClose, abi.ImportHTTPNext, abi.ImportHTTPReply,

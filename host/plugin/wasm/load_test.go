@@ -77,12 +77,12 @@ func TestAModuleThatBreaksARuleIsRefusedAtLoad(t *testing.T) {
 
 func TestAModuleMayImportWhatIsNotGrantedAndIsToldSo(t *testing.T) {
 	m := NewModule()
-	open := m.Import("net_open", two, one)
-	secret := m.Import("secret", four, []byte{I64})
+	open := m.Import("net_open", three, one)
+	secret := m.Import("secret", four, one)
 	m.Plugin(0)
 	m.Export(abi.ExportPoll, three, one,
-		Const(0), Const(0), Const(0), Const(0), Call(secret), Wrap(),
-		Const(0), Const(0), Call(open), Add(), // -14
+		Const(0), Const(0), Const(0), Const(0), Call(secret),
+		Const(0), Const(0), Const(0), Call(open), Add(), // -14
 		Const(4), Add())
 	s := start(t, m, abi.Source, nil)
 	_, err := s.Source.Read(t.Context())

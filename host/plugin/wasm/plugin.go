@@ -144,6 +144,9 @@ func (in *instance) config() wazero.ModuleConfig {
 	if dir, err := os.Getwd(); err == nil {
 		c = c.WithEnv("PWD", dir) // so that relative paths mean the same to the guest as in the pipeline file
 	}
+	for name, value := range in.grants.Env {
+		c = c.WithEnv(name, value)
+	}
 	return c
 }
 
@@ -154,6 +157,7 @@ func newInstance(p *Plugin, kind abi.Kind, open plugin.Request, mem *memory) *in
 	}
 	in := &instance{
 		plugin: p, kind: kind, component: open.Component, metrics: open.Metrics, buffers: open.Buffers, stdout: open.Stdout,
+		grants:  open.Grants,
 		log:     newLogger(log),
 		mem:     mem,
 		limit:   cmp.Or(open.Limits.BatchBytes, event.DefaultBatch),
