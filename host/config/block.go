@@ -25,9 +25,10 @@ type values struct {
 
 // setting is an argument's value.
 type setting struct {
-	value any            // as a checker makes it; nil: not set, or wrong
-	expr  hcl.Expression // nil: the default
-	name  hcl.Range
+	value   any            // as a checker makes it; nil: not set, or wrong, or not known yet
+	expr    hcl.Expression // nil: the default
+	name    hcl.Range
+	secrets []hcl.TraverseAttr // that expr speaks of
 }
 
 // at returns where the value was written, or else the header of the block.
@@ -255,6 +256,9 @@ func (f *faults) setting(a argument, owner string, attr *hcl.Attribute) setting 
 	}
 	if a.Deprecated != "" {
 		f.add("W4002", attr.NameRange, "The argument %q will go: %s", a.Name, a.Deprecated)
+	}
+	if found := secretsIn(attr.Expr); len(found) > 0 {
+		return f.hide(a, s, found)
 	}
 	v, diags := attr.Expr.Value(evalContext())
 	if diags.HasErrors() {

@@ -95,6 +95,7 @@ A block has more or fewer labels than its type takes:
     source "file" "shop" { … }        plugin, name
     channel "wal" "main" { … }        kind, name
     secret "disk" { … }               name
+    tls "front" { … }                 name
     sink "stdout" "screen" { … }      plugin, name
 
 penstock, http, log, config, batch, retry, grant, limits and encryption take none.`},
@@ -194,13 +195,14 @@ declares it lies in the same directory: all *.hcl of one directory are one confi
       into = channel.main
     }`},
 	"E1502": {"Not a reference", `
-Here stands the name of a channel or a secret as a reference: the word channel or secret, a dot,
-and its name, without quotes.
+Here stands the name of a channel, a secret or a tls block as a reference: the word channel, secret
+or tls, a dot, and its name, without quotes.
 
     into = channel.main      # right
     into = "channel.main"    # a string
     into = main              # lacks channel.
     key  = secret.disk       # right
+    tls  = tls.front         # right
 
 In .hcl.json, where all is quoted, it is the string "channel.main".`},
 	"E1503": {"Not a key", `
@@ -269,6 +271,40 @@ it is that connects, so it listens on the loopback interface alone:
     http { listen = "127.0.0.1:7420" }
 
 To scrape metrics from another machine, put a proxy that authenticates before it.`},
+	"E3004": {"Not an address", `
+What a handle leads to is an address, or for HTTP requests a URL:
+
+    tcp://db.internal:5432      db.internal:5432 alone is the same
+    tls://logs.internal:6514    encrypted
+    udp://[::1]:514             an IPv6 address stands in brackets
+    unix:///run/x.sock          also unixgram:///run/x.sock, for datagrams
+    https://api.internal/in     of HTTP requests: where they may go, and below which path
+
+To listen, a host is one of this machine's addresses; without one, tcp://:514, it is all of them. A
+password does not belong into an address: it would be shown.`},
+	"E3005": {"Not an environment variable", `
+A plugin asks for an environment variable of the agent whose name is empty, or has an equals sign or
+a zero byte in it. Set the argument that the name comes from.`},
+	"E3006": {"No certificate to listen with", `
+Something is to listen with TLS, and who listens shows a certificate. A tls block says which, and the
+source or sink names it:
+
+    tls "front" {
+      cert = "/etc/penstock/tls/cert.pem"
+      key  = "/etc/penstock/tls/key.pem"
+    }
+
+    source "syslog" "net" {
+      into = channel.main
+      tls  = tls.front
+      config { listen = "tls://:6514" }
+    }
+
+Who connects needs none: without a tls block it trusts whom the system trusts.`},
+	"E3007": {"Two listen on one address", `
+Two sources or sinks are to listen on the same address. Only one can have it: give the other another
+port or host. What comes in at one address can go to several sinks, through the channel that its
+source fills.`},
 	"E4001": {"Unknown plugin", `
 The first label of a source or sink names a plugin: the name of a plugin block, else of a builtin.
 Here it is neither.
@@ -320,8 +356,8 @@ change the constraint:
     version = "~> 1.2"         # 1.2 and later, before 2
     version = ">= 1.2, < 1.5"`},
 	"E4008": {"Need that cannot be met", `
-The plugin needs something of the host that this version of penstock does not have, such as the
-network. Use a newer penstock, or an older version of the plugin.`},
+The plugin needs something of the host of a kind that this version of penstock does not know. Use a
+newer penstock, or an older version of the plugin.`},
 	"E4009": {"One instance only", `
 The sink asks for several instances of its plugin that write at the same time, and the plugin's
 manifest does not say that it is made for that: two of them might write into the same file, or
@@ -343,17 +379,21 @@ HCL type syntax:
 The default is a value of that type. enum and pattern are for strings, min and max for numbers,
 durations and sizes, all written as a user would write the argument.`},
 	"E4102": {"Invalid need", `
-In a plugin.hcl, a need block says what the plugin asks of the host:
+In a plugin.hcl, a need block says what the plugin asks of the host, and by which handle:
 
     need "dir" "logs" {
       value  = config.paths      # a path, a glob, or a list of them
       access = "read"
     }
     need "stdout" "out" {}
+    need "dial" "server" { value = config.server }         # an address; also listen and serve
+    need "http" "api" { value = config.url }               # a URL
+    need "env" "zone" { value = "TZ" }                     # names of environment variables
+    need "secret" "password" { value = config.password }   # an argument that is sensitive
 
-The value may speak of the plugin's own arguments alone. A path stands for the directory that it
-is in, a glob for the directory before its first wildcard, and a path that ends in a slash for
-that directory itself.`},
+The value may speak of the plugin's own arguments alone. One that comes to null asks for nothing. A
+path stands for the directory that it is in, a glob for the directory before its first wildcard, and a
+path that ends in a slash for that directory itself.`},
 	"E5001": {"Not where a secret comes from", `
 A secret names what holds it, so that no pipeline file does:
 
@@ -395,6 +435,17 @@ If somebody may have seen it, make a new key: name the new one as key, and this 
       key = secret.new
       old = [secret.disk]
     }`},
+	"E5005": {"No place for a secret", `
+A secret can be given to an argument of a plugin that says that it is sensitive, and that is a string.
+Such an argument is never shown. Any other may turn up in a message, in the answer to whoever asks the
+agent, or in a log:
+
+    config {
+      user     = "shop"
+      password = secret.pg      # sensitive: penstock schema says which are
+    }
+
+A plugin of your own says so in its plugin.hcl: sensitive = true.`},
 	"W1001": {"Nothing to run", `
 The configuration has neither a source nor a sink. The agent would start, and do nothing. Perhaps
 the files that declare them lie in another directory: all *.hcl of one directory are read, and
@@ -430,13 +481,25 @@ penstock status, and on record in the channel before its space is free.
     on_full = "block"    # of a channel: loses nothing; sources wait
     on_lag  = "hold"     # of a sink: a channel is full when it is full, whoever lags`},
 	"W3001": {"Grant that nobody asks for", `
-A plugin block grants a directory under a handle that none of the plugin's needs has. The grant has
+A plugin block grants something under a handle that none of the plugin's needs has. The grant has
 no effect. Most often the handle is mistyped.
 
     penstock plugin inspect ./tail.wasm    # lists the handles under needs`},
 	"W3002": {"Grant without effect", `
 Builtin plugins are granted the files and directories that their config names. A grant block adds
 nothing, and takes nothing away: remove it.`},
+	"W3003": {"TLS without effect", `
+A source or sink names a tls block, and none of its addresses is encrypted: none begins with tls:// or
+https://. What it sends can be read on the way. Change the address, or remove the argument tls.`},
+	"W3004": {"Certificate not checked", `
+verify = false makes connections to whoever answers, whatever certificate it has. They are
+encrypted, and nobody knows for whom: who is in between can read and change all of it.
+
+Name the certificate of the one who signs as ca, and leave verify out:
+
+    tls "lab" {
+      ca = "/etc/penstock/tls/lab-ca.pem"
+    }`},
 	"W4001": {"Plugin not used", `
 No source or sink names this plugin. It is not loaded. Remove the block, or use its name as the
 first label of a source or sink.`},

@@ -3,7 +3,6 @@
 package config
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -63,12 +62,12 @@ func (l *loader) component(kind abi.Kind, v *values) (Component, bool) {
 		return c, false // grants computed from half a config would mislead
 	}
 	g := granter{loader: l, component: &c, from: from, config: make(map[string]any), settings: settings}
-	g.grant()
-	doc, err := json.Marshal(g.config)
-	if err != nil {
-		panic("BUG: a checked config does not encode: " + err.Error())
+	c.TLS, g.tlsKnown = l.tlsOf(v)
+	g.grant(args)
+	c.settle(g.config)
+	if !l.diags[before:].HasErrors() {
+		l.unusedTLS(&c, v)
 	}
-	c.Config = doc
 	return c, !l.diags[before:].HasErrors()
 }
 

@@ -103,8 +103,16 @@ type Component struct {
 	Config      json.RawMessage // an object: defaults filled in, durations as nanoseconds, sizes as bytes, granted paths absolute
 	Dirs        []Dir           // granted directories, none within another of the same right
 	Needs       []string        // what else is granted, by kind, e.g. "stdout"; sorted
+	Handles     []Handle        // granted addresses, in the order of the manifest
+	Env         []string        // granted variables of the agent's environment, sorted
+	Secrets     []string        // names of the secrets that it is given, sorted; see [Reveal]
+	TLS         *TLS            // for the addresses that are secure; nil: none was named
 	MemoryBytes uint64
 	DeclRange   hcl.Range
+
+	open          map[string]any // the config with what secretHandles take out of it
+	hidden        []hidden
+	secretHandles []secretHandle
 }
 
 // Address is what references and metrics call it, e.g. "source.shop".

@@ -157,7 +157,8 @@ func loadArchive(t *testing.T, a *txtar.Archive) (shown, loaded string) {
 	c, files, diags := load(t, path, o)
 	if keys {
 		_, unread := ReadKeys(c)
-		diags = append(diags, unread...)
+		_, hidden := Reveal(c)
+		diags = append(append(diags, unread...), hidden...)
 	}
 	var out bytes.Buffer
 	WriteDiagnostics(&out, diags, files, false, 0)
@@ -292,7 +293,17 @@ func dump(c *Config) string {
 }
 
 func dumpComponent(c Component) string {
-	return fmt.Sprintf("  plugin %s of %s from %s memory=%d\n  dirs=%v needs=%v\n  config=%s\n",
+	var more strings.Builder
+	for _, h := range c.Handles {
+		fmt.Fprintf(&more, "  %s %s=%s secure=%v\n", h.Kind, h.Name, h.Address, h.Secure)
+	}
+	if len(c.Env)+len(c.Secrets) > 0 {
+		fmt.Fprintf(&more, "  env=%v secrets=%v\n", c.Env, c.Secrets)
+	}
+	if t := c.TLS; t != nil {
+		fmt.Fprintf(&more, "  tls %s cert=%s key=%s ca=%s verify=%v min_version=%s\n", t.Name, t.Cert, t.Key, t.CA, t.Verify, t.MinVersion)
+	}
+	return more.String() + fmt.Sprintf("  plugin %s of %s from %s memory=%d\n  dirs=%v needs=%v\n  config=%s\n",
 		c.Plugin.Name, c.Ref.Name, c.Ref.Source, c.MemoryBytes, c.Dirs, c.Needs, c.Config)
 }
 

@@ -3,8 +3,6 @@
 package config
 
 import (
-	"cmp"
-	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -15,12 +13,6 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/penstock-io/penstock/spec/abi"
-)
-
-// The kinds of need that this version can grant.
-const (
-	needDir    = "dir"
-	needStdout = "stdout"
 )
 
 // wildcards begin what is no plain path. A backslash escapes one, and so is none of a plain path either.
@@ -50,6 +42,7 @@ func (l *loader) declareGrants(p *pluginBlock) {
 		handle := d.name()
 		p.dirs[handle] = append(p.dirs[handle], Dir{Path: path, Write: d.text("access") == "write"})
 	}
+	l.declareHandles(p)
 	if grant := p.inner["grant"]; p.builtin() && len(grant) > 0 && grant[0].at != p.at {
 		l.add("W3002", grant[0].at, "A builtin plugin is granted what its config names, and nothing more.")
 	}
@@ -69,18 +62,31 @@ func (l *loader) unusedGrants(p *pluginBlock) {
 		return
 	}
 	m, _ := l.manifest(p.ref)
-	known := handles(m)
-	for _, d := range p.child("grant").inner["dir"] {
-		if !slices.Contains(known, d.name()) {
-			l.add("W3001", d.at, "The plugin %q asks for no directory %q.%s", p.name(), d.name(), didYouMean(d.name(), known))
+	grant := p.child("grant")
+	for _, kind := range append([]string{abi.NeedDir}, handleKinds...) {
+		known := handles(m, kind)
+		for _, b := range grant.inner[kind] {
+			if !slices.Contains(known, b.name()) {
+				l.add("W3001", b.at, "The plugin %q asks for no %s %q.%s", p.name(), kindWords[kind], b.name(), didYouMean(b.name(), known))
+			}
+		}
+	}
+	for _, name := range p.names[abi.NeedSecret] {
+		if names := slices.Sorted(maps.Keys(l.secrets)); !slices.Contains(names, name) {
+			l.add("E1501", grant.where("secrets"), "There is no secret %q.%s", name, thereIs(name, names))
 		}
 	}
 }
 
-func handles(m abi.Manifest) (names []string) {
+// kindWords are how a sentence calls a need.
+var kindWords = map[string]string{
+	abi.NeedDir: "directory", abi.NeedDial: "connection", abi.NeedListen: "address to listen on", abi.NeedServe: "HTTP server", abi.NeedHTTP: "HTTP client",
+}
+
+func handles(m abi.Manifest, kind string) (names []string) {
 	for _, p := range m.Plugins {
 		for _, n := range p.Needs {
-			if n.Kind == needDir {
+			if n.Kind == kind {
 				names = append(names, n.Handle)
 			}
 		}
@@ -95,23 +101,31 @@ type granter struct {
 	from      *pluginBlock
 	settings  map[string]setting // of the config block
 	config    map[string]any     // what the plugin gets: what is set, with the paths in it absolute
+	tlsKnown  bool               // the component names a tls block that there is, or none
 }
 
 // grant goes through the plugin's needs. Paths that a need for directories speaks of become absolute: a plugin
 // sees a directory under its path on the host, and has no working directory.
-func (g *granter) grant() {
+func (g *granter) grant(args []argument) {
 	for name, s := range g.settings {
 		if s.value != nil {
 			g.config[name] = s.value
 		}
 	}
+	g.sensitive(args)
 	c := g.component
 	for _, need := range c.Plugin.Needs {
 		switch need.Kind {
-		case needDir:
+		case abi.NeedDir:
 			g.directories(need)
-		case needStdout:
+		case abi.NeedStdout:
 			g.stdout(need)
+		case abi.NeedDial, abi.NeedListen, abi.NeedServe, abi.NeedHTTP:
+			g.handle(need)
+		case abi.NeedEnv:
+			g.environment(need)
+		case abi.NeedSecret:
+			g.secret(need)
 		default:
 			g.add("E4008", c.DeclRange, "The plugin %s needs a handle of kind %q (%s), which this version of penstock cannot give.",
 				c.Plugin.Name, need.Kind, need.Handle)
@@ -120,34 +134,48 @@ func (g *granter) grant() {
 	c.Dirs = widest(c.Dirs)
 	slices.Sort(c.Needs)
 	c.Needs = slices.Compact(c.Needs)
+	slices.Sort(c.Env)
+	c.Env = slices.Compact(c.Env)
 }
 
 func (g *granter) stdout(need abi.Need) {
 	if !g.from.builtin() && !g.from.child("grant").yes("stdout") {
-		g.from.lacks = append(g.from.lacks, lack{component: g.component.Address(), need: need})
+		g.lackOf(lack{need: need})
 		return
 	}
 	g.component.Needs = append(g.component.Needs, need.Kind)
 }
 
-func (g *granter) directories(need abi.Need) {
+// texts is what a need comes to, and where the user wrote that; ok is false when it was reported.
+func (g *granter) texts(need abi.Need) (list []string, at hcl.Range, ok bool) {
 	c := g.component
+	at = c.DeclRange
 	expr, err := parseExpression(need.Value, "need")
 	if err != nil {
-		g.add("E4005", c.DeclRange, "The manifest of plugin %s: need %q: %s", c.Plugin.Name, need.Handle, stop(err.Error()))
-		return
+		g.add("E4005", at, "The manifest of plugin %s: need %q: %s", c.Plugin.Name, need.Handle, stop(err.Error()))
+		return nil, at, false
 	}
-	at := c.DeclRange
 	for _, name := range configNames(expr) {
 		if s := g.settings[name]; s.expr != nil {
 			at = s.expr.Range()
 		}
-		g.absolute(name)
+		if need.Kind == abi.NeedDir {
+			g.absolute(name)
+		}
 	}
 	v, diags := expr.Value(needContext(g.settings, g.config))
-	paths, ok := texts(v)
+	list, ok = texts(v)
 	if diags.HasErrors() || !ok {
-		g.add("E4005", c.DeclRange, "The manifest of plugin %s: need %q: %s does not come to paths.", c.Plugin.Name, need.Handle, need.Value)
+		g.add("E4005", c.DeclRange, "The manifest of plugin %s: need %q: %s does not come to %s.", c.Plugin.Name, need.Handle, need.Value, needValues[need.Kind])
+		return nil, at, false
+	}
+	return list, at, true
+}
+
+func (g *granter) directories(need abi.Need) {
+	c := g.component
+	paths, at, ok := g.texts(need)
+	if !ok {
 		return
 	}
 	var missing []Dir
@@ -163,7 +191,7 @@ func (g *granter) directories(need abi.Need) {
 		missing = append(missing, dir)
 	}
 	if len(missing) > 0 {
-		g.from.lacks = append(g.from.lacks, lack{c.Address(), need, widest(missing)})
+		g.lackOf(lack{need: need, dirs: widest(missing)})
 	}
 }
 
@@ -259,54 +287,4 @@ func widest(dirs []Dir) []Dir {
 		}
 	}
 	return out
-}
-
-// lack is what a component asks for and is not granted.
-type lack struct {
-	component string
-	need      abi.Need
-	dirs      []Dir // of a need for directories
-}
-
-// reason says in words what is asked for.
-func (k lack) reason() string {
-	switch {
-	case k.need.Kind == needStdout:
-		return k.component + " writes to the agent's standard output"
-	case k.need.Access == "write":
-		return k.component + " reads and writes what " + k.need.Value + " names"
-	}
-	return k.component + " reads what " + k.need.Value + " names"
-}
-
-// lines are what to write into the grant block.
-func (k lack) lines() (lines []string) {
-	if k.need.Kind == needStdout {
-		return []string{"stdout = true"}
-	}
-	access := cmp.Or(k.need.Access, defaultAccess)
-	for _, d := range k.dirs {
-		lines = append(lines, fmt.Sprintf("dir %q {\n  path   = %q\n  access = %q\n}", k.need.Handle, d.Path, access))
-	}
-	return lines
-}
-
-// missingGrants says what a plugin is not granted, and prints the lines to add.
-func (l *loader) missingGrants(p *pluginBlock) {
-	if len(p.lacks) == 0 {
-		return
-	}
-	var reasons, lines []string
-	for _, k := range p.lacks {
-		reasons = append(reasons, "    "+k.reason())
-		lines = append(lines, k.lines()...)
-	}
-	slices.Sort(lines)
-	grant := strings.Join(slices.Compact(lines), "\n")
-	where := "its grant block"
-	if p.child("grant").at == p.at { // nobody wrote one
-		where, grant = "the plugin block", "grant {\n  "+strings.ReplaceAll(grant, "\n", "\n  ")+"\n}"
-	}
-	l.add("E3001", p.at, "The plugin %q is not granted what it asks for:\n\n%s\n\nTo allow it, add to %s:\n\n    %s",
-		p.name(), strings.Join(reasons, "\n"), where, strings.ReplaceAll(grant, "\n", "\n    "))
 }

@@ -73,11 +73,7 @@ var pipelineLanguage = block{blocks: []block{
 			arg{name: "sha256", typ: "string", pattern: "[0-9a-fA-F]{64}", doc: "What the file must be, to the byte."},
 		),
 		blocks: []block{
-			{name: "grant", once: true, doc: "What the plugin may touch. Nothing is granted by default.", args: arguments(
-				arg{name: "stdout", typ: "bool", def: "false", doc: "Write to the agent's standard output."}),
-				blocks: []block{{name: "dir", labels: []string{"handle"}, doc: "A directory with all that is in it, for the handle that the plugin asks for. May be repeated.", args: arguments(
-					arg{name: "path", typ: "string", required: true, doc: "The directory. A glob grants the directory before its first wildcard."},
-					arg{name: "access", typ: "string", def: defaultAccess, enum: []string{"read", "write"}, doc: "`write` is read and write."})}}},
+			grantBlock,
 			{name: "limits", once: true, doc: "Bounds of each instance.", args: arguments(memoryArgument)},
 		},
 	},
@@ -85,13 +81,15 @@ var pipelineLanguage = block{blocks: []block{
 		name: "secret", labels: []string{"name"},
 		doc: "Something that must not stand in a pipeline file. It is read when the agent starts; `validate` reads none.",
 		args: arguments(
-			arg{name: "from", typ: "string", required: true, doc: "`env:NAME`, an environment variable, or `file:PATH`. A key is 64 hex digits, 44 characters of base64, or 32 bytes in a file that not everybody may read."}),
+			arg{name: "from", typ: "string", required: true, doc: "`env:NAME`, an environment variable, or `file:PATH`, a file that not everybody may read. A key is 64 hex digits, 44 characters of base64, or 32 bytes in a file; anything else is text, without the newline at its end."}),
 	},
+	tlsBlock,
 	{
 		name: "source", labels: []string{"plugin", "name"},
 		doc: "Brings events in: one instance of a plugin, filling one channel.",
 		args: arguments(
-			arg{name: "into", typ: "channel", required: true, doc: "The channel that it fills."}),
+			arg{name: "into", typ: "channel", required: true, doc: "The channel that it fills."},
+			tlsArgument),
 		blocks: []block{configBlock},
 	},
 	{
@@ -128,6 +126,7 @@ var pipelineLanguage = block{blocks: []block{
 			arg{name: "order_by", typ: "expression", shown: "–", doc: "`event.attributes.NAME`: events of the same key, the value of that attribute, stay in order, and those of different keys are delivered in `lanes` at the same time. An event without the attribute has the empty key."},
 			arg{name: "lanes", typ: "integer", def: defaultLanes, min: 1, max: maxLanes, doc: "Over how many lanes the keys of `order_by` are dealt, each with an instance of the plugin. More than one needs a plugin that says that it is `concurrent`. When the number or the key changes, the old lanes are drained before the new ones begin."},
 			arg{name: "timeout", typ: "duration", def: defaultTimeout, max: 24 * hour, doc: "How long one batch may take to be written. Then the instance of the plugin is ended, and only after that the batch is handed to a new one. 0: no bound."},
+			tlsArgument,
 		),
 		blocks: []block{
 			{name: "batch", once: true, doc: "What it is given at a time: whichever bound is reached first.", args: arguments(
@@ -150,7 +149,7 @@ var (
 )
 
 // laterBlocks are known to the language and not to this version, so that nobody looks for a typing error.
-var laterBlocks = []string{"variable", "locals", "processor", "route", "sink_group", "tls", "function", "moved", "test"}
+var laterBlocks = []string{"variable", "locals", "processor", "route", "sink_group", "function", "moved", "test"}
 
 // pluginLanguage is what a plugin.hcl may hold.
 var pluginLanguage = block{
@@ -188,8 +187,8 @@ func declaration(kind string, args ...arg) block {
 				arg{name: "sensitive", typ: "bool", def: "false", doc: "Never shown."},
 				arg{name: "deprecated", typ: "string", doc: "What to use instead."},
 				arg{name: "doc", typ: "string", doc: "One sentence for people."})},
-			{name: "need", labels: []string{"kind", "handle"}, doc: "Something that it asks of the host: a `dir`, or `stdout`.", args: arguments(
-				arg{name: "value", typ: "expression", doc: "For a `dir`: a path, a glob or a list of them, over `config`."},
+			{name: "need", labels: []string{"kind", "handle"}, doc: "Something that it asks of the host, by a handle: see [Needs](#needs).", args: arguments(
+				arg{name: "value", typ: "expression", doc: "What is asked for, over `config`. Null is nothing."},
 				arg{name: "access", typ: "string", def: defaultAccess, enum: []string{"read", "write"}, doc: "For a `dir`: `write` is read and write."})},
 			{name: "limits", once: true, doc: "What it is known to need.", args: arguments(
 				arg{name: "memory", typ: "size", shown: formatSize(defaultMemoryBytes), min: 1 << 20, max: 4 << 30, doc: "Memory of each instance."})},
@@ -210,7 +209,7 @@ func arguments(table ...arg) []argument {
 	return out
 }
 
-var hostTypes = map[string]form{"channel": formReference, "secret": formReference, "list(secret)": formRaw, "type": formRaw, "expression": formRaw, "any": formRaw}
+var hostTypes = map[string]form{"channel": formReference, "secret": formReference, "tls": formReference, "list(secret)": formRaw, "type": formRaw, "expression": formRaw, "any": formRaw}
 
 func (a arg) compile() (argument, error) {
 	decl := abi.Argument{Name: a.name, Type: a.typ, Required: a.required, Enum: a.enum, Pattern: a.pattern, Doc: a.doc}

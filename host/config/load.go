@@ -22,6 +22,8 @@ func Load(path string, o Options) (*Config, *Sources, hcl.Diagnostics) {
 		plugins:   make(map[string]*pluginBlock),
 		channels:  make(map[string]*values),
 		secrets:   make(map[string]bool),
+		tls:       make(map[string]*TLS),
+		listeners: make(map[address]string),
 		manifests: make(map[PluginRef]manifestResult),
 		schemas:   make(map[schemaKey][]argument),
 		fed:       make(map[string]bool),
@@ -58,6 +60,8 @@ type loader struct {
 	plugins   map[string]*pluginBlock
 	channels  map[string]*values
 	secrets   map[string]bool
+	tls       map[string]*TLS
+	listeners map[address]string // which component listens where
 	manifests map[PluginRef]manifestResult
 	schemas   map[schemaKey][]argument
 	fed       map[string]bool // channels that a source fills
@@ -165,8 +169,9 @@ func (l *loader) one(name string) *values {
 func (l *loader) build() *Config {
 	l.penstock()
 	c := &Config{Agent: l.agent()}
-	l.declarePlugins()
 	l.declareSecrets(c)
+	l.declareTLS()
+	l.declarePlugins()
 	l.declareChannels(c)
 	for _, v := range l.blocks["source"] {
 		if s, ok := l.source(v); ok {

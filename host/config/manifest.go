@@ -5,6 +5,7 @@ package config
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
@@ -180,30 +181,46 @@ func (d *declarer) limit(v *values, name string, leaf typ) *float64 {
 
 func (d *declarer) need(v *values, p abi.Plugin) abi.Need {
 	kind, handle := v.labels[0], v.name()
-	n := abi.Need{Handle: handle, Kind: kind, Access: v.text("access")}
+	n := abi.Need{Handle: handle, Kind: kind}
 	expr := v.args["value"].expr
+	_, known := needValues[kind]
 	switch {
-	case kind != needDir && kind != needStdout:
+	case !known:
 		d.add("E4102", v.label[0], "There is no need of kind %q; there is %s.%s", kind, oneOf(needKinds), didYouMean(kind, needKinds))
 	case !identifier.MatchString(handle) || len(handle) > maxName:
 		d.add("E1207", v.label[1], "%s cannot be the name of a handle.", quote(handle))
 	case slices.ContainsFunc(p.Needs, func(other abi.Need) bool { return other.Kind == kind && other.Handle == handle }):
 		d.add("E1208", v.label[1], "The plugin already needs a %s %q.", kind, handle)
-	case kind == needStdout:
-		n.Access = ""
+	case kind == abi.NeedServe && slices.ContainsFunc(p.Needs, func(other abi.Need) bool { return other.Kind == kind }):
+		d.add("E4102", v.label[0], "A plugin serves at one address; this is the second need of kind %q.", kind)
+	case kind == abi.NeedStdout:
 		if expr != nil || v.isSet("access") {
 			d.add("E4102", v.at, "Standard output has neither value nor access.")
 		}
+	case kind != abi.NeedDir && v.isSet("access"):
+		d.add("E4102", v.args["access"].name, "Only a need for a directory has an access.")
 	case expr == nil:
-		d.add("E1204", v.at, "A need for a directory has a value: an expression over config, such as config.paths.")
+		d.add("E1204", v.at, "A need of kind %q has a value: an expression over config that comes to %s.", kind, needValues[kind])
 	default:
+		if kind == abi.NeedDir {
+			n.Access = v.text("access")
+		}
 		n.Value = d.source(expr)
 		d.needValue(expr, p)
+		if _, ok := sensitiveArgument(n, p); kind == abi.NeedSecret && !ok && !d.failed() {
+			d.add("E4102", expr.Range(), "A need for a secret names an argument that is a string and sensitive, as in config.password.")
+		}
 	}
 	return n
 }
 
-var needKinds = []string{needDir, needStdout}
+// needValues are the kinds of need, and what the value of each comes to.
+var needValues = map[string]string{
+	abi.NeedDir: "paths", abi.NeedStdout: "nothing", abi.NeedDial: "an address", abi.NeedListen: "an address", abi.NeedServe: "an address",
+	abi.NeedHTTP: "a URL", abi.NeedEnv: "names of environment variables", abi.NeedSecret: "an argument that is sensitive",
+}
+
+var needKinds = slices.Sorted(maps.Keys(needValues))
 
 // needValue checks that the expression speaks of the plugin's arguments alone.
 func (d *declarer) needValue(expr hcl.Expression, p abi.Plugin) {

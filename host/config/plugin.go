@@ -22,10 +22,12 @@ const builtinScheme = "builtin:"
 // pluginBlock is a plugin that a file declares.
 type pluginBlock struct {
 	*values
-	ref   PluginRef
-	used  bool
-	dirs  map[string][]Dir // what is granted, by handle
-	lacks []lack           // what components ask for and are not granted
+	ref       PluginRef
+	used      bool
+	dirs      map[string][]Dir // what is granted, by handle
+	addresses []granted
+	names     map[string][]string // of environment variables and secrets, by the kind of need
+	lacks     []lack              // what components ask for and are not granted
 }
 
 func (p *pluginBlock) builtin() bool { return strings.HasPrefix(p.ref.Source, builtinScheme) }
@@ -36,7 +38,7 @@ func (l *loader) declarePlugins() {
 		if l.plugins[v.name()] != nil {
 			continue // reported as a name used twice
 		}
-		p := &pluginBlock{values: v, dirs: make(map[string][]Dir)}
+		p := &pluginBlock{values: v, dirs: make(map[string][]Dir), names: make(map[string][]string)}
 		l.plugins[v.name()] = p
 		if v.broken {
 			continue

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
 )
@@ -174,6 +175,31 @@ func readSecretFile(path string) ([]byte, error) {
 		return nil, noSecret("E5002", "%v", err)
 	}
 	return b, nil
+}
+
+// readSecret reads text from "env:NAME" or "file:PATH", without the newline at its end. Its error is a *SecretError.
+func readSecret(from string) (string, error) {
+	provider, rest, _ := strings.Cut(from, ":")
+	text, isSet := "", false
+	switch provider {
+	case fromEnv:
+		if text, isSet = os.LookupEnv(rest); !isSet {
+			return "", noSecret("E5002", "the environment variable %s is not set", rest)
+		}
+	case fromFile:
+		b, err := readSecretFile(rest)
+		if err != nil {
+			return "", err
+		}
+		text = strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
+	}
+	switch {
+	case text == "":
+		return "", noSecret("E5002", "it is empty")
+	case !utf8.ValidString(text):
+		return "", noSecret("E5002", "it is not text in UTF-8")
+	}
+	return text, nil
 }
 
 // parseKey takes 64 hex digits, 44 characters of base64 or, in a file, 32 bytes as they are. A newline may follow.

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/penstock-io/penstock/spec/abi"
+)
+
+// hidden is an argument of a plugin that is not known before the agent starts: its expression speaks of secrets.
+type hidden struct {
+	argument argument
+	expr     hcl.Expression
+	names    []string // of secrets, sorted
+}
+
+// secretHandle is a need for a secret: the argument is not in the config that the plugin gets, but handed out when it asks.
+type secretHandle struct{ handle, argument string }
+
+// Revealed is what a component is opened with in place of its Config. It is shown to nobody.
+type Revealed struct {
+	Config  json.RawMessage
+	Secrets map[string]string // by handle
+}
+
+// String is what a log shows of it.
+func (Revealed) String() string { return "(secret)" }
+
+// secretsIn lists the references to secrets in an expression.
+func secretsIn(expr hcl.Expression) (found []hcl.Traversal) {
+	for _, t := range expr.Variables() {
+		if t.RootName() == secretReference {
+			found = append(found, t)
+		}
+	}
+	return found
+}
+
+// hide checks an argument whose value speaks of secrets, as far as that can be done without them.
+func (f *faults) hide(a argument, s setting, found []hcl.Traversal) setting {
+	switch {
+	case !a.Sensitive:
+		f.add("E5005", found[0].SourceRange(), "The argument %q is one that is shown, in logs and to whoever asks for the configuration: it takes no secret.", a.Name)
+		return s
+	case a.typ.form != formString:
+		f.add("E5005", found[0].SourceRange(), "A secret is text, and the argument %q is %s.", a.Name, a.typ.noun())
+		return s
+	}
+	unknown := make(map[string]cty.Value)
+	for _, t := range found {
+		if len(t) != 2 { // secret.NAME
+			f.add("E1502", t.SourceRange(), "A secret is written secret.NAME.")
+			return s
+		}
+		if attr, ok := t[1].(hcl.TraverseAttr); ok {
+			unknown[attr.Name] = cty.UnknownVal(cty.String)
+			s.secrets = append(s.secrets, attr)
+		}
+	}
+	if _, diags := s.expr.Value(secretContext(unknown)); diags.HasErrors() {
+		f.adopt("E1401", diags, s.expr.Range())
+	}
+	return s
+}
+
+func secretContext(secrets map[string]cty.Value) *hcl.EvalContext {
+	ctx := evalContext()
+	ctx.Variables[secretReference] = cty.ObjectVal(secrets)
+	return ctx
+}
+
+// sensitive notes which arguments are secrets, and whether the plugin may have them.
+func (g *granter) sensitive(args []argument) {
+	names := slices.Sorted(maps.Keys(g.loader.secrets))
+	for _, a := range args {
+		s := g.settings[a.Name]
+		h := hidden{argument: a, expr: s.expr}
+		for _, attr := range s.secrets {
+			if !slices.Contains(names, attr.Name) {
+				g.add("E1501", attr.SrcRange, "There is no secret %q.%s", attr.Name, thereIs(attr.Name, names))
+				continue
+			}
+			h.names = append(h.names, attr.Name)
+		}
+		if len(h.names) == 0 {
+			continue
+		}
+		slices.Sort(h.names)
+		h.names = slices.Compact(h.names)
+		g.component.hidden = append(g.component.hidden, h)
+		g.component.Secrets = append(g.component.Secrets, h.names...)
+		if missing := g.from.missing(abi.NeedSecret, h.names); len(missing) > 0 {
+			g.lackOf(lack{need: abi.Need{Kind: abi.NeedSecret, Value: "config." + a.Name}, names: missing})
+		}
+	}
+	slices.Sort(g.component.Secrets)
+	g.component.Secrets = slices.Compact(g.component.Secrets)
+}
+
+// missing are those of the names that the plugin block does not grant.
+func (p *pluginBlock) missing(need string, names []string) (missing []string) {
+	if p.builtin() {
+		return nil
+	}
+	for _, n := range names {
+		if !slices.Contains(p.names[need], n) {
+			missing = append(missing, n)
+		}
+	}
+	return missing
+}
+
+// secret takes an argument out of the config, for a plugin that will ask for it by its handle.
+func (g *granter) secret(need abi.Need) {
+	c := g.component
+	name, ok := sensitiveArgument(need, c.Plugin)
+	if !ok {
+		g.add("E4005", c.DeclRange, "The manifest of plugin %s: need %q: %s is no argument that is sensitive and a string.", c.Plugin.Name, need.Handle, need.Value)
+		return
+	}
+	c.secretHandles = append(c.secretHandles, secretHandle{need.Handle, name})
+}
+
+// sensitiveArgument is the argument that a need for a secret speaks of.
+func sensitiveArgument(need abi.Need, p abi.Plugin) (name string, ok bool) {
+	expr, err := parseExpression(need.Value, "need")
+	if err != nil {
+		return "", false
+	}
+	t, diags := hcl.AbsTraversalForExpr(expr)
+	if diags.HasErrors() || len(t) != 2 || t.RootName() != "config" {
+		return "", false
+	}
+	attr, isAttr := t[1].(hcl.TraverseAttr)
+	ok = isAttr && slices.ContainsFunc(p.Arguments, func(a abi.Argument) bool {
+		return a.Name == attr.Name && a.Sensitive && a.Type == "string"
+	})
+	return attr.Name, ok
+}
+
+// settle makes what the plugin gets of the checked config: without secrets.
+func (c *Component) settle(config map[string]any) {
+	c.open = maps.Clone(config)
+	for _, s := range c.secretHandles {
+		delete(config, s.argument)
+	}
+	c.Config = encode(config)
+}
+
+func encode(config map[string]any) json.RawMessage {
+	doc, err := json.Marshal(config)
+	if err != nil {
+		panic("BUG: a checked config does not encode: " + err.Error())
+	}
+	return doc
+}
+
+// Reveal reads the secrets that plugins are given: the one moment at which anybody looks at them. The result has each component, by its
+// address, that is opened with something else than its Config. Values are in no diagnostic.
+func Reveal(c *Config) (map[string]Revealed, hcl.Diagnostics) {
+	var f faults
+	out := make(map[string]Revealed)
+	var components []Component
+	used := make(map[string]bool)
+	for _, comp := range c.components() {
+		if len(comp.hidden)+len(comp.secretHandles) > 0 {
+			components = append(components, comp)
+		}
+		for _, name := range comp.Secrets {
+			used[name] = true
+		}
+	}
+	values := make(map[string]cty.Value)
+	for _, s := range c.Secrets {
+		if !used[s.Name] {
+			continue
+		}
+		text, err := readSecret(s.From)
+		if err != nil {
+			bad, _ := errors.AsType[*SecretError](err) // it always is
+			f.add(bad.code, s.At, "secret.%s: %s", s.Name, stop(bad.text))
+			continue
+		}
+		values[s.Name] = cty.StringVal(text)
+	}
+	if f.failed() {
+		return nil, f.sorted()
+	}
+	for _, comp := range components {
+		out[comp.Address()] = f.reveal(comp, values)
+	}
+	return out, f.sorted()
+}
+
+func (f *faults) reveal(c Component, secrets map[string]cty.Value) Revealed {
+	config := maps.Clone(c.open)
+	for _, h := range c.hidden {
+		v, diags := h.expr.Value(secretContext(secrets))
+		if diags.HasErrors() { // whose text may hold what nobody is to see
+			f.add("E1401", h.expr.Range(), "The argument %q has no value with what the secrets are.", h.argument.Name)
+			continue
+		}
+		check := checker{rules: h.argument}
+		config[h.argument.Name] = check.value(v, h.argument.typ, nil)
+		for _, m := range check.wrong {
+			f.add(m.code, h.expr.Range(), "The argument %q %s", h.argument.Name, stop(m.text))
+		}
+	}
+	r := Revealed{Secrets: make(map[string]string)}
+	for _, s := range c.secretHandles {
+		if text, ok := config[s.argument].(string); ok {
+			r.Secrets[s.handle] = text
+		}
+		delete(config, s.argument)
+	}
+	r.Config = encode(config)
+	return r
+}
+
+// components lists all that run a plugin.
+func (c *Config) components() (all []Component) {
+	for _, s := range c.Sources {
+		all = append(all, s.Component)
+	}
+	for _, s := range c.Sinks {
+		all = append(all, s.Component)
+	}
+	return all
+}
