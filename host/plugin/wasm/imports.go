@@ -82,7 +82,10 @@ func (in *instance) refuse(why string) (uint64, abi.Code) {
 // dropQueue forgets what was emitted and not handed out.
 func (in *instance) dropQueue() {
 	for i := range in.queue {
-		in.queue[i].Batch.Release()
+		if seq := in.queue[i].Seq; seq > 0 { // 0: it was handed out
+			in.queue[i].Batch.Release()
+			in.commits.ack(seq, false)
+		}
 	}
 	clear(in.queue)
 	in.queue, in.queued, in.changed, in.changedN = in.queue[:0], 0, nil, 0

@@ -85,6 +85,8 @@ type instance struct {
 	rejected []plugin.Rejection
 	given    event.Batch // what is being delivered or processed; zero outside of that, as it is the caller's
 	failure  failure
+	fetching fetching
+	serving  serving
 }
 
 // guest holds the exports; nil where the module lacks one.
@@ -162,13 +164,24 @@ func (in *instance) wanted() bool {
 }
 
 // await waits until ready has something for the guest, for d at most (less than 0: for as long as it takes), or until the host wants the
-// guest back: OK, ETIMEOUT (EAGAIN where d is 0) or EINTR. All imports that wait do it here.
+// guest back: OK, ETIMEOUT (EAGAIN where d is 0) or EINTR.
 func (in *instance) await(d time.Duration, ready <-chan struct{}) abi.Code {
+	_, code := receive(in, ready, d)
+	return code
+}
+
+// receive is await with what ready had: the zero value from one that is closed. All imports that wait do it here.
+func receive[T any](in *instance, ready <-chan T, d time.Duration) (v T, code abi.Code) {
 	if in.wanted() {
-		return abi.EINTR
+		return v, abi.EINTR
+	}
+	select {
+	case v = <-ready:
+		return v, abi.OK
+	default:
 	}
 	if d == 0 {
-		return abi.EAGAIN
+		return v, abi.EAGAIN
 	}
 	in.slept = true
 	defer in.budget.waited()
@@ -178,16 +191,16 @@ func (in *instance) await(d time.Duration, ready <-chan struct{}) abi.Code {
 	}
 	for !in.wanted() {
 		select {
-		case <-ready:
-			return abi.OK
+		case v = <-ready:
+			return v, abi.OK
 		case <-in.timer.C:
-			return abi.ETIMEOUT
+			return v, abi.ETIMEOUT
 		case <-in.nudge:
 		case <-in.closing:
 		case <-in.call.Done():
 		}
 	}
-	return abi.EINTR
+	return v, abi.EINTR
 }
 
 // pause sleeps for d, or until the host wants the guest back: EINTR.
@@ -271,11 +284,13 @@ func (in *instance) die(cause error) *plugin.Error {
 	return e
 }
 
-// bury makes every later call answer e, and frees memory, files and what was emitted and not handed out.
+// bury makes every later call answer e, and frees memory, files, requests, and what was emitted and not handed out. What was handed out
+// may still become durable: what is promised for then is kept until an ack or Close.
 func (in *instance) bury(e *plugin.Error) {
 	in.dead = e
 	in.dropQueue()
-	in.commits.close()
+	in.serving.refuseTaken("it was not stored")
+	in.fetching.close()
 	if in.module != nil {
 		if err := in.module.Close(context.Background()); err != nil {
 			in.log.to.Warn("closing a plugin's files", "error", err)
@@ -325,6 +340,7 @@ func (in *instance) Close() (err error) {
 
 func (in *instance) shut() error {
 	close(in.closing)
+	defer in.commits.close()
 	ctx := context.Background()
 	switch err := in.enter(ctx); {
 	case err != nil:

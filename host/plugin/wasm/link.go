@@ -41,6 +41,14 @@ var hostFuncs = map[string]hostFunc{
 	abi.ImportSleep:    {[]api.ValueType{i32}, []api.ValueType{i32}, sleep},
 	abi.ImportSecret:   {[]api.ValueType{i32, i32, i32, i32}, []api.ValueType{i32}, secret},
 	abi.ImportYield:    {[]api.ValueType{i32}, []api.ValueType{i32}, yield},
+
+	abi.ImportHTTPSend:   {[]api.ValueType{i32, i32, i32, i32, i32}, []api.ValueType{i32}, httpSend},
+	abi.ImportHTTPStatus: {[]api.ValueType{i32, i32}, []api.ValueType{i32}, httpStatus},
+	abi.ImportHTTPHead:   {[]api.ValueType{i32, i32, i32}, []api.ValueType{i32}, httpHead},
+	abi.ImportHTTPRead:   {[]api.ValueType{i32, i32, i32, i32}, []api.ValueType{i32}, httpRead},
+	abi.ImportHTTPClose:  {[]api.ValueType{i32}, []api.ValueType{i32}, httpClose},
+	abi.ImportHTTPNext:   {[]api.ValueType{i32, i32, i32}, []api.ValueType{i32}, httpNext},
+	abi.ImportHTTPReply:  {[]api.ValueType{i32, i32, i32, i32, i64}, []api.ValueType{i32}, httpReply},
 }
 
 // laterFuncs are of parts of the ABI that this host does not grant yet: a module may import them, and
@@ -48,7 +56,6 @@ var hostFuncs = map[string]hostFunc{
 var laterFuncs = []string{
 	abi.ImportNetOpen, abi.ImportNetAccept, abi.ImportNetRead, abi.ImportNetWrite, abi.ImportNetRecvFrom, abi.ImportNetShutdown,
 	abi.ImportNetClose, abi.ImportNetInfo, abi.ImportNetWait,
-	abi.ImportHTTPSend, abi.ImportHTTPStatus, abi.ImportHTTPHead, abi.ImportHTTPRead, abi.ImportHTTPClose, abi.ImportHTTPNext, abi.ImportHTTPReply,
 }
 
 // checkImports looks at what module imports before any time is spent on compiling it. All errors are told at once.
