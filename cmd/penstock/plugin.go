@@ -28,11 +28,11 @@ const builtinScheme = "builtin:"
 func newPluginCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plugin",
-		Short: "Inspect, pack and compile plugins",
+		Short: "Build, inspect, pack and compile plugins",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newPluginInspectCommand(a), newPluginPackCommand(a), newPluginCompileCommand(a))
+	cmd.AddCommand(newPluginInspectCommand(a), newPluginBuildCommand(a), newPluginPackCommand(a), newPluginCompileCommand(a))
 	return cmd
 }
 

@@ -314,6 +314,18 @@ func (b Batch) Numbered() bool {
 	return true
 }
 
+// Last is the offset of the last event, or the base where there is none. It looks at no more than the size of each.
+func (b Batch) Last() Offset {
+	le := binary.LittleEndian
+	delta := uint32(0)
+	for n, at := b.Len(), HeaderSize; n > 0; n-- {
+		r := b.data[at:]
+		delta = le.Uint32(r[20:])
+		at += int(le.Uint32(r))
+	}
+	return b.base + Offset(delta)
+}
+
 // Buffer returns the counted memory that holds the batch, or nil for ordinary memory.
 func (b Batch) Buffer() *Buffer { return b.buf }
 

@@ -51,6 +51,20 @@ func sound(t *testing.T, b Batch, err error) string {
 	return strings.Join(s, " ")
 }
 
+func TestTheLastOffset(t *testing.T) {
+	if got := (Batch{base: 7}).Last(); got != 7 {
+		t.Errorf("of no events from 7: %d", got)
+	}
+	b := numbered(t, 1000, 5)
+	if got := b.Last(); got != 1004 {
+		t.Errorf("of five from 1000: %d", got)
+	}
+	some, err := Select(Heap{}, func(o Offset) bool { return o != 1004 }, b)
+	if err != nil || some.Last() != 1003 {
+		t.Errorf("without the last: %d, %v", some.Last(), err)
+	}
+}
+
 func TestASliceKeepsOffsets(t *testing.T) {
 	in := numbered(t, 1000, 5)
 	before := told(in)

@@ -129,6 +129,47 @@ func BenchmarkForwardInGo(b *testing.B) {
 	}
 }
 
+// BenchmarkForwardInSDK is the same through the SDKs of other languages: keep copies events whole, rebuild encodes them anew.
+func BenchmarkForwardInSDK(b *testing.B) {
+	batch := someBatch(b, slices.Repeat([]string{strings.Repeat("x", 256)}, 64)...)
+	for _, language := range sdks {
+		for _, mode := range []string{"keep", "rebuild"} {
+			b.Run(language+"/"+mode, func(b *testing.B) {
+				in := echo(b, load(b, built(b, "sdk/"+language)), mode)
+				b.ReportAllocs()
+				for b.Loop() {
+					out, err := in.Process(b.Context(), batch)
+					if err != nil {
+						b.Fatal(err)
+					}
+					out.Release()
+				}
+				b.ReportMetric(64*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+			})
+		}
+	}
+}
+
+// BenchmarkInstantiateSDK is Open and Close of a guest in each of these languages: what it takes to replace one that broke.
+func BenchmarkInstantiateSDK(b *testing.B) {
+	for _, language := range sdks {
+		b.Run(language, func(b *testing.B) {
+			p, s := load(b, built(b, "sdk/"+language)), &setup{}
+			r := s.request(abi.Source)
+			r.Plugin = "echo"
+			for b.Loop() {
+				in, err := p.Open(b.Context(), abi.Source, r)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := in.Source.Close(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkInstantiateGo is Open and Close of a Go guest.
 func BenchmarkInstantiateGo(b *testing.B) {
 	code, err := goGuest()

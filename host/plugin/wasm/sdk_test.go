@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wasm
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/host/plugin/plugintest"
+	"github.com/penstock-io/penstock/spec/abi"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// sdks are the languages with an SDK beside Go. `make plugins` compiles the plugin sdk/LANGUAGE/echo of each.
+var sdks = []string{"c"}
+
+// built is a module that `make plugins` has left in bin/plugins. Without it the test is left out, but for a machine that must have all compilers.
+func built(tb testing.TB, name string) []byte {
+	tb.Helper()
+	code, err := os.ReadFile(filepath.Join("../../../bin/plugins", name+".wasm"))
+	switch {
+	case err == nil:
+	case os.Getenv("CI") == "true":
+		tb.Fatalf("%v: run `make plugins`", err)
+	default:
+		tb.Skipf("%v: run `make plugins` where its compiler is installed", err)
+	}
+	return code
+}
+
+func forEachSDK(t *testing.T, f func(t *testing.T, p plugin.Plugin)) {
+	for _, language := range sdks {
+		t.Run(language, func(t *testing.T) { f(t, load(t, built(t, "sdk/"+language))) })
+	}
+}
+
+// echo opens the processor of an echo plugin.
+func echo(tb testing.TB, p plugin.Plugin, mode string) *processor {
+	tb.Helper()
+	s := &setup{}
+	r := s.request(abi.Processor)
+	r.Plugin, r.Config, r.Metrics, r.Buffers = "echo", json.RawMessage(`{"mode":"`+mode+`"}`), nil, &pool{}
+	r.Limits.BatchBytes = event.MaxBatch
+	in, err := p.Open(tb.Context(), abi.Processor, r)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := in.Processor.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return in.Processor.(*processor)
+}
+
+// raw hands a guest bytes as they are, also what the host would never hand over, and answers what it emits.
+func (p *processor) raw(tb testing.TB, bytes []byte) ([]byte, abi.Code) {
+	tb.Helper()
+	ctx := tb.Context()
+	view, err := p.arena(ctx, len(bytes))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	copy(view, bytes)
+	var code abi.Code
+	p.queue, p.queued, p.given = p.queue[:0], 0, event.Trusted(everything, 0, nil)
+	if code, err = p.run(ctx, abi.ExportProcess, p.guest.process, uint64(len(bytes))); err != nil {
+		tb.Fatalf("it breaks on %d bytes: %v", len(bytes), err)
+	}
+	defer p.dropQueue()
+	if code < 0 {
+		if !p.failure.said {
+			tb.Errorf("it emitted what the host refuses, of\n% x", bytes)
+		}
+		return nil, code
+	}
+	if len(p.queue) != 1 {
+		tb.Fatalf("it emitted %d batches", len(p.queue))
+	}
+	return append([]byte(nil), p.queue[0].Batch.Bytes()...), code
+}
+
+// everything is a batch whose one event has the last number there is, so that any event lies before it.
+var everything = func() []byte {
+	b := []byte(batch("last"))
+	copy(b[event.HeaderSize+20:], "\xff\xff\xff\xff")
+	return b
+}()
+
+type vector struct {
+	File, About string
+	Parse       bool
+}
+
+func vectors(tb testing.TB) map[vector][]byte {
+	tb.Helper()
+	const dir = "../../../spec/vectors/"
+	list, err := os.ReadFile(dir + "vectors.json")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var all []vector
+	if err := json.Unmarshal(list, &all); err != nil {
+		tb.Fatal(err)
+	}
+	bytes := map[vector][]byte{}
+	for _, v := range all {
+		if bytes[v], err = os.ReadFile(dir + v.File); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	if len(bytes) < 40 {
+		tb.Fatalf("only %d vectors", len(bytes))
+	}
+	return bytes
+}
+
+// plain is a batch as a guest emits it: base, flags and checksum are the host's.
+func plain(b []byte) []byte {
+	b = append([]byte(nil), b...)
+	copy(b[6:8], "\x00\x00")
+	copy(b[16:20], "\x00\x00\x00\x00")
+	event.PutBase(b, 0)
+	return b
+}
+
+// notAGuests are the batches that a guest takes and the host does not: a guest need not look at the checksum.
+var notAGuests = []string{"broken-crc.bin", "broken-crc-field.bin"}
+
+func TestEachSDKReadsAndWritesTheGoldenBatches(t *testing.T) {
+	forEachSDK(t, func(t *testing.T, p plugin.Plugin) {
+		keep, rebuild := echo(t, p, "keep"), echo(t, p, "rebuild")
+		for v, bytes := range vectors(t) {
+			for mode, in := range map[string]*processor{"keep": keep, "rebuild": rebuild} {
+				got, code := in.raw(t, bytes)
+				if err := sameAsVector(v, mode, bytes, got, code); err != nil {
+					t.Errorf("%s (%s), mode %s: %v", v.File, v.About, mode, err)
+				}
+			}
+		}
+	})
+}
+
+func sameAsVector(v vector, mode string, golden, got []byte, code abi.Code) error {
+	takes := v.Parse || slices.Contains(notAGuests, v.File)
+	if mode == "rebuild" && (v.File == "valid-reserved-name.bin" || v.File == "valid-attributes-1024.bin") {
+		takes = false // a plugin may hand these on, and may not make them
+	}
+	switch {
+	case takes && code < 0:
+		return fmt.Errorf("refused with %s", code)
+	case !takes && code >= 0:
+		return errors.New("taken")
+	case !takes && code != abi.EINVAL:
+		return fmt.Errorf("refused with %s, want EINVAL", code)
+	case takes && !bytes.Equal(got, plain(golden)):
+		return fmt.Errorf("emitted\n% x, want\n% x", got, plain(golden))
+	}
+	return nil
+}
+
+// randomBatch is any batch that a source may emit, or a processor may be given.
+func randomBatch(r *rand.Rand) []byte {
+	var w event.Builder
+	some := func(most int) []byte { // mostly short
+		b := make([]byte, r.IntN(1+r.IntN(1+r.IntN(most))))
+		for i := range b {
+			b[i] = byte(r.Uint32())
+		}
+		return b
+	}
+	for range r.IntN(1 << r.IntN(7)) {
+		e := event.Event{Time: int64(r.Uint64()), Body: some(2000)}
+		for range r.IntN(1 << r.IntN(5)) {
+			e.Attributes = append(e.Attributes, event.Attribute{Key: strings.ToValidUTF8(string(some(60)), "é"), Value: some(300)})
+		}
+		if err := w.Append(e); err != nil {
+			panic("BUG: " + err.Error())
+		}
+	}
+	return append([]byte(nil), w.Bytes()...)
+}
+
+// TestEachSDKAgreesWithGo hands random batches over, and some that were broken in a byte or two: a guest refuses what the Go decoder refuses,
+// and nothing else.
+func TestEachSDKAgreesWithGo(t *testing.T) {
+	rounds := 3000
+	if testing.Short() {
+		rounds = 300
+	}
+	forEachSDK(t, func(t *testing.T, p plugin.Plugin) {
+		seed := rand.Uint64()
+		t.Logf("seed %d", seed)
+		r := rand.New(rand.NewPCG(seed, 1))
+		keep, rebuild := echo(t, p, "keep"), echo(t, p, "rebuild")
+		for range rounds {
+			b := randomBatch(r)
+			for range r.IntN(3) {
+				b[r.IntN(len(b))] ^= 1 << r.IntN(8)
+			}
+			b[6], b[7] = 0, 0 // no checksum, which a guest need not look at
+			_, err := event.Parse(b)
+			for _, in := range []*processor{keep, rebuild} {
+				got, code := in.raw(t, b)
+				switch {
+				case (err == nil) != (code >= 0):
+					t.Fatalf("Go says %v, the guest %s:\n% x", err, code, b)
+				case err == nil && !bytes.Equal(got, plain(b)):
+					t.Fatalf("emitted\n% x, want\n% x", got, plain(b))
+				}
+			}
+		}
+	})
+}
+
+// TestEachSDKKnowsUTF8 tries names whose bytes lie at the borders of what UTF-8 allows.
+func TestEachSDKKnowsUTF8(t *testing.T) {
+	var w event.Builder
+	if err := w.Append(event.Event{Attributes: []event.Attribute{{Key: "name"}}}); err != nil {
+		t.Fatal(err)
+	}
+	b := w.Bytes()
+	key := b[event.HeaderSize+event.RecordSize+event.AttributeSize:]
+	forEachSDK(t, func(t *testing.T, p plugin.Plugin) {
+		in := echo(t, p, "rebuild")
+		for lead := 0x7f; lead <= 0xff; lead++ {
+			for _, second := range []byte{0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0} {
+				for _, tail := range []string{"aa", "\x80a", "\x80\x80", "\xbf\xbf", "\x80\xc0"} {
+					copy(key, []byte{byte(lead), second})
+					copy(key[2:], tail)
+					if _, code := in.raw(t, b); (code >= 0) != utf8.Valid(key) {
+						t.Errorf("% x: %s, and it is UTF-8: %t", key, code, utf8.Valid(key))
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestAProcessorMayLeaveEventsOut(t *testing.T) {
+	forEachSDK(t, func(t *testing.T, p plugin.Plugin) {
+		in := echo(t, p, "half")
+		out, err := in.Process(t.Context(), someBatch(t, "a", "b", "c").WithBase(100))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer out.Release()
+		var got []string
+		for at, e := range out.All() {
+			got = append(got, fmt.Sprintf("%d %s", at, e.Body))
+		}
+		if want := "100 a, 102 c"; strings.Join(got, ", ") != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	})
+}
+
+func TestEachSDKKeepsTheContract(t *testing.T) {
+	forEachSDK(t, func(t *testing.T, p plugin.Plugin) {
+		plugintest.Run(t, p,
+			plugintest.Case{
+				Kind: abi.Source, Name: "echo", Events: 40, BadConfig: `{"count":"many"}`,
+				Setup: func(string) (plugintest.Opening, error) { return plugintest.Opening{Config: `{"count": 40}`}, nil },
+			},
+			plugintest.Case{Kind: abi.Sink, Name: "echo"},
+			plugintest.Case{Kind: abi.Processor, Name: "echo", BadConfig: `{"mode":"b\u00e9d\t\ud83d\ude00"}`})
+	})
+}
