@@ -32,7 +32,7 @@
 //
 // # Rules
 //
-// Calls into a plugin never overlap. A call may block only in [Poll.Sleep] and in what WASI gives;
+// Calls into a plugin never overlap. A call may block only in what waits here ([Poll.Sleep], [Poll.NextRequest], [HTTPClient.Do]) and in what WASI gives;
 // when one answers [ErrInterrupted] the host wants the plugin back: return. Memory is reused: what
 // a call hands over is valid until that call returns. In steady state nothing need be allocated for a batch.
 //

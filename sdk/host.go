@@ -21,4 +21,13 @@ type Host struct {
 	Metric   func(kind int, name string, value float64)
 	Now      func() int64
 	Sleep    func(d time.Duration) abi.Code
+
+	// Those of HTTP answer a length, a status or an id, or a code. A wait below 0 is without end.
+	HTTPSend   func(handle string, request []byte, timeout time.Duration) abi.Code
+	HTTPStatus func(id int32, wait time.Duration) abi.Code
+	HTTPHead   func(id int32, into []byte) abi.Code
+	HTTPRead   func(id int32, into []byte, wait time.Duration) abi.Code
+	HTTPClose  func(id int32) abi.Code
+	HTTPNext   func(into []byte, wait time.Duration) abi.Code
+	HTTPReply  func(id int32, status int, answer []byte, after int64) abi.Code
 }

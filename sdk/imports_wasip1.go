@@ -43,6 +43,32 @@ func importNow() int64
 //go:wasmimport penstock sleep
 func importSleep(ms int32) int32
 
+//go:wasmimport penstock http_send
+//go:noescape
+func importHTTPSend(name unsafe.Pointer, nlen uint32, ptr unsafe.Pointer, n uint32, timeoutMs int32) int32
+
+//go:wasmimport penstock http_status
+func importHTTPStatus(id, timeoutMs int32) int32
+
+//go:wasmimport penstock http_head
+//go:noescape
+func importHTTPHead(id int32, ptr unsafe.Pointer, room uint32) int32
+
+//go:wasmimport penstock http_read
+//go:noescape
+func importHTTPRead(id int32, ptr unsafe.Pointer, room uint32, timeoutMs int32) int32
+
+//go:wasmimport penstock http_close
+func importHTTPClose(id int32) int32
+
+//go:wasmimport penstock http_next
+//go:noescape
+func importHTTPNext(ptr unsafe.Pointer, room uint32, timeoutMs int32) int32
+
+//go:wasmimport penstock http_reply
+//go:noescape
+func importHTTPReply(id, status int32, ptr unsafe.Pointer, n uint32, after int64) int32
+
 var imports = Host{
 	Emit: func(b []byte) int64 { return importEmit(bytesPtr(b), uint32(len(b))) },
 	Cursor: func(key string, value []byte) abi.Code {
@@ -63,6 +89,32 @@ var imports = Host{
 	},
 	Now:   func() int64 { return importNow() },
 	Sleep: func(d time.Duration) abi.Code { return abi.Code(importSleep(millis(d))) },
+
+	HTTPSend: func(handle string, request []byte, timeout time.Duration) abi.Code {
+		return abi.Code(importHTTPSend(stringPtr(handle), uint32(len(handle)), bytesPtr(request), uint32(len(request)), waitMillis(timeout)))
+	},
+	HTTPStatus: func(id int32, wait time.Duration) abi.Code { return abi.Code(importHTTPStatus(id, waitMillis(wait))) },
+	HTTPHead: func(id int32, into []byte) abi.Code {
+		return abi.Code(importHTTPHead(id, bytesPtr(into), uint32(len(into))))
+	},
+	HTTPRead: func(id int32, into []byte, wait time.Duration) abi.Code {
+		return abi.Code(importHTTPRead(id, bytesPtr(into), uint32(len(into)), waitMillis(wait)))
+	},
+	HTTPClose: func(id int32) abi.Code { return abi.Code(importHTTPClose(id)) },
+	HTTPNext: func(into []byte, wait time.Duration) abi.Code {
+		return abi.Code(importHTTPNext(bytesPtr(into), uint32(len(into)), waitMillis(wait)))
+	},
+	HTTPReply: func(id int32, status int, answer []byte, after int64) abi.Code {
+		return abi.Code(importHTTPReply(id, int32(status), bytesPtr(answer), uint32(len(answer)), after))
+	},
+}
+
+// waitMillis is millis of a wait that has no end when it is below 0.
+func waitMillis(d time.Duration) int32 {
+	if d < 0 {
+		return -1
+	}
+	return millis(d)
 }
 
 // millis rounds up, so that a short wait is not none, and stays in an i32.

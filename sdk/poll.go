@@ -21,6 +21,8 @@ type Poll struct {
 	seq   uint64
 	stuck error // the host refused a batch, or a part of its cursor: what follows would have a hole before it, or come again
 	host  *Host
+
+	requests requests
 }
 
 func (p *Poll) begin(maxEvents, maxBytes int, timeout time.Duration) {

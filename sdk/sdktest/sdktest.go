@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -80,6 +81,13 @@ func (b *bench) host() sdk.Host {
 			time.Sleep(d)
 			return abi.OK
 		},
+		HTTPSend:   func(string, []byte, time.Duration) abi.Code { return abi.EACCES },
+		HTTPStatus: func(int32, time.Duration) abi.Code { return abi.EINVAL },
+		HTTPHead:   func(int32, []byte) abi.Code { return abi.EINVAL },
+		HTTPRead:   func(int32, []byte, time.Duration) abi.Code { return abi.EINVAL },
+		HTTPClose:  func(int32) abi.Code { return abi.EINVAL },
+		HTTPNext:   func([]byte, time.Duration) abi.Code { return abi.EACCES },
+		HTTPReply:  func(int32, int, []byte, int64) abi.Code { return abi.EACCES },
 	}
 }
 
@@ -141,6 +149,11 @@ type Source struct {
 	Events []Event
 	set    map[string]time.Time // when each entry was set last
 
+	// Replies are what clients were told, in order; see [Source.Request].
+	Replies []Reply
+	inbox   inbox
+	durable int64
+
 	flight  []emission
 	changed event.Cursor
 	seq     int64
@@ -168,7 +181,9 @@ func OpenSource(t testing.TB, create func() sdk.Source, config any) *Source {
 // Restart drops the instance without closing it, and all that was not committed, and opens a new one from the cursor.
 func (s *Source) Restart() error {
 	s.flight, s.changed, s.seq = nil, event.Cursor{}, 0
+	s.refuseReplies()
 	host := s.host()
+	host.HTTPNext, host.HTTPReply = s.httpNext, s.httpReply
 	host.Emit = s.emit
 	host.Cursor = func(key string, value []byte) abi.Code {
 		s.changed[key] = slices.Clone(value)
@@ -214,6 +229,7 @@ func (s *Source) Commit() {
 				s.Cursor[k], s.set[k] = v, time.Now()
 			}
 		}
+		s.sendReplies(e.seq)
 		s.guest.Ack(uint64(e.seq), abi.OK)
 	}
 	s.flight = nil
@@ -256,6 +272,9 @@ type Sink struct {
 	Held []Held
 	// Rejected are the places that it rejected in the last delivery.
 	Rejected []int
+	// Server answers what the sink sends by HTTP; nil: that is not granted. One that panics with http.ErrAbortHandler breaks the connection.
+	Server http.Handler
+	outbox outbox
 
 	next event.Offset
 	buf  event.Builder
@@ -292,6 +311,7 @@ func (s *Sink) Restart() error {
 		s.Rejected = append(s.Rejected, index)
 		return abi.OK
 	}
+	host.HTTPSend, host.HTTPStatus, host.HTTPHead, host.HTTPRead, host.HTTPClose = s.httpSend, s.httpStatus, s.httpHead, s.httpRead, s.httpClose
 	return s.open(host, abi.OpenRequest{Kind: abi.Sink, Stream: s.Stream, Incarnations: s.Incarnations})
 }
 
