@@ -63,12 +63,14 @@ func (a *app) run(ctx context.Context, path string, f runFlags) error {
 		return err
 	}
 	keys, unread := agent.ReadKeys(l.config)
+	revealed, hidden := config.Reveal(l.config)
+	unread = append(unread, hidden...)
 	if l.diags = append(l.diags, unread...); unread.HasErrors() {
 		return a.mistakes(l)
 	}
 	a.showDiagnostics(l)
 	opts := agent.Options{
-		Config: l.config, Keys: keys, Modules: l.modules, Build: a.build, Stdout: a.out, Listen: f.http,
+		Config: l.config, Keys: keys, Revealed: revealed, Modules: l.modules, Build: a.build, Stdout: a.out, Listen: f.http,
 		Log: a.newLogger(l.config.Agent.LogFormat, l.config.Agent.LogLevel),
 	}
 	if f.killAt != "" {

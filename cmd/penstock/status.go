@@ -105,6 +105,7 @@ func printStatus(t *terminal, s admin.Status, now time.Time) {
 	printComponents(t, "source", s.Components)
 	printChannels(t, s.Channels)
 	printComponents(t, "sink", s.Components)
+	printPermitted(t, permittedNow(s))
 	printReasons(t, s)
 }
 
@@ -125,6 +126,13 @@ func printComponents(t *terminal, kind string, components []admin.Component) {
 		t.printf("\n")
 		t.table(rows)
 	}
+}
+
+func permittedNow(s admin.Status) (list []permitted) {
+	for _, c := range s.Components {
+		list = append(list, permitted{c.Address, c.May})
+	}
+	return list
 }
 
 func printChannels(t *terminal, channels []admin.Channel) {

@@ -15,6 +15,13 @@ type validated struct {
 	diagnostics
 	Revision string         `json:"revision"`
 	Paths    []deliveryPath `json:"paths"`
+	May      []permitted    `json:"may"`
+}
+
+// permitted is what the plugin of one component may touch.
+type permitted struct {
+	Component string   `json:"component"`
+	May       []string `json:"may"`
 }
 
 // deliveryPath is one way through the configuration, and what it promises.
@@ -42,7 +49,7 @@ Exit code 2 when there is an error.`,
 			if err != nil {
 				return err
 			}
-			v := validated{diagnosticsOf(l), l.config.Revision, pathsOf(l.config)}
+			v := validated{diagnosticsOf(l), l.config.Revision, pathsOf(l.config), permittedBy(l.config)}
 			if !wantsJSON(cmd) {
 				a.showDiagnostics(l)
 			}
@@ -51,6 +58,7 @@ Exit code 2 when there is an error.`,
 			return a.answer(cmd, summary, v, func(t *terminal) {
 				t.printf("%s (%s, nothing was run)\n", t.paint(green, summary), span(l.took))
 				printPaths(t, v.Paths)
+				printPermitted(t, v.May)
 			})
 		},
 	})
@@ -70,6 +78,31 @@ func printPaths(t *terminal, paths []deliveryPath) {
 	}
 	t.printf("\n")
 	t.table(rows)
+}
+
+func permittedBy(c *config.Config) []permitted {
+	list := []permitted{}
+	for _, comp := range c.Components() {
+		list = append(list, permitted{comp.Address(), comp.Permissions()})
+	}
+	return list
+}
+
+func printPermitted(t *terminal, list []permitted) {
+	var rows [][]string
+	for _, p := range list {
+		for i, what := range p.May {
+			row := []string{p.Component, "may " + what}
+			if i > 0 {
+				row[0] = ""
+			}
+			rows = append(rows, row)
+		}
+	}
+	if len(rows) > 0 {
+		t.printf("\n")
+		t.table(rows)
+	}
 }
 
 func pathsOf(c *config.Config) []deliveryPath {

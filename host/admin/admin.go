@@ -58,6 +58,7 @@ type Component struct {
 	Retries  uint64    `json:"retries"`
 	Rejected uint64    `json:"rejected"`
 	Parts    []Part    `json:"parts,omitempty"` // of a sink that delivers several batches at a time
+	May      []string  `json:"may"`             // what its plugin may touch, a few words each
 }
 
 // Part is one loop of a sink.

@@ -44,13 +44,15 @@ const drainSlack = time.Second
 
 // Options say what to run.
 type Options struct {
-	Config  *config.Config
-	Keys    Keys     // of the channels: see [ReadKeys]
-	Modules *Modules // the ones that Config was validated with; nil: read anew
-	Build   admin.Build
-	Log     *slog.Logger
-	Stdout  io.Writer // for plugins that are granted it
-	Listen  string    // instead of the configuration's; "" = as configured
+	Config *config.Config
+	Keys   Keys // of the channels: see [ReadKeys]
+	// Revealed is what components are opened with that are given secrets: see [config.Reveal].
+	Revealed map[string]config.Revealed
+	Modules  *Modules // the ones that Config was validated with; nil: read anew
+	Build    admin.Build
+	Log      *slog.Logger
+	Stdout   io.Writer // for plugins that are granted it
+	Listen   string    // instead of the configuration's; "" = as configured
 	// Step is called with the name of each step of delivery just before it is made; nil = nobody looks. See [StepFile].
 	Step func(name string)
 }
@@ -65,6 +67,7 @@ type Agent struct {
 	server   *admin.Server
 
 	plugins    map[string]plugin.Plugin // by source
+	grants     map[string]plugin.Grants // by address of the component
 	channels   []*openChannel
 	components []*component
 	moves      moves
@@ -97,7 +100,7 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		opts: o, dir: o.Config.Agent.DataDir, started: time.Now(),
-		registry: prometheus.NewRegistry(), plugins: make(map[string]plugin.Plugin),
+		registry: prometheus.NewRegistry(), plugins: make(map[string]plugin.Plugin), grants: make(map[string]plugin.Grants),
 	}
 	a.metrics = admin.NewMetrics(a.registry, o.Build)
 	a.metrics.ConfigRevision(o.Config.Revision)
@@ -118,6 +121,9 @@ func (a *Agent) build(ctx context.Context) error {
 	}
 	a.onClose(held.Close)
 	if err := a.listen(); err != nil {
+		return err
+	}
+	if err := a.openGrants(); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx) // one waits for the disk, the other for the processor

@@ -92,6 +92,7 @@ func (a *Agent) request(c *component) plugin.Request {
 	if r.Stdout == nil && len(c.Needs) > 0 {
 		r.Stdout = io.Discard
 	}
+	a.grant(c.Component, &r)
 	return r
 }
 

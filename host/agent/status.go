@@ -40,7 +40,7 @@ func (c *component) status() admin.Component {
 	state, reason, since := c.fate()
 	s := admin.Component{
 		Address: c.Address(), Kind: string(c.Kind), Plugin: c.Ref.Source + ":" + c.Plugin.Name, Channel: c.channel.address,
-		State: admin.State(state), Since: since, Reason: reason,
+		State: admin.State(state), Since: since, Reason: reason, May: c.Permissions(),
 	}
 	if c.source != nil {
 		n := c.source.Counts()

@@ -169,7 +169,7 @@ func Reveal(c *Config) (map[string]Revealed, hcl.Diagnostics) {
 	out := make(map[string]Revealed)
 	var components []Component
 	used := make(map[string]bool)
-	for _, comp := range c.components() {
+	for _, comp := range c.Components() {
 		if len(comp.hidden)+len(comp.secretHandles) > 0 {
 			components = append(components, comp)
 		}
@@ -224,8 +224,8 @@ func (f *faults) reveal(c Component, secrets map[string]cty.Value) Revealed {
 	return r
 }
 
-// components lists all that run a plugin.
-func (c *Config) components() (all []Component) {
+// Components lists all that run a plugin.
+func (c *Config) Components() (all []Component) {
 	for _, s := range c.Sources {
 		all = append(all, s.Component)
 	}

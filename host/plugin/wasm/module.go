@@ -46,16 +46,25 @@ func Pack(module []byte, m abi.Manifest) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode manifest: %w", err)
 	}
-	out := make([]byte, 0, len(module)+len(doc)+64)
+	out, err := withoutManifest(module)
+	if err != nil {
+		return nil, err
+	}
+	body := modfile.AppendBytes(nil, []byte(abi.ManifestSection))
+	return modfile.AppendSection(out, modfile.Custom, append(body, doc...)), nil
+}
+
+// withoutManifest returns a copy of module that holds no manifest: the code alone, which is the same whatever is said about it.
+func withoutManifest(module []byte) ([]byte, error) {
+	out := make([]byte, 0, len(module))
 	out = append(out, modfile.Preamble...)
 	for s, err := range modfile.Sections(module) {
 		if err != nil {
 			return nil, err
 		}
-		if _, old := manifestIn(s); !old {
+		if _, is := manifestIn(s); !is {
 			out = append(out, s.Raw...)
 		}
 	}
-	body := modfile.AppendBytes(nil, []byte(abi.ManifestSection))
-	return modfile.AppendSection(out, modfile.Custom, append(body, doc...)), nil
+	return out, nil
 }

@@ -102,8 +102,11 @@ func (r *Runtime) Load(ctx context.Context, ref plugin.Ref) (plugin.Plugin, erro
 	if err := r.checkImports(ref.Code); err != nil {
 		return nil, err
 	}
-	code, err := r.prepare(ref.Code, digest)
+	code, err := withoutManifest(ref.Code) // so that two modules that differ in what they say are compiled once
 	if err != nil {
+		return nil, err
+	}
+	if code, err = r.prepare(code); err != nil {
 		return nil, err
 	}
 	compiled, err := r.compileModule(ctx, code)
@@ -122,10 +125,10 @@ func (r *Runtime) Load(ctx context.Context, ref plugin.Ref) (plugin.Plugin, erro
 
 // prepare is the one place that every module passes before it is compiled: what lets the host end a call is written into it here.
 // That takes some 80 ms for a Go guest, so that the result is kept beside the machine code.
-func (r *Runtime) prepare(code []byte, digest string) ([]byte, error) {
+func (r *Runtime) prepare(code []byte) ([]byte, error) {
 	var kept string
 	if r.cacheDir != "" {
-		kept = filepath.Join(r.cacheDir, fmt.Sprintf("fuel-%d-%d-%s.wasm", fuel.Version, maxDepth, digest))
+		kept = filepath.Join(r.cacheDir, fmt.Sprintf("fuel-%d-%d-%x.wasm", fuel.Version, maxDepth, sha256.Sum256(code)))
 		if out, ok := readChecked(kept); ok {
 			return out, nil
 		}

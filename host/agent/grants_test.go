@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/penstock-io/penstock/host/config"
+	"github.com/penstock-io/penstock/host/plugin/endpoint"
+	"github.com/penstock-io/penstock/host/plugin/wasm"
+	"github.com/penstock-io/penstock/plugins/bundle"
+)
+
+const needsHandles = `
+name    = "net"
+version = "1.0.0"
+source "generate" {
+  replay = "none"
+  argument "rate" {
+    type    = number
+    default = 1
+  }
+  argument "address" {
+    type = string
+  }
+  argument "token" {
+    type      = string
+    sensitive = true
+  }
+  need "listen" "in" {
+    value = config.address
+  }
+  need "dial" "out" {
+    value = config.address
+  }
+  need "env" "env" {
+    value = ["PENSTOCK_TEST_ZONE", "PENSTOCK_TEST_NOT_SET"]
+  }
+  need "secret" "token" {
+    value = config.token
+  }
+}`
+
+// netModule writes the builtin module with another manifest, of a source that listens.
+func netModule(t *testing.T, dir string) {
+	t.Helper()
+	code, err := bundle.Module("std")
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, _, diags := config.ParseManifest([]byte(needsHandles), "plugin.hcl")
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	if code, err = wasm.Pack(code, manifest); err == nil {
+		err = os.WriteFile(filepath.Join(dir, "net.wasm"), code, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+const listening = `
+secret "token" {
+  from = "env:PENSTOCK_TEST_TOKEN"
+}
+plugin "net" {
+  source = "./net.wasm"
+  grant {
+    listen "in" { address = "ADDRESS" }
+    dial "out" { address = "ADDRESS" }
+    env     = ["PENSTOCK_TEST_ZONE", "PENSTOCK_TEST_NOT_SET"]
+    secrets = ["token"]
+  }
+}
+source "net" "g" {
+  into = channel.main
+  config {
+    address = "ADDRESS"
+    token   = secret.token
+  }
+}
+channel "memory" "main" {}
+sink "discard" "d" {
+  from = channel.main
+}
+`
+
+func revealed(t *testing.T) func(*Options) {
+	return func(o *Options) {
+		var diags error
+		r, unread := config.Reveal(o.Config)
+		if unread.HasErrors() {
+			diags = unread
+		}
+		if o.Revealed = r; diags != nil {
+			t.Fatal(diags)
+		}
+	}
+}
+
+func TestWhatIsGrantedIsOpenedOnceForAllInstancesAndClosedAtTheEnd(t *testing.T) {
+	t.Setenv("PENSTOCK_TEST_TOKEN", "hunter2")
+	t.Setenv("PENSTOCK_TEST_ZONE", "Z")
+	dir := t.TempDir()
+	netModule(t, dir)
+	socket := filepath.Join(dir, "in.sock")
+	r := run(t, dir, strings.ReplaceAll(listening, "ADDRESS", "unix://"+socket), revealed(t))
+	eventually(t, "it runs", func() bool { return len(r.Ready()) == 0 })
+	source := r.components[1]
+	first, second := r.request(source), r.request(source)
+	in := first.Grants.Listen["in"]
+	if in.Conns == nil || in != second.Grants.Listen["in"] {
+		t.Errorf("two instances get %v and %v", in, second.Grants.Listen["in"])
+	}
+	if first.Grants.Env["PENSTOCK_TEST_ZONE"] != "Z" || len(first.Grants.Env) != 1 {
+		t.Errorf("the environment is %v", first.Grants.Env)
+	}
+	if first.Grants.Secrets["token"] != "hunter2" || strings.Contains(string(first.Config), "hunter2") || strings.Contains(string(first.Config), "token") {
+		t.Errorf("the secrets are %v, the config %s", first.Grants.Secrets, first.Config)
+	}
+	mine, err := first.Grants.Dial["out"](t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := <-in.Conns
+	if err := errors.Join(mine.Close(), theirs.Close()); err != nil {
+		t.Error(err)
+	}
+	if may := strings.Join(r.component("source.g").May, ", "); !strings.Contains(may, "listen on unix://"+socket) || !strings.Contains(may, "know secret.token") {
+		t.Errorf("it may %s", may)
+	}
+	if r.request(r.components[0]).Grants.Listen["in"].Conns != nil {
+		t.Error("the other component has it too")
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := net.Dial("unix", socket); err == nil {
+		_ = c.Close()
+		t.Error("it still listens")
+	}
+	if strings.Contains(r.log.String(), "hunter2") {
+		t.Error("the secret is in the log")
+	}
+}
+
+// refusal is what an agent says that does not start.
+func refusal(t *testing.T, pipeline string, edit ...func(*Options)) error {
+	t.Helper()
+	dir := t.TempDir()
+	netModule(t, dir)
+	file := filepath.Join(dir, "pipeline.hcl")
+	if err := os.WriteFile(file, []byte(fmt.Sprintf("agent \"test\" {\n  data_dir = %q\n}\n%s", filepath.Join(dir, "data"), pipeline)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	modules := &Modules{}
+	c, _, diags := config.Load(file, modules.ConfigOptions(dir))
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	o := Options{Config: c, Modules: modules, Listen: "off", Log: slog.New(slog.DiscardHandler)}
+	for _, e := range edit {
+		e(&o)
+	}
+	a, err := New(t.Context(), o)
+	if err == nil {
+		t.Fatal(errors.Join(errors.New("it starts"), a.Close()))
+	}
+	return err
+}
+
+func TestAnAddressThatIsTakenIsRefusedWithWhoWantedIt(t *testing.T) {
+	t.Setenv("PENSTOCK_TEST_TOKEN", "x")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close() //nolint:errcheck // of a test
+	err = refusal(t, strings.ReplaceAll(listening, "ADDRESS", taken.Addr().String()), revealed(t))
+	for _, part := range []string{"source.g", "tcp://" + taken.Addr().String(), "in use"} {
+		if !errors.Is(err, ErrEnvironment) || !strings.Contains(err.Error(), part) {
+			t.Errorf("%v does not say %s", err, part)
+		}
+	}
+}
+
+func TestWithoutItsSecretNothingIsOpened(t *testing.T) {
+	err := refusal(t, strings.ReplaceAll(listening, "ADDRESS", "127.0.0.1:1"))
+	if !strings.Contains(err.Error(), "source.g: its secrets were not read") {
+		t.Error(err)
+	}
+}
+
+// What a pipeline file may say and what can be opened are decided in two places, which must agree.
+func TestAddressesMeanTheSameToTheLanguageAndToWhoOpensThem(t *testing.T) {
+	dir := t.TempDir()
+	netModule(t, dir)
+	file := filepath.Join(dir, "pipeline.hcl")
+	for text, want := range map[string]string{
+		"127.0.0.1:1": "tcp://127.0.0.1:1", "tcp://LOCALHOST.:01": "tcp://localhost:1", "udp://10.0.0.1:514": "udp://10.0.0.1:514",
+		"unix:///run//x/../y.sock": "unix:///run/y.sock", "unixgram:///a": "unixgram:///a", "tcp://a_b-c.d:65535": "tcp://a_b-c.d:65535",
+		"tcp://localhost": "", "tcp://localhost:65536": "", "tcp://localhost:-1": "", "http://localhost:1": "", "unix://a": "",
+		"unix:///" + strings.Repeat("a", 103): "", "tcp://a/b:1": "", "::1:1": "", "tcp://a@b:1": "",
+	} {
+		if err := os.WriteFile(file, []byte(strings.ReplaceAll(listening, "ADDRESS", text)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, _, diags := config.Load(file, (&Modules{}).ConfigOptions(dir))
+		got := ""
+		if c != nil {
+			got = c.Sources[0].Handles[0].Address
+		}
+		if got != want {
+			t.Errorf("%s: the language takes it for %q, want %q (%v)", text, got, want, diags)
+		}
+		a, err := endpoint.ParseAddress(text)
+		if (want == "") != (err != nil) {
+			t.Errorf("%s: the language takes it for %q, who opens it says %v", text, want, err)
+		}
+		if again, err := endpoint.ParseAddress(want); want != "" && (err != nil || again.String() != want) {
+			t.Errorf("%s is opened as %s: %v (%s)", want, again, err, a)
+		}
+	}
+}
