@@ -36,13 +36,15 @@ var states = [...]State{Starting, Running, Retrying, Held, Finished, Paused, Sto
 // Metrics holds the figures of one agent. Make one with [NewMetrics]; then ask for the part of each
 // component before it starts, so that its series exist from the beginning.
 type Metrics struct {
-	state   *prometheus.GaugeVec
-	config  *prometheus.GaugeVec
-	source  sourceFamilies
-	channel channelFamilies
-	sink    sinkFamilies
-	plugin  *PluginMetrics
-	scraped *channelCollector
+	state     *prometheus.GaugeVec
+	config    *prometheus.GaugeVec
+	source    sourceFamilies
+	channel   channelFamilies
+	sink      sinkFamilies
+	processed *prometheus.CounterVec
+	dead      *prometheus.CounterVec
+	plugin    *PluginMetrics
+	scraped   *channelCollector
 }
 
 // NewMetrics registers every family with reg, the agent's own registry, together with those of the
@@ -50,13 +52,15 @@ type Metrics struct {
 func NewMetrics(reg *prometheus.Registry, build Build) *Metrics {
 	r := registrar{reg}
 	m := &Metrics{
-		state:   r.gauge("component_state", "1 for the state that the component is in, 0 for the others.", "component", "state"),
-		config:  r.gauge("config_revision", "1 for the revision of the configuration that runs.", "revision"),
-		source:  newSourceFamilies(r),
-		channel: newChannelFamilies(r),
-		sink:    newSinkFamilies(r),
-		plugin:  newPluginMetrics(r),
-		scraped: newChannelCollector(),
+		state:     r.gauge("component_state", "1 for the state that the component is in, 0 for the others.", "component", "state"),
+		config:    r.gauge("config_revision", "1 for the revision of the configuration that runs.", "revision"),
+		source:    newSourceFamilies(r),
+		channel:   newChannelFamilies(r),
+		sink:      newSinkFamilies(r),
+		processed: newProcessorEvents(r),
+		dead:      newDeadLetterEvents(r),
+		plugin:    newPluginMetrics(r),
+		scraped:   newChannelCollector(),
 	}
 	r.gauge("build_info", "1, with the version of this binary.", "version", "revision", "goversion").
 		WithLabelValues(build.Version, build.Revision, runtime.Version()).Set(1)

@@ -85,6 +85,7 @@ type openChannel struct {
 	channel.Seeker
 	address, kind string
 	pool          *channel.Pool
+	held          bool // it keeps dead letters, and their reader is open
 }
 
 // Close closes the channel, then frees the memory of its batches.
@@ -132,7 +133,7 @@ func (a *Agent) build(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if err := errors.Join(a.survey(), a.buildComponents()); err != nil {
+	if err := errors.Join(a.survey(), a.holdDead(), a.buildComponents()); err != nil {
 		return err
 	}
 	a.warnUnused()

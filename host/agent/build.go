@@ -137,7 +137,7 @@ func (a *Agent) openChannels() error {
 			}
 			return errors.Join(fmt.Errorf("open %s: %w", c.Address(), err), o.pool.Close())
 		}
-		oc := &openChannel{opened, opened, opened, c.Address(), c.Kind, o.pool}
+		oc := &openChannel{Channel: opened, Operator: opened, Seeker: opened, address: c.Address(), kind: c.Kind, pool: o.pool}
 		metrics.Watch(opened)
 		a.channels = append(a.channels, oc)
 		a.onClose(drops.Close)
@@ -178,6 +178,9 @@ func (a *Agent) loadPlugins(ctx context.Context) error {
 	refs := map[string]config.PluginRef{}
 	for _, s := range a.opts.Config.Sources {
 		refs[s.Ref.Source] = s.Ref
+	}
+	for _, p := range a.opts.Config.Processors {
+		refs[p.Ref.Source] = p.Ref
 	}
 	for _, s := range a.opts.Config.Sinks {
 		refs[s.Ref.Source] = s.Ref

@@ -48,6 +48,7 @@ type component struct {
 
 	source *admin.SourceMetrics // one of the two is nil
 	sink   *admin.SinkMetrics
+	dead   *admin.DeadLetterMetrics // nil: it has no dead letters
 	layout *layout
 	step   func(string)
 }
@@ -75,21 +76,24 @@ func (a *Agent) newComponent(cc config.Component, channel string) *component {
 }
 
 // request is what an instance of the component is opened with, as far as sources and sinks are alike.
-func (a *Agent) request(c *component) plugin.Request {
+func (a *Agent) request(c *component) plugin.Request { return a.requestOf(c.Component, c) }
+
+// requestOf is request for what is configured as cc, and runs as c or as a part of it.
+func (a *Agent) requestOf(cc config.Component, c *component) plugin.Request {
 	r := plugin.Request{
-		Component: c.Address(), Plugin: c.Plugin.Name, Config: c.Config, Instance: abi.Instance{Count: 1},
-		Limits:  plugin.Limits{MemoryBytes: c.MemoryBytes, BatchEvents: pollEvents, BatchBytes: pollBytes},
+		Component: cc.Address(), Plugin: cc.Plugin.Name, Config: cc.Config, Instance: abi.Instance{Count: 1},
+		Limits:  plugin.Limits{MemoryBytes: cc.MemoryBytes, BatchEvents: pollEvents, BatchBytes: pollBytes},
 		Buffers: c.channel.pool, Log: c.log, Metrics: c.plugins,
 	}
-	for _, d := range c.Dirs {
+	for _, d := range cc.Dirs {
 		r.Dirs = append(r.Dirs, plugin.Dir{Path: d.Path, Write: d.Write})
 	}
-	for _, need := range c.Needs {
+	for _, need := range cc.Needs {
 		if need == "stdout" {
 			r.Stdout = a.opts.Stdout
 		}
 	}
-	if r.Stdout == nil && len(c.Needs) > 0 {
+	if r.Stdout == nil && len(cc.Needs) > 0 {
 		r.Stdout = io.Discard
 	}
 	a.grant(c.Component, &r)
@@ -103,6 +107,7 @@ func (a *Agent) buildSource(s config.Source) *component {
 	loop := &pipeline.Source{
 		Address: c.Address(), Channel: c.channel, Version: c.Plugin.CursorVersion, Reads: c.Plugin.Reads,
 		Backoff: sourceBackoff, Drain: a.opts.Config.Agent.DrainTimeout, Observer: sourceObserver{c}, Log: c.log,
+		Through: a.through(c, s.Through), Buffers: c.channel.pool, Dead: a.deadLetters(c), Resumes: c.Plugin.Replay == "cursor",
 		Fetch: func(ctx context.Context) error { return a.fetch(ctx, s) },
 		Open: func(ctx context.Context, cursor event.Cursor) (plugin.Source, error) {
 			r := request

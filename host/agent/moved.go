@@ -11,12 +11,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/host/channel/wal"
 	"github.com/penstock-io/penstock/host/config"
+	"github.com/penstock-io/penstock/host/pipeline"
 	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/spec/abi"
 )
@@ -130,7 +132,7 @@ func (a *Agent) warnOrphans() {
 	}
 	for _, p := range a.moves.places {
 		for source := range p.moves {
-			if !named[source] {
+			if !named[source] && !strings.HasPrefix(source, pipeline.DeadSource) {
 				orphans = append(orphans, source+" in "+p.name)
 			}
 		}

@@ -38,10 +38,10 @@ func inHouses(t *testing.T, f func(*houses)) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			h.channels = append(h.channels, &openChannel{c, c, c, "channel." + name, "wal", channel.NewPool(0)})
+			h.channels = append(h.channels, &openChannel{Channel: c, Operator: c, Seeker: c, address: "channel." + name, kind: "wal", pool: channel.NewPool(0)})
 		}
 		c := memory.New(memory.Options{})
-		h.channels = append(h.channels, &openChannel{c, c, c, "channel.m", "memory", channel.NewPool(0)})
+		h.channels = append(h.channels, &openChannel{Channel: c, Operator: c, Seeker: c, address: "channel.m", kind: "memory", pool: channel.NewPool(0)})
 		f(h)
 		for _, c := range h.channels {
 			if err := c.Close(); err != nil {

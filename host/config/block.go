@@ -185,6 +185,9 @@ func (f *faults) unknownArgument(spec block, owner string, at hcl.Range, name st
 		f.add("E1203", at, "In %s, %s is a block, not an argument: write %s { … }, without an equals sign.", lowerFirst(owner), name, name)
 	case spec.name == "" && slices.Contains(laterBlocks, name):
 		f.add("E1203", at, "This version of penstock has no %s yet.", name)
+	case laterArguments[spec.name][name] != "":
+		f.add("E1203", at, "This version of penstock has no %s in %s yet. %s", name, lowerFirst(owner), laterArguments[spec.name][name])
+		return ""
 	default:
 		f.add("E1203", at, "%s has no argument %q.%s", owner, name, didYouMean(name, names))
 	}

@@ -185,11 +185,12 @@ func (l *loader) topology(c *Config) {
 		l.add("W1001", l.first, "There is neither a source nor a sink, so the agent would do nothing.")
 	}
 	for _, ch := range c.Channels {
-		if !l.drained[ch.Name] && !l.adrift {
+		_, keeps := l.dead[ch.Name] // its held reader drains it
+		if !l.drained[ch.Name] && !keeps && !l.adrift {
 			l.add("E2001", ch.DeclRange, "Nothing takes events out of %s: it would fill, and then stop its sources. Add a sink with from = %s, or remove the channel.",
 				ch.Address(), ch.Address())
 		}
-		if !l.fed[ch.Name] && !l.adrift {
+		if !l.fed[ch.Name] && !keeps && !l.adrift {
 			l.add("W2001", ch.DeclRange, "Nothing puts events into %s. If it still holds some, its sinks will take them.", ch.Address())
 		}
 	}

@@ -244,6 +244,26 @@ no room:
 
 A plugin sets again, once a day, the entries that it still needs. So less than 48h would make files be
 read again that rest.`},
+	"E2005": {"Dead letters without a channel", `
+A processor says on_error = "dead_letter", and the channel that its events are on their way to names
+no channel that would keep them:
+
+    channel "wal" "main" {
+      dead_letter = channel.rejected
+    }
+    channel "wal" "rejected" {
+      capacity = "1GiB"
+    }
+
+Or let the processor stop, which loses nothing, drop or pass what it cannot do.`},
+	"E2006": {"Dead letters in a circle", `
+A channel that keeps the dead letters of others has no dead letters itself, no source fills it, and
+none keeps its own. A sink may read it, to tell somebody; when it rejects an event it is held.
+
+    channel "wal" "main" {
+      dead_letter = channel.rejected
+    }
+    channel "wal" "rejected" {}      # needs no sink: what is in it stays until someone decides`},
 	"E3001": {"Missing grant", `
 A plugin that is not builtin may touch nothing but what its plugin block grants. It declares what
 it needs, often as an expression over its config; here the pipeline does not grant all of it. The
@@ -480,6 +500,13 @@ penstock status, and on record in the channel before its space is free.
 
     on_full = "block"    # of a channel: loses nothing; sources wait
     on_lag  = "hold"     # of a sink: a channel is full when it is full, whoever lags`},
+	"W2006": {"Dead letters in memory", `
+The channel is on disk, and the one that keeps its dead letters is in memory. What is given to the
+dead letters is gone from the first, and lost from the second when the agent ends.
+
+    channel "wal" "rejected" {
+      capacity = "1GiB"
+    }`},
 	"W3001": {"Grant that nobody asks for", `
 A plugin block grants something under a handle that none of the plugin's needs has. The grant has
 no effect. Most often the handle is mistyped.
@@ -505,4 +532,11 @@ No source or sink names this plugin. It is not loaded. Remove the block, or use 
 first label of a source or sink.`},
 	"W4002": {"Deprecated argument", `
 The plugin still takes this argument and will not for ever. The message says what to use instead.`},
+	"W4003": {"Processor not used", `
+No source names this processor in its through. Its plugin is not run. Remove the block, or name it:
+
+    source "file" "shop" {
+      into    = channel.main
+      through = [processor.parse]
+    }`},
 }

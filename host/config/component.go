@@ -13,8 +13,10 @@ import (
 
 func (l *loader) source(v *values) (Source, bool) {
 	into, linked := l.channelOf(v, "into", l.fed)
+	linked = linked && l.onlyDead(v, into)
+	through, refined := l.through(v, into)
 	c, ok := l.component(abi.Source, v)
-	return Source{Component: c, Into: into}, ok && linked
+	return Source{Component: c, Into: into, Through: through}, ok && linked && refined
 }
 
 func (l *loader) sink(v *values) (Sink, bool) {
@@ -42,7 +44,7 @@ func (l *loader) sink(v *values) (Sink, bool) {
 	return s, ok && linked && parallel && lags
 }
 
-// component checks what sources and sinks have in common: plugin, config, grants.
+// component checks what sources, processors and sinks have in common: plugin, config, grants.
 func (l *loader) component(kind abi.Kind, v *values) (Component, bool) {
 	plugin, from, ok := l.resolve(kind, v)
 	if !ok {

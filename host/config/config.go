@@ -53,12 +53,13 @@ type PluginRef struct {
 
 // Config is a checked configuration. It is not changed after Load.
 type Config struct {
-	Agent    Agent
-	Secrets  []Secret // each in the order of the files
-	Channels []Channel
-	Sources  []Source
-	Sinks    []Sink
-	Revision string // sha256 over the files' names and contents, in hex
+	Agent      Agent
+	Secrets    []Secret // each in the order of the files
+	Channels   []Channel
+	Processors []Processor
+	Sources    []Source
+	Sinks      []Sink
+	Revision   string // sha256 over the files' names and contents, in hex
 }
 
 // Agent is the process.
@@ -88,13 +89,14 @@ type Channel struct {
 	OldKeys       []string      // names of those that are read with too
 	Scrub         time.Duration // between two rounds; 0 = never
 	ForgetAfter   time.Duration // of cursor entries; 0 = never
+	DeadLetter    string        // name of the channel that keeps what is not taken; "" = there is none
 	DeclRange     hcl.Range
 }
 
 // Address is what references and metrics call it, e.g. "channel.main".
 func (c Channel) Address() string { return "channel." + c.Name }
 
-// Component is what sources and sinks have in common.
+// Component is what sources, processors and sinks have in common.
 type Component struct {
 	Name        string
 	Kind        abi.Kind
@@ -121,7 +123,8 @@ func (c Component) Address() string { return string(c.Kind) + "." + c.Name }
 // Source fills a channel.
 type Source struct {
 	Component
-	Into string // name of a channel
+	Into    string   // name of a channel
+	Through []string // names of processors, in order
 }
 
 // Sink drains a channel.

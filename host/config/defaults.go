@@ -33,6 +33,8 @@ const (
 	// shownMinFree is what the channel takes when a file does not say: it depends on the disk.
 	shownMinFree = "1 GiB, or a twentieth of the disk where that is less"
 
+	defaultOnError = "stop"
+
 	defaultOnLag       = "hold"
 	defaultStart       = "oldest"
 	defaultOrder       = "channel"
@@ -86,6 +88,8 @@ const (
 	maxName = 64
 	// maxConnections bounds the instances of one sink: each takes the memory of a guest, and a place in what a reader may have out.
 	maxConnections = 64
+	// maxThrough bounds the processors of one source: each copies every batch twice, and takes the memory of a guest.
+	maxThrough = 16
 	// maxLanes is channel.MaxLanes: each lane is a reader that looks at every event.
 	maxLanes = 64
 	// maxOrderKey bounds the name of the attribute in order_by, which becomes a part of the names of readers.

@@ -276,11 +276,22 @@ func dump(c *Config) string {
 			fmt.Fprintf(&s, "  compression=%s key=%s old=%v\n", ch.Compression, ch.Key, ch.OldKeys)
 		}
 	}
+	for _, ch := range c.Channels {
+		if ch.DeadLetter != "" {
+			fmt.Fprintf(&s, "%s dead_letter=%s\n", ch.Address(), ch.DeadLetter)
+		}
+	}
+	for _, p := range c.Processors {
+		fmt.Fprintf(&s, "%s on_error=%s\n%s", p.Address(), p.OnError, dumpComponent(p.Component))
+	}
 	for _, k := range c.Secrets {
 		fmt.Fprintf(&s, "secret.%s from=%s\n", k.Name, k.From)
 	}
 	for _, src := range c.Sources {
 		fmt.Fprintf(&s, "%s into=%s\n%s", src.Address(), src.Into, dumpComponent(src.Component))
+		if src.Through != nil {
+			fmt.Fprintf(&s, "  through=%v\n", src.Through)
+		}
 	}
 	for _, k := range c.Sinks {
 		fmt.Fprintf(&s, "%s from=%s start=%s batch=%d/%d/%v retry=%v..%v\n%s", k.Address(), k.From, k.Start,

@@ -89,7 +89,15 @@ var pipelineLanguage = block{blocks: []block{
 		doc: "Brings events in: one instance of a plugin, filling one channel.",
 		args: arguments(
 			arg{name: "into", typ: "channel", required: true, doc: "The channel that it fills."},
+			arg{name: "through", typ: "list(processor)", doc: "The processors that its events go through before they are put, in this order: `[processor.NAME]`. Each use is an instance of its own."},
 			tlsArgument),
+		blocks: []block{configBlock},
+	},
+	{
+		name: "processor", labels: []string{"plugin", "name"},
+		doc: "Changes events on their way: fewer, more, others. It is a pure function of one batch.",
+		args: arguments(
+			arg{name: "on_error", typ: "string", def: defaultOnError, enum: []string{"stop", "drop", "dead_letter", "pass"}, doc: "What becomes of an event that it rejects, or breaks on: `stop` holds the component, says which event it is, and loses nothing; `drop` gives it up, counted; `dead_letter` keeps it in the `dead_letter` channel of the channel that it was on its way to; `pass` hands it on as it was."}),
 		blocks: []block{configBlock},
 	},
 	{
@@ -106,6 +114,7 @@ var pipelineLanguage = block{blocks: []block{
 			arg{name: "forget_after", typ: "duration", def: defaultForgetAfter, doc: "Entries of a source's cursor that were not set again for so long are forgotten, counted and logged; those of a source that sets none at all stay. `0s` is never; else at least 48h, since a plugin sets once a day what it needs."},
 			arg{name: "scrub", typ: "duration", def: defaultScrub, doc: "How often what lies in the channel is read again, slowly, to find what the disk has damaged: see `on_corrupt`. `0s` is never. Of `wal`."},
 			arg{name: "min_free", typ: "size", shown: shownMinFree, max: 1 << 50, doc: "When less of the disk is free, sources wait as if the channel were full, and sinks go on. 0: only when a write has failed. Of `wal`."},
+			arg{name: "dead_letter", typ: "channel", doc: "The channel that keeps events that a sink of this one rejects, or breaks on, with the reason; and those of processors on the way here whose `on_error` says so. It needs no sink, and has no `dead_letter` itself. Without it, such a sink is held, and says which event it is."},
 			arg{name: "compression", typ: "string", def: defaultCompression, enum: []string{"none", "s2", "zstd"}, doc: "How events are compressed on the disk: `s2` is fast, `zstd` small. What does not become smaller is stored as it is. It may be changed at any time. Of `wal`."},
 		),
 		blocks: []block{
@@ -149,7 +158,13 @@ var (
 )
 
 // laterBlocks are known to the language and not to this version, so that nobody looks for a typing error.
-var laterBlocks = []string{"variable", "locals", "processor", "route", "sink_group", "function", "moved", "test"}
+var laterBlocks = []string{"variable", "locals", "route", "sink_group", "function", "moved", "test"}
+
+// laterArguments are so too, by block, with what there is meanwhile.
+var laterArguments = map[string]map[string]string{
+	"sink":      {"through": "Name the processor in the source: through = [processor.NAME]."},
+	"processor": {"when": "A processor gets all events of its source."},
+}
 
 // pluginLanguage is what a plugin.hcl may hold.
 var pluginLanguage = block{
@@ -209,7 +224,7 @@ func arguments(table ...arg) []argument {
 	return out
 }
 
-var hostTypes = map[string]form{"channel": formReference, "secret": formReference, "tls": formReference, "list(secret)": formRaw, "type": formRaw, "expression": formRaw, "any": formRaw}
+var hostTypes = map[string]form{"channel": formReference, "secret": formReference, "tls": formReference, "list(secret)": formRaw, "list(processor)": formRaw, "type": formRaw, "expression": formRaw, "any": formRaw}
 
 func (a arg) compile() (argument, error) {
 	decl := abi.Argument{Name: a.name, Type: a.typ, Required: a.required, Enum: a.enum, Pattern: a.pattern, Doc: a.doc}

@@ -28,6 +28,9 @@ func Load(path string, o Options) (*Config, *Sources, hcl.Diagnostics) {
 		schemas:   make(map[schemaKey][]argument),
 		fed:       make(map[string]bool),
 		drained:   make(map[string]bool),
+		dead:      make(map[string]string),
+
+		processors: make(map[string]*processorBlock),
 	}
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
@@ -57,17 +60,20 @@ type loader struct {
 	opts   Options
 	blocks map[string][]*values // by type, in the order of the files
 
-	plugins   map[string]*pluginBlock
-	channels  map[string]*values
-	secrets   map[string]bool
-	tls       map[string]*TLS
-	listeners map[address]string // which component listens where
-	manifests map[PluginRef]manifestResult
-	schemas   map[schemaKey][]argument
-	fed       map[string]bool // channels that a source fills
-	drained   map[string]bool // channels that a sink drains
-	adrift    bool            // some reference leads nowhere, or some block could not be read
-	first     hcl.Range       // of the configuration
+	plugins    map[string]*pluginBlock
+	channels   map[string]*values
+	secrets    map[string]bool
+	tls        map[string]*TLS
+	listeners  map[address]string // which component listens where
+	processors map[string]*processorBlock
+	manifests  map[PluginRef]manifestResult
+	schemas    map[schemaKey][]argument
+	fed        map[string]bool   // channels that a source fills
+	drained    map[string]bool   // channels that a sink drains
+	dead       map[string]string // channels that keep dead letters, and of which one
+	unsure     bool              // some reference to a processor leads nowhere
+	adrift     bool              // some reference leads nowhere, or some block could not be read
+	first      hcl.Range         // of the configuration
 }
 
 type manifestResult struct {
@@ -173,6 +179,8 @@ func (l *loader) build() *Config {
 	l.declareTLS()
 	l.declarePlugins()
 	l.declareChannels(c)
+	l.linkDeadLetters(c)
+	l.declareProcessors(c)
 	for _, v := range l.blocks["source"] {
 		if s, ok := l.source(v); ok {
 			c.Sources = append(c.Sources, s)
@@ -183,6 +191,7 @@ func (l *loader) build() *Config {
 			c.Sinks = append(c.Sinks, s)
 		}
 	}
+	l.unusedProcessors()
 	l.closePlugins()
 	return c
 }

@@ -39,6 +39,10 @@ type Source struct {
 	Reads    []uint32                        // older versions that it resumes from
 	Fetch    func(ctx context.Context) error // before each instance: sees to it that the cursor is in Channel; nil: it is
 	Open     func(ctx context.Context, cursor event.Cursor) (plugin.Source, error)
+	Through  []Processor   // what each batch goes through before it is put
+	Buffers  event.Buffers // for what they make; may be nil when there are none
+	Dead     *DeadLetters  // of those that have OnError DeadLetter; nil: none has
+	Resumes  bool          // it reads the same again from its cursor: then the content of an event is its identity
 	Backoff  Backoff
 	Drain    time.Duration // how long what has been read may take to commit after ctx ended
 	Observer SourceObserver
@@ -86,6 +90,12 @@ func (s *Source) session(ctx context.Context) (moved bool, err error) {
 		return false, fmt.Errorf("the cursor was written in form %d, and this plugin reads form %d: "+
 			"run the version of the plugin that wrote it, or give the source another name to start anew: %w", pos.Version, s.Version, errHold)
 	}
+	kept := &letters{component: s.Address, timed: !s.Resumes}
+	through, err := openChain(ctx, s.Through, use{buffers: s.Buffers, backoff: s.Backoff, fate: s.Observer, log: s.Log, letters: kept})
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, through.close()) }()
 	inst, err := s.Open(ctx, pos.Cursor)
 	if err != nil {
 		return false, err
@@ -95,14 +105,20 @@ func (s *Source) session(ctx context.Context) (moved bool, err error) {
 	late, cancel := grace(ctx, s.Drain)
 	defer cancel()
 	ctx, stop := context.WithCancelCause(ctx)
+	working, abort := context.WithCancelCause(late) // what was read may be processed when ctx has ended, and not when a batch was refused
+	defer abort(nil)
 	ahead := flight{
 		slots:   make(chan struct{}, readAhead), // never closed
 		pending: make(chan inFlight, readAhead), // closed below
 	}
 	acked := make(chan ending, 1)
-	go func() { acked <- s.ack(late, inst, ahead, stop) }()
+	halt := func(err error) {
+		stop(err)
+		abort(err)
+	}
+	go func() { acked <- s.ack(late, inst, ahead, halt) }()
 
-	err = s.read(ctx, inst, pos.Move, ahead)
+	err = s.read(ctx, working, inst, through, pos.Move, ahead)
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		err = nil // whatever has ended the reading says more
 	}
@@ -116,7 +132,8 @@ func (s *Source) session(ctx context.Context) (moved bool, err error) {
 }
 
 // read is the first loop: begin, read, put, submit. The move number stays what it was. It ends with nil when the source has no more.
-func (s *Source) read(ctx context.Context, inst plugin.Source, move uint32, ahead flight) error {
+// working is for what has been read.
+func (s *Source) read(ctx, working context.Context, inst plugin.Source, through *chain, move uint32, ahead flight) error {
 	for retries := 0; ; {
 		select {
 		case ahead.slots <- struct{}{}:
@@ -146,7 +163,12 @@ func (s *Source) read(ctx context.Context, inst plugin.Source, move uint32, ahea
 			retries = 0
 		}
 		events, bytes := em.Batch.Len(), em.Batch.Size()
-		err = tx.Put(channel.Put{Source: s.Address, Batch: em.Batch, Changed: em.Changed, Version: s.Version, Move: move})
+		batch, err := s.refine(working, through, em.Batch)
+		if err != nil {
+			tx.Rollback()
+			return err
+		}
+		err = tx.Put(channel.Put{Source: s.Address, Batch: batch, Changed: em.Changed, Version: s.Version, Move: move})
 		if err != nil {
 			tx.Rollback()
 			return fmt.Errorf("put: %w: %w", err, errHold)
@@ -154,6 +176,23 @@ func (s *Source) read(ctx context.Context, inst plugin.Source, move uint32, ahea
 		ahead.pending <- inFlight{em.Seq, events, tx.Submit()}
 		s.Observer.Read(events, bytes)
 	}
+}
+
+// refine takes a batch through the processors. What of it goes to the dead letters is durable there before the rest is put: a
+// crash between the two brings it again, to both.
+func (s *Source) refine(ctx context.Context, through *chain, b event.Batch) (event.Batch, error) {
+	if len(through.uses) == 0 {
+		return b, nil
+	}
+	b, err := through.process(ctx, b)
+	if err != nil || through.letters.empty() {
+		return b, err
+	}
+	if err := s.Dead.keep(ctx, through.letters, s.Observer); err != nil {
+		b.Release()
+		return event.Batch{}, err
+	}
+	return b, nil
 }
 
 // begin waits for room. It tells how long it has waited as it goes, since a dead destination may keep it for days.

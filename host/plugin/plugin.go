@@ -49,10 +49,10 @@ type Sink interface {
 	io.Closer
 }
 
-// Outcome is what a destination said.
+// Outcome is what a destination said, or a processor.
 type Outcome struct{ Rejected []Rejection }
 
-// Rejection is one event that the destination will never take.
+// Rejection is one event that will never be taken.
 type Rejection struct {
 	Index  int // in the batch
 	Code   abi.Code
@@ -66,8 +66,10 @@ type Pruner interface {
 
 // Processor changes batches: one in, one out, which may be empty. Pure. One goroutine.
 type Processor interface {
-	// Process leaves b with its owner; the caller owns the result's one hold.
-	Process(ctx context.Context, b event.Batch) (event.Batch, error)
+	// Process leaves b with its owner; the caller owns the result's one hold. nil: the result is what became of all events but
+	// Outcome.Rejected. ErrRejected: there is no result, and Outcome.Rejected (none listed: some event, it cannot say which) will
+	// never be processed. Other errors are *Error.
+	Process(ctx context.Context, b event.Batch) (event.Batch, Outcome, error)
 	io.Closer
 }
 

@@ -109,6 +109,37 @@ func Copy(pool Buffers, src []byte, limit int) (Batch, error) {
 	return b, err
 }
 
+// CopyMade is Copy of what a processor made of a batch: events keep the offsets of those that they were made from, counted from
+// base 0, so that they need not be 0, 1, 2…; they may be those below next.
+func CopyMade(pool Buffers, src []byte, next Offset) (Batch, error) {
+	buf := pool.Get(len(src))
+	b, err := parseMade(buf, src, next)
+	if err != nil {
+		buf.Release()
+	}
+	return b, err
+}
+
+func parseMade(buf *Buffer, src []byte, next Offset) (Batch, error) {
+	data := buf.Bytes()
+	copy(data, src)
+	head, err := parseHeader(data)
+	if err != nil {
+		return Batch{}, err
+	}
+	if head.base != 0 || head.flags != 0 {
+		return Batch{}, fmt.Errorf("%w: a plugin leaves base and flags 0", ErrInvalid)
+	}
+	w := walker{data: data, count: head.count, maxAttrs: GuestAttributes, guest: true, made: true}
+	if err := w.walk(len(data)); err != nil {
+		return Batch{}, err
+	}
+	if head.count > 0 && Offset(w.last) >= next {
+		return Batch{}, fmt.Errorf("%w: an event is numbered after the last one that was given", ErrInvalid)
+	}
+	return Batch{data: data, buf: buf}, w.finish()
+}
+
 func copyInto(buf *Buffer, src []byte) (Batch, error) {
 	data := buf.Bytes()
 	copy(data, src[:HeaderSize])
@@ -171,6 +202,7 @@ type walker struct {
 	count    uint32
 	maxAttrs int
 	guest    bool // deltas are 0,1,2… and no attribute is the host's
+	made     bool // of other events: deltas need not be 0,1,2…
 }
 
 // walk checks all records that lie wholly before end.
@@ -212,7 +244,7 @@ func (w *walker) record(r []byte) (what string) {
 	switch {
 	case le.Uint16(r[6:]) != 0:
 		return "type is not 0"
-	case delta < w.last, w.guest && delta != w.seen:
+	case delta < w.last, w.guest && !w.made && delta != w.seen:
 		return "delta out of order"
 	case nattr > w.maxAttrs:
 		return "too many attributes"

@@ -70,6 +70,25 @@ func number(records []byte) {
 	}
 }
 
+// Renumber numbers the events of b 0, 1, 2… from base 0, as a channel takes them, where they lie: b belongs to the caller alone. It
+// answers how many different offsets there were before.
+func Renumber(b Batch) (numbered Batch, offsets int) {
+	if b.data == nil {
+		return b, 0
+	}
+	last := uint32(0)
+	for i, r := uint32(0), b.data[HeaderSize:]; len(r) > 0; i++ {
+		if delta := deltaOf(r); i == 0 || delta != last {
+			last = delta
+			offsets++
+		}
+		binary.LittleEndian.PutUint32(r[20:], i)
+		r = r[sizeOf(r):]
+	}
+	b.base, b.summed = 0, false
+	return b, offsets
+}
+
 // Slice copies the events of b whose offsets lie in span into a batch of their own, with memory from
 // pool. Offsets are kept. b stays as it is; the caller owns the result.
 func Slice(pool Buffers, b Batch, span Range) (Batch, error) {

@@ -216,3 +216,56 @@ func TestNothingIsAllocatedPerBatch(t *testing.T) {
 		}
 	}
 }
+
+func TestRenumberedEventsCountFromNoughtAndTheirParentsAreCounted(t *testing.T) {
+	a, err := Slice(Heap{}, ofBodies(t, "a", "b", "c"), Range{1, 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	twice, err := Merge(Heap{}, a.WithBase(7), ofBodies(t, "d").WithBase(9)) // d is of the same offset as c
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, parents := Renumber(twice)
+	if parents != 2 || b.Base() != 0 || !b.Numbered() || b.Len() != 3 {
+		t.Errorf("%d parents, base %d: %s", parents, b.Base(), told(b))
+	}
+	if b, parents := Renumber(Batch{}); b.Len() != 0 || parents != 0 {
+		t.Error("of nothing comes nothing")
+	}
+}
+
+func ofBodies(t *testing.T, bodies ...string) Batch {
+	t.Helper()
+	var w Builder
+	for _, body := range bodies {
+		if err := w.Append(Event{Body: []byte(body)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w.Batch()
+}
+
+func TestWhatAProcessorMadeIsCheckedAsItIsCopied(t *testing.T) {
+	made, err := Slice(Heap{}, ofBodies(t, "a", "b", "c"), Range{1, 3}) // numbered 1, 2
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := CopyMade(Heap{}, made.Bytes(), 3); err != nil || told(b) != told(made) {
+		t.Errorf("%s, %v", told(b), err)
+	}
+	if _, err := CopyMade(Heap{}, made.Bytes(), 2); err == nil {
+		t.Error("an event is numbered after the last that was given")
+	}
+	host := Builder{Host: true}
+	if err := host.Append(Event{Attributes: []Attribute{{Key: ReservedPrefix + "x"}}}); err != nil {
+		t.Fatal(err)
+	}
+	based := ofBodies(t, "a")
+	PutBase(based.Bytes(), 7)
+	for name, src := range map[string][]byte{"an attribute of the host's": host.Bytes(), "a base": based.Bytes(), "half a batch": made.Bytes()[:made.Size()-1]} {
+		if _, err := CopyMade(Heap{}, src, 9); err == nil {
+			t.Errorf("%s is taken", name)
+		}
+	}
+}

@@ -85,3 +85,10 @@ sink "stdout" {
 sink "discard" {
   concurrent = true
 }
+
+processor "keep" {
+  argument "attribute" {
+    type     = string
+    required = true
+  }
+}

@@ -117,7 +117,7 @@ func BenchmarkForwardInGo(b *testing.B) {
 	batch := someBatch(b, slices.Repeat([]string{strings.Repeat("x", 256)}, 64)...)
 	b.ReportAllocs()
 	for b.Loop() {
-		out, err := in.Processor.Process(b.Context(), batch)
+		out, _, err := in.Processor.Process(b.Context(), batch)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -138,7 +138,7 @@ func BenchmarkForwardInSDK(b *testing.B) {
 				in := echo(b, load(b, built(b, "sdk/"+language)), mode)
 				b.ReportAllocs()
 				for b.Loop() {
-					out, err := in.Process(b.Context(), batch)
+					out, _, err := in.Process(b.Context(), batch)
 					if err != nil {
 						b.Fatal(err)
 					}

@@ -113,12 +113,12 @@ func (in *instance) setCursor(key, value []byte, ok bool) abi.Code {
 	return abi.OK
 }
 
-// reject notes that an event of the delivery will never be taken.
+// reject notes that an event of the delivery will never be taken, or that one of the batch cannot be processed.
 func reject(in *instance, mem api.Memory, stack []uint64) {
 	index, code := int32(stack[0]), abi.Code(int32(stack[1]))
 	reason, ok := text(mem, stack[2], stack[3], maxReason)
-	events := in.given.Len() // 0 outside of deliver
-	if !ok || in.inside != abi.ExportDeliver || index < 0 || int(index) >= events || len(in.rejected) >= events || code >= 0 {
+	events := in.given.Len() // 0 outside of deliver and process
+	if !ok || in.inside != abi.ExportDeliver && in.inside != abi.ExportProcess || index < 0 || int(index) >= events || len(in.rejected) >= events || code >= 0 {
 		stack[0] = answer(abi.EINVAL)
 		return
 	}

@@ -250,7 +250,7 @@ func TestEachSDKKnowsUTF8(t *testing.T) {
 func TestAProcessorMayLeaveEventsOut(t *testing.T) {
 	forEachSDK(t, func(t *testing.T, p plugin.Plugin) {
 		in := echo(t, p, "half")
-		out, err := in.Process(t.Context(), someBatch(t, "a", "b", "c").WithBase(100))
+		out, _, err := in.Process(t.Context(), someBatch(t, "a", "b", "c").WithBase(100))
 		if err != nil {
 			t.Fatal(err)
 		}

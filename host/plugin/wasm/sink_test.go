@@ -151,7 +151,7 @@ func TestWhatAProcessorMakesKeepsTheNumbersOfWhatItWasMadeFrom(t *testing.T) {
 			Const(Arena+24), Const64(0), Store64(), Const(Arena+second), Const(delta), Code{0x36, 0, 0}, // i32.store
 			Const(Arena), Get(0), Call(emit), Wrap())
 		s := start(t, m, abi.Processor, nil)
-		out, err := s.Processor.Process(t.Context(), someBatch(t, "a", "b").WithBase(7))
+		out, _, err := s.Processor.Process(t.Context(), someBatch(t, "a", "b").WithBase(7))
 		if !ok {
 			wantError(t, err, abi.Config, "EINVAL")
 			continue
@@ -159,6 +159,27 @@ func TestWhatAProcessorMakesKeepsTheNumbersOfWhatItWasMadeFrom(t *testing.T) {
 		if err != nil || out.Last() != 7+event.Offset(delta) {
 			t.Errorf("the second event is number %d, %v", out.Last(), err)
 		}
+	}
+}
+
+func TestAProcessorMayRejectEventsByName(t *testing.T) {
+	for code, want := range map[int32]error{0: nil, int32(abi.EREJECT): plugin.ErrRejected, int32(abi.ETOOBIG): plugin.ErrRejected} {
+		m := NewModule()
+		emit := m.Import(abi.ImportEmit, two, []byte{I64})
+		result := m.Import(abi.ImportResult, []byte{I32, I32, I32, I32}, one)
+		m.Plugin(0)
+		m.Export(abi.ExportProcess, one, one,
+			Const(1), Const(int32(abi.EREJECT)), Const(Arena), Const(4), Call(result), Drop(),
+			Const(2), Const(int32(abi.EREJECT)), Const(Arena), Const(4), Call(result), Drop(), // there is no third event
+			Const(Arena), Get(0), Call(emit), Drop(), Const(code))
+		out, outcome, err := start(t, m, abi.Processor, nil).Processor.Process(t.Context(), someBatch(t, "a", "b"))
+		if !errors.Is(err, want) || len(outcome.Rejected) != 1 || outcome.Rejected[0].Index != 1 || outcome.Rejected[0].Reason != "PSB1" {
+			t.Errorf("code %d: %+v, %v", code, outcome, err)
+		}
+		if (err == nil) != (out.Len() == 2) {
+			t.Errorf("code %d: %d events, %v", code, out.Len(), err)
+		}
+		out.Release()
 	}
 }
 
@@ -184,7 +205,7 @@ func TestAProcessorEmitsOnce(t *testing.T) {
 			}
 			m.Export(abi.ExportProcess, one, one, append(body, Const(c.code))...)
 			s := start(t, m, abi.Processor, nil)
-			out, err := s.Processor.Process(t.Context(), someBatch(t, "a", "b").WithBase(7))
+			out, _, err := s.Processor.Process(t.Context(), someBatch(t, "a", "b").WithBase(7))
 			if c.want != "" {
 				wantError(t, err, c.class, c.want)
 				return

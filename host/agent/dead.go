@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/penstock-io/penstock/host/admin"
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/host/config"
+	"github.com/penstock-io/penstock/host/pipeline"
+)
+
+// deadReader is the reader that holds what is in a channel of dead letters. Nobody takes by it: what is there stays until someone decides.
+const deadReader = "dead"
+
+// holdDead opens that reader in each channel that keeps dead letters.
+func (a *Agent) holdDead() error {
+	for _, c := range a.opts.Config.Channels {
+		keeper := a.keeperOf(c.Name)
+		if keeper == nil || keeper.held {
+			continue
+		}
+		r, err := keeper.Reader(channel.ReaderSpec{Name: deadReader, Start: channel.Oldest, Order: channel.AnyOrder})
+		if err != nil {
+			return fmt.Errorf("hold the dead letters in %s: %w", keeper.address, err)
+		}
+		keeper.held = true
+		a.onClose(r.Close)
+	}
+	return nil
+}
+
+// keeperOf is the channel that keeps the dead letters of the one of that name; nil: none does.
+func (a *Agent) keeperOf(name string) *openChannel {
+	i := slices.IndexFunc(a.opts.Config.Channels, func(c config.Channel) bool { return c.Name == name })
+	if to := a.opts.Config.Channels[i].DeadLetter; to != "" {
+		return a.channel(to)
+	}
+	return nil
+}
+
+// deadLetters is where a component gives what will never be taken; nil: nowhere.
+func (a *Agent) deadLetters(c *component) *pipeline.DeadLetters {
+	keeper := a.keeperOf(bare(c.channel.address))
+	if keeper == nil {
+		return nil
+	}
+	c.dead = a.metrics.DeadLetters(c.Address(), pipeline.DeadReasons())
+	log := &deadLog{log: c.log, keeper: keeper.address, metrics: c.dead}
+	a.onClose(log.Close)
+	return &pipeline.DeadLetters{
+		Component: c.Address(), Address: keeper.address, Channel: keeper, Backoff: sourceBackoff, Kept: log.kept,
+	}
+}
+
+// deadLog counts dead letters, and says at most one line in a while of each reason, without what is in them.
+type deadLog struct {
+	log     *slog.Logger
+	keeper  string
+	metrics *admin.DeadLetterMetrics
+
+	mu      sync.Mutex
+	reasons map[string]*unsaid
+}
+
+// unsaid is what was kept and not said yet.
+type unsaid struct {
+	said   time.Time // the last line
+	events int
+	first  string
+}
+
+// kept is a func of pipeline.DeadLetters.
+func (l *deadLog) kept(reason string, events int, first string) {
+	l.metrics.Kept(reason, events)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.reasons == nil {
+		l.reasons = map[string]*unsaid{}
+	}
+	u := l.reasons[reason]
+	if u == nil {
+		u = &unsaid{}
+		l.reasons[reason] = u
+	}
+	if u.events == 0 {
+		u.first = first
+	}
+	u.events += events
+	if time.Since(u.said) >= dropPause {
+		l.say(reason, u)
+	}
+}
+
+func (l *deadLog) say(reason string, u *unsaid) {
+	l.log.Warn("events will never be taken, and are kept as dead letters", "reason", reason, "events", u.events, "first", u.first, "in", l.keeper)
+	*u = unsaid{said: time.Now()}
+}
+
+// Close says what is left.
+func (l *deadLog) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for reason, u := range l.reasons {
+		if u.events > 0 {
+			l.say(reason, u)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"github.com/penstock-io/penstock/host/admin"
+	"github.com/penstock-io/penstock/host/config"
+	"github.com/penstock-io/penstock/host/pipeline"
+	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/spec/abi"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// onErrors are what a processor does with an event that it cannot process.
+var onErrors = map[string]pipeline.OnError{
+	"stop": pipeline.Stop, "drop": pipeline.Drop, "dead_letter": pipeline.DeadLetter, "pass": pipeline.Pass,
+}
+
+// processorBatch is the largest batch that a processor may make: an event in it has room for what makes a dead letter of it.
+const processorBatch = event.MaxBatch - event.DeadRoom
+
+// through makes the processors of a source, each an instance of its own.
+func (a *Agent) through(c *component, names []string) (chain []pipeline.Processor) {
+	for _, name := range names {
+		i := slices.IndexFunc(a.opts.Config.Processors, func(p config.Processor) bool { return p.Name == name })
+		chain = append(chain, a.processor(c, a.opts.Config.Processors[i]))
+	}
+	return chain
+}
+
+func (a *Agent) processor(c *component, p config.Processor) pipeline.Processor {
+	address := p.Address()
+	loaded := a.plugins[p.Ref.Source]
+	module := loaded.Manifest()
+	use := &processorUse{address: address, metrics: a.metrics.Processor(address), plugins: c.plugins}
+	request := a.requestOf(p.Component, c)
+	request.Log = c.log.With("processor", address)
+	request.Limits.BatchBytes = processorBatch
+	return pipeline.Processor{
+		Address: address, OnError: onErrors[p.OnError], Observer: use,
+		Plugin: fmt.Sprintf("%s/%s %s", module.Name, p.Plugin.Name, module.Version),
+		Open: func(ctx context.Context) (plugin.Processor, error) {
+			if use.opened.Add(1) > 1 {
+				c.plugins.Restarted(address)
+			}
+			inst, err := loaded.Open(ctx, abi.Processor, request)
+			return inst.Processor, err
+		},
+	}
+}
+
+// processorUse is a processor in one place, and observes it.
+type processorUse struct {
+	address string
+	metrics *admin.ProcessorMetrics
+	plugins *admin.PluginMetrics
+	opened  atomic.Int64 // instances, ever
+}
+
+var _ pipeline.ProcessorObserver = (*processorUse)(nil)
+
+func (u *processorUse) Processed(p pipeline.Processed) {
+	u.metrics.Processed(p.Taken, p.Given, p.Filtered, p.Dropped, p.DeadLetter, p.Passed)
+}
+
+func (u *processorUse) Failed(class abi.Class) {
+	if class == abi.Fatal {
+		u.plugins.Trapped(u.address)
+	}
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/penstock-io/penstock/spec/abi"
+)
+
+// Processor changes events on their way. Each use of it, in a through, is an instance of its own.
+type Processor struct {
+	Component
+	OnError string // "stop", "drop", "dead_letter", "pass"
+}
+
+const processorReference = "processor"
+
+// declareProcessors reads all processor blocks, also of those that nothing uses.
+func (l *loader) declareProcessors(c *Config) {
+	for _, v := range l.blocks["processor"] {
+		if l.processors[v.name()] != nil {
+			continue // reported as a name used twice
+		}
+		p := &processorBlock{values: v}
+		l.processors[v.name()] = p
+		component, ok := l.component(abi.Processor, v)
+		if ok && !v.broken {
+			c.Processors = append(c.Processors, Processor{Component: component, OnError: v.text("on_error")})
+		}
+	}
+}
+
+// processorBlock is a processor that a file declares.
+type processorBlock struct {
+	*values
+	used bool
+}
+
+// through reads the processors that a source's events go through.
+func (l *loader) through(v *values, into string) (names []string, ok bool) {
+	expr := v.args["through"].expr
+	if expr == nil {
+		return nil, true
+	}
+	before := l.unsure
+	l.unsure = true
+	items, diags := hcl.ExprList(expr)
+	switch {
+	case diags.HasErrors():
+		l.add("E1301", expr.Range(), "The argument \"through\" must be a list of processors: [processor.NAME].")
+		return nil, false
+	case len(items) > maxThrough:
+		l.add("E1303", expr.Range(), "There are %d processors; %d are the most that events go through.", len(items), maxThrough)
+		return nil, false
+	}
+	ok, l.unsure = true, before
+	for _, item := range items {
+		name, found := l.reference(item, processorReference, slices.Collect(maps.Keys(l.processors)))
+		if !found {
+			ok, l.unsure = false, true
+			continue
+		}
+		p := l.processors[name]
+		p.used = true
+		names = append(names, name)
+		if ch := l.channels[into]; p.text("on_error") == "dead_letter" && ch != nil && !ch.isSet("dead_letter") {
+			l.add("E2005", item.Range(), "processor.%s gives events to the dead letters, and channel.%s, into which source.%s puts, names no channel for them. Add dead_letter = channel.NAME to it, or give the processor another on_error.",
+				name, into, v.name())
+			ok = false
+		}
+	}
+	return names, ok
+}
+
+// unusedProcessors warns of what nothing goes through.
+func (l *loader) unusedProcessors() {
+	for _, name := range slices.Sorted(maps.Keys(l.processors)) {
+		if p := l.processors[name]; !p.used && !p.broken && !l.unsure {
+			l.add("W4003", p.at, "Nothing goes through processor.%s. Name it in a source: through = [processor.%s].", name, name)
+		}
+	}
+}
