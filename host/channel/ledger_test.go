@@ -87,6 +87,23 @@ func TestWhatIsLeasedCannotBeFinished(t *testing.T) {
 	}
 }
 
+func TestALedgerLeasesNothingElseThanWhatIsNext(t *testing.T) {
+	for _, r := range []event.Range{span(5, 10), span(0, 11)} {
+		l := NewLedger(0)
+		l.Lease(span(0, 10))
+		l.Lease(span(10, 20))
+		l.Rollback(span(0, 10), 1)
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%v was leased, and [0,10) is next", r)
+				}
+			}()
+			l.Lease(r)
+		}()
+	}
+}
+
 func TestALedgerBoundsWhatADestinationSays(t *testing.T) {
 	l := NewLedger(0)
 	var err error

@@ -47,6 +47,20 @@ var closeCases = []scenario{
 		e.same(e.drain(again, 1), []string{"2"})
 		e.counts(again, 0, 0)
 	}},
+	{"a lease of a reader that was closed is not rolled back once more", func(e *env) {
+		e.open()
+		r := e.reader("sink.a")
+		e.put("1", "2")
+		l := e.expect(r, 1, 1, "1")
+		e.must(r.Close())
+		again := e.reader("sink.a")
+		second := e.expect(again, 1, 2, "1")
+		l.Rollback()
+		e.counts(again, 2, 1)
+		e.must(second.Commit())
+		e.same(e.drain(again, 1), []string{"2"})
+		e.counts(again, 0, 0)
+	}},
 	{"who takes ends when the reader is closed", func(e *env) {
 		e.open()
 		r := e.reader("sink.a")
@@ -66,6 +80,9 @@ var closeCases = []scenario{
 		e.must(r.Close())
 		next := e.reader("sink.a")
 		e.must(r.Close()) // of the one that had it before
+		if _, err := e.ch.Reader(channel.ReaderSpec{Name: "sink.a"}); err == nil {
+			e.Error("the name of the one that has it now was given to another")
+		}
 		_, err := r.Take(e.Context(), channel.Want{})
 		e.is(err, channel.ErrClosed)
 		e.is(r.Finish(event.Range{Next: 1 << 40}), channel.ErrClosed)

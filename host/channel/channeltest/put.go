@@ -188,5 +188,6 @@ var putCases = []scenario{
 		e.is(err, channel.ErrClosed)
 		_, err = r.Take(e.Context(), channel.Want{})
 		e.is(err, channel.ErrClosed)
+		e.is(r.Finish(event.Range{Next: 1 << 40}), channel.ErrClosed)
 	}},
 }

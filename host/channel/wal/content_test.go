@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/abi"
 	"github.com/penstock-io/penstock/spec/event"
 )
 
@@ -63,6 +64,26 @@ func TestAReaderWithoutANameOrWithTooLongAOneIsRefused(t *testing.T) {
 		c := changes{readers: []readerEntry{{id: 1, name: string(make([]byte, n))}}}
 		if _, err := parseChanges(c.append(nil)); !errors.Is(err, errLength) {
 			t.Errorf("a name of %d bytes: %v", n, err)
+		}
+	}
+}
+
+// TestWhatFollowsAnErrorInATrailerDoesNotMendIt: behind a name of more bytes than there are lies a sound cursor.
+func TestWhatFollowsAnErrorInATrailerDoesNotMendIt(t *testing.T) {
+	cursor := abi.AppendCursor(nil, event.Cursor{"k": []byte("v")})
+	b := appendTLV(nil, tlvSource, func(dst []byte) []byte { return append(append(dst, 0xff, 0xff), cursor...) })
+	if c, err := parseChanges(b); !errors.Is(err, errShort) {
+		t.Errorf("it was read as %+v, %v", c, err)
+	}
+}
+
+// TestANumberOfThingsThatAreNotThereMakesNothing: what it counts is made at once.
+func TestANumberOfThingsThatAreNotThereMakesNothing(t *testing.T) {
+	const size = 16
+	for there, ok := range map[int]bool{3 * size: true, 3*size - 1: false, 0: false} {
+		d := decoder{b: append([]byte{3, 0, 0, 0}, make([]byte, there)...)}
+		if n := d.count(size); (n == 3) != ok || (n == 0) == ok || errors.Is(d.err, errShort) == ok {
+			t.Errorf("3 things in %d bytes: %d, %v", there, n, d.err)
 		}
 	}
 }

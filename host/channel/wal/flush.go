@@ -89,7 +89,7 @@ func (c *Channel) changedPositions() (moved map[*reader]position, readers []*rea
 	}
 	// The last one stays, whatever is committed: it holds the STATE that the next opening begins with.
 	n, low := 0, c.lowest()
-	for len(c.readers) > 0 && n+1 < len(c.segments) && c.segments[n+1].first <= low && c.expired(n) {
+	for n+1 < len(c.segments) && c.segments[n+1].first <= low && c.expired(n) {
 		n++
 	}
 	c.dead = append(c.dead, c.segments[:n]...)

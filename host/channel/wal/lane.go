@@ -89,9 +89,8 @@ func (r *reader) tail(got *cut) (tail []tailBatch) {
 	if got.seen() || got.full {
 		return nil
 	}
-	list, _ := r.c.ring.from(got.span.Next)
 	bytes := 0
-	for _, b := range list {
+	for _, b := range r.c.ring.from(got.span.Next) {
 		if bytes += b.bytes; bytes > laneStep && len(tail) > 0 {
 			break
 		}
@@ -131,12 +130,8 @@ func (r *reader) pickTail(got *cut, tail []tailBatch) {
 
 // pickFromDisk picks from the log.
 func (r *reader) pickFromDisk(ctx context.Context, got *cut) error {
-	select {
-	case r.tape.gate <- struct{}{}:
-	case <-r.c.done: // Close takes the token for good
-		return channel.ErrClosed
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	if err := r.beginReading(ctx); err != nil {
+		return err
 	}
 	defer func() { <-r.tape.gate }()
 	from := got.span.Next
@@ -156,7 +151,7 @@ func (r *reader) pickFromDisk(ctx context.Context, got *cut) error {
 func (r *reader) reachHole(got *cut, h hole) {
 	r.c.mu.Lock()
 	defer r.c.mu.Unlock()
-	if !r.closed && r.next(got.want).next.First == got.next.First {
+	if r.next(got.want).next.First == got.next.First {
 		r.passHole(h)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -125,6 +126,12 @@ func failingWrites(t *testing.T) {
 // TestWhatWasCutOffDoesNotComeBack: the library has written all of a group and fails to make the next segment, and the kernel
 // writes to the disk what is cut off a moment later. What was refused comes again from its source, so it must not be there too.
 func TestWhatWasCutOffDoesNotComeBack(t *testing.T) {
+	for _, opens := range []bool{true, false} { // the log, behind what is left
+		cutOff(t, opens)
+	}
+}
+
+func cutOff(t *testing.T, opens bool) {
 	d := newSimDisk()
 	b := openSim(t, d)
 	b.must(b.c.reopen(300))
@@ -133,6 +140,9 @@ func TestWhatWasCutOffDoesNotComeBack(t *testing.T) {
 		b.put("source.a", "1", "event 1")
 	}
 	waiting := b.reader("sink.b").Info().Waiting
+	if !opens {
+		b.c.sys.openLog = func(int) (appender, error) { return nil, syscall.EMFILE }
+	}
 	d.fail = func(what, name string) error {
 		if what == "create" {
 			return syscall.EIO
@@ -147,10 +157,13 @@ func TestWhatWasCutOffDoesNotComeBack(t *testing.T) {
 	}
 	left := d.crash("power cut, nothing unflushed is there")
 	d.fail = nil
+	if stopped := b.c.Stats().Stopped; (stopped == nil) != opens {
+		t.Errorf("the log can be opened is %v, and the channel has stopped because of %v", opens, stopped)
+	}
 	b.must(b.c.Close())
 	b = openSim(t, left)
 	if n := b.reader("sink.b").Info().Waiting; n != waiting-1 {
-		t.Errorf("%d events are there, %d were acknowledged", n, waiting-1)
+		t.Errorf("the log can be opened is %v: %d events are there, %d were acknowledged", opens, n, waiting-1)
 	}
 	b.close()
 }
@@ -204,17 +217,69 @@ func TestAFailedFlushWithinTheLibraryStopsTheChannelToo(t *testing.T) {
 	d := newSimDisk()
 	b := openSim(t, d)
 	b.must(b.c.reopen(200))
-	d.fail = func(what, name string) error {
-		if what == "fsync" {
+	flushes := 0
+	d.failing(func(what, name string) error {
+		if what != "fsync" || !strings.HasPrefix(name, logDir) {
+			return nil
+		}
+		if flushes++; flushes == 1 {
 			return syscall.EIO
 		}
-		return nil
-	}
+		return nil // as a kernel answers that has thrown away what it could not write
+	})
 	if err := submit(b.c, "source.a", "1", strings.Repeat("x", 500))(); !errors.Is(err, channel.ErrIndeterminate) {
 		t.Errorf("a roll whose flush failed answered %v", err)
 	}
-	if b.c.Stats().Stopped == nil {
-		t.Error("the channel goes on")
+	if b.c.Stats().Stopped == nil || flushes != 1 {
+		t.Errorf("the channel has stopped because of %v, after %d flushes", b.c.Stats().Stopped, flushes)
 	}
 	_ = b.c.Close()
+}
+
+// TestAFlushThatFailsWhereAWriteWasTakenBackStopsTheChannelOnce: the library flushes when it is closed, which it is to be opened
+// again behind what was cut off.
+func TestAFlushThatFailsWhereAWriteWasTakenBackStopsTheChannelOnce(t *testing.T) {
+	d := newSimDisk()
+	b := onSmallDisk(t, d, Options{})
+	b.put("source.a", "1", "event 1")
+	flushes, bad := 0, errors.New("bad sector")
+	d.failing(func(what, name string) error {
+		switch {
+		case !strings.HasPrefix(name, logDir):
+		case what == "write":
+			return bad
+		case what == "fsync":
+			if flushes++; flushes == 2 { // the first one is of what was cut
+				return syscall.EIO
+			}
+		}
+		return nil
+	})
+	if err := submit(b.c, "source.a", "2", "event 2")(); !errors.Is(err, channel.ErrIndeterminate) || !errors.Is(err, bad) {
+		t.Errorf("it answered %v", err)
+	}
+	if stopped := b.c.Stats().Stopped; !errors.Is(stopped, syscall.EIO) || errors.Is(stopped, bad) || b.said("channel has stopped") != 1 {
+		t.Errorf("the channel has stopped because of %v, and said so %d times", stopped, b.said("channel has stopped"))
+	}
+	_ = b.c.Close()
+}
+
+// TestACommitIsOneWriteAndOneFlush: the folder is flushed before the first record of a segment, and not again.
+func TestACommitIsOneWriteAndOneFlush(t *testing.T) {
+	d := newSimDisk()
+	b := openSim(t, d)
+	b.reader("sink.a")
+	var steps []string
+	d.failing(func(what, name string) error {
+		if strings.HasPrefix(name, logDir) {
+			steps = append(steps, what+" "+name)
+		}
+		return nil
+	})
+	b.put("source.a", "1", "event")
+	d.failing(nil)
+	if want := []string{"write " + segmentName(1), "fsync " + segmentName(1)}; !slices.Equal(steps, want) {
+		t.Errorf("it took %q, want %q", steps, want)
+	}
+	b.close()
 }

@@ -248,6 +248,7 @@ func TestAPurgeOnAFullDiskMakesRoomAtOnce(t *testing.T) {
 	})
 }
 
+// TestReadersThatAreHandedToHaveAPlaceForTheirPositions, and can be opened.
 func TestReadersThatAreHandedToHaveAPlaceForTheirPositions(t *testing.T) {
 	d := newSimDisk()
 	b := openSim(t, d)
@@ -258,6 +259,8 @@ func TestReadersThatAreHandedToHaveAPlaceForTheirPositions(t *testing.T) {
 			t.Errorf("%s has none", spec.Name)
 		}
 	}
+	_, err := openAll(b.c, lanesOf(2))
+	b.must(err)
 	b.close()
 }
 

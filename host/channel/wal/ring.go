@@ -51,19 +51,15 @@ func (r *ring) forget(low event.Offset) {
 	}
 }
 
-// from returns the batches from the one that holds o, or would hold it, on. ok is false when o lies before what is held.
-func (r *ring) from(o event.Offset) (list []tailBatch, ok bool) {
-	if len(r.list) == 0 || o < r.list[0].span.First {
-		return nil, false
-	}
-	i := sort.Search(len(r.list), func(i int) bool { return r.list[i].span.Next > o })
-	return r.list[i:], true
+// from returns the batches from the one that holds o on. The first begins behind o where o is not in memory any more.
+func (r *ring) from(o event.Offset) []tailBatch {
+	return r.list[sort.Search(len(r.list), func(i int) bool { return r.list[i].span.Next > o }):]
 }
 
 // find returns the batch that holds o, or nil.
 func (r *ring) find(o event.Offset) *tailBatch {
-	list, ok := r.from(o)
-	if !ok || len(list) == 0 || o < list[0].span.First {
+	list := r.from(o)
+	if len(list) == 0 || o < list[0].span.First {
 		return nil
 	}
 	return &list[0]

@@ -336,9 +336,10 @@ func (h *simHandle) Truncate(size int64) error {
 // simLog appends as tidwall/wal does.
 type simLog struct {
 	d    *simDisk
-	tail *simHandle
+	tail *simHandle // nil: it could not make the next segment
 	last uint64
 	size int
+	over bool // an append has failed: it may only be closed
 }
 
 func openSimLog(d *simDisk, segmentSize int) (appender, error) {
@@ -369,6 +370,7 @@ func (l *simLog) create() error {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
 	name := segmentName(l.last + 1)
+	l.tail = nil
 	if err := l.d.step("create", name); err != nil {
 		return err
 	}
@@ -377,10 +379,11 @@ func (l *simLog) create() error {
 	return nil
 }
 
-func (l *simLog) Append(first uint64, entries [][]byte) error {
-	if first != l.last+1 {
+func (l *simLog) Append(first uint64, entries [][]byte) (err error) {
+	if l.over || first != l.last+1 {
 		return errors.New("out of order")
 	}
+	defer func() { l.over = err != nil }()
 	mark := int64(len(l.tail.f.data))
 	b := segmentOf(entries...)
 	if _, err := l.tail.WriteAt(b, mark); err != nil {
@@ -401,6 +404,9 @@ func (l *simLog) Trim()                 {}
 
 func (l *simLog) Close() error {
 	l.d.with(func() { l.d.logs-- })
+	if l.tail == nil {
+		return fs.ErrInvalid
+	}
 	if err := l.tail.Sync(); err != nil {
 		return errors.Join(errFlush, err)
 	}

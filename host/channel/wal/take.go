@@ -188,11 +188,7 @@ func (r *reader) look(ctx context.Context, want channel.Want) (cut, error) {
 	if !r.entry.lane.All() {
 		return cut{}, errAside
 	}
-	list, ok := c.ring.from(got.next.First)
-	if !ok {
-		return cut{}, errAside
-	}
-	for _, b := range list {
+	for _, b := range c.ring.from(got.next.First) {
 		if r.passes(b.only) { // a ledger that is at its bound could not cover it
 			got.last = true
 			break
@@ -202,7 +198,7 @@ func (r *reader) look(ctx context.Context, want channel.Want) (cut, error) {
 		}
 	}
 	if got.span.Empty() {
-		return cut{}, errAside // there is a gap, which only the log can explain
+		return cut{}, errAside // it is not in memory, or there is a gap, which only the log can explain
 	}
 	return got, nil
 }
@@ -214,7 +210,7 @@ func (r *reader) busy() bool {
 
 // next begins a cut with what the ledger gives out next.
 func (r *reader) next(want channel.Want) cut {
-	if r.busy() || r.detached {
+	if r.busy() {
 		return cut{}
 	}
 	next, attempt := r.ledger.Next(r.end())

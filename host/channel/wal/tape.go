@@ -31,22 +31,32 @@ func newTape(c *Channel) *tape {
 	return &tape{c: c, gate: make(chan struct{}, 1)}
 }
 
-// leaseFromDisk leases what is next and not in memory. Both nil: look again.
-func (r *reader) leaseFromDisk(ctx context.Context, want channel.Want) (*lease, cut, error) {
+// beginReading waits for the token of who reads the log for r; the caller gives it back.
+func (r *reader) beginReading(ctx context.Context) error {
 	select {
 	case r.tape.gate <- struct{}{}:
 	case <-r.c.done: // Close takes the token for good
-		return nil, cut{}, channel.ErrClosed
+		return channel.ErrClosed
 	case <-ctx.Done():
-		return nil, cut{}, context.Cause(ctx)
+		return context.Cause(ctx)
+	}
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
+	if r.closed { // nobody would close what is opened now
+		<-r.tape.gate
+		return channel.ErrClosed
+	}
+	return nil
+}
+
+// leaseFromDisk leases what is next and not in memory. Both nil: look again.
+func (r *reader) leaseFromDisk(ctx context.Context, want channel.Want) (*lease, cut, error) {
+	if err := r.beginReading(ctx); err != nil {
+		return nil, cut{}, err
 	}
 	defer func() { <-r.tape.gate }()
 	c := r.c
 	c.mu.Lock()
-	if c.closed || r.closed {
-		c.mu.Unlock()
-		return nil, cut{}, channel.ErrClosed
-	}
 	got := r.next(want)
 	c.mu.Unlock()
 	if got.next.Empty() {
@@ -55,7 +65,7 @@ func (r *reader) leaseFromDisk(ctx context.Context, want channel.Want) (*lease, 
 	hole, err := r.tape.gather(&got, r.entry.name)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r.closed {
+	if c.closed || r.closed {
 		got.release()
 		return nil, cut{}, channel.ErrClosed
 	}
@@ -150,7 +160,7 @@ func (t *tape) seek(o event.Offset) error {
 	switch {
 	case t.scan != nil && t.scan.index == seg.index && t.scan.at >= t.scan.end:
 		err = t.nextSegment()
-	case t.scan == nil || t.scan.sum.index != seg.index || t.version != seg.version || t.passed(o):
+	case t.scan == nil || t.scan.sum.index != seg.index || t.version != seg.version || t.rec.first > o: // that lies behind
 		err = t.load(seg.index)
 	}
 	if err != nil {
@@ -163,11 +173,6 @@ func (t *tape) seek(o event.Offset) error {
 		}
 	}
 	return nil
-}
-
-// passed says whether the record that holds o lies behind.
-func (t *tape) passed(o event.Offset) bool {
-	return t.scan.at > 0 && t.rec.first > o
 }
 
 // forward reads the next record, or passes over it when it ends before o.

@@ -215,20 +215,12 @@ func (d *decoder) u64() uint64 { return binary.LittleEndian.Uint64(d.take(8)) }
 
 func (d *decoder) text() string {
 	n := int(d.u16())
-	v := d.take(n)
-	if d.err != nil {
-		return ""
-	}
-	return string(v)
+	return string(d.take(n))
 }
 
 // bytes returns a copy of the next n bytes.
 func (d *decoder) bytes(n int) []byte {
-	v := d.take(n)
-	if d.err != nil {
-		return nil
-	}
-	return bytes.Clone(v)
+	return bytes.Clone(d.take(n))
 }
 
 func (d *decoder) rest() string { return string(d.take(len(d.b))) }
@@ -262,10 +254,8 @@ func (d *decoder) drop() drop {
 // count is a number of things of at least size bytes each, which must still be there.
 func (d *decoder) count(size int) int {
 	n := d.u32()
-	if d.err == nil && uint64(n)*uint64(size) > uint64(len(d.b)) {
+	if uint64(n)*uint64(size) > uint64(len(d.b)) {
 		d.err = errShort
-	}
-	if d.err != nil {
 		return 0
 	}
 	return int(n)

@@ -225,7 +225,7 @@ func (c *Channel) frame(b event.Batch, trailer int) *event.Buffer {
 
 // whole says whether b is all that buf holds.
 func whole(b event.Batch, buf *event.Buffer) bool {
-	return b.Size() > 0 && b.Size() == len(buf.Bytes()) && &b.Bytes()[0] == &buf.Bytes()[0]
+	return b.Size() == len(buf.Bytes()) && &b.Bytes()[0] == &buf.Bytes()[0]
 }
 
 // size is how much of a segment the record takes.

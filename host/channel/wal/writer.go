@@ -148,7 +148,7 @@ func (c *Channel) reopen(limit int64) error {
 		err := c.tail.log.Close()
 		c.tail.log = nil
 		switch {
-		case errors.Is(err, fs.ErrClosed): // it failed between two segments
+		case errors.Is(err, fs.ErrClosed), errors.Is(err, fs.ErrInvalid): // it failed between two segments, and has none open
 		case errors.Is(err, errFlush):
 			return c.inDoubt(err)
 		case err != nil:
@@ -183,9 +183,7 @@ func (c *Channel) cut(cause error) error {
 		return c.inDoubt(fmt.Errorf("flush the log, cut after %w: %w", cause, err))
 	}
 	if err := c.reopen(c.tail.limit); err != nil {
-		if !errors.Is(err, channel.ErrIndeterminate) {
-			c.stop(err)
-		}
+		c.stop(err)
 		return fmt.Errorf("%w: %w: %w", errCut, cause, err)
 	}
 	return fmt.Errorf("%w: %w", errCut, cause)
