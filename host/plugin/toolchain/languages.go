@@ -77,7 +77,7 @@ func buildRust(ctx context.Context, p Project, b build) error {
 	if !exists(cargo) {
 		return &Missing{"Rust", "cargo (beside " + rustc + ")", "On Debian or Ubuntu: apt install cargo"}
 	}
-	env := []string{"RUSTC=" + rustc, "RUSTFLAGS=" + strings.TrimSpace(os.Getenv("RUSTFLAGS")+" -Ctarget-feature=+bulk-memory,+simd128")}
+	env := []string{"RUSTC=" + rustc, "RUSTFLAGS=" + strings.TrimSpace(os.Getenv("RUSTFLAGS")+" -Ctarget-feature=+bulk-memory,+simd128 -Cstrip=debuginfo")}
 	module, err := crateModule(ctx, p, env, cargo, target)
 	if err != nil {
 		return err
@@ -88,9 +88,13 @@ func buildRust(ctx context.Context, p Project, b build) error {
 	return copyFile(b.output, module)
 }
 
-// findRust looks for a compiler that has the target: the first on the PATH may be one that lacks it, with the distribution's behind it.
+// findRust looks for a compiler that has the target: the first on the PATH may be one that lacks it, with the distribution's behind it. $RUSTC
+// names one, as it does for cargo.
 func findRust(ctx context.Context) (rustc, target string, err error) {
 	var candidates []string
+	if rustc := os.Getenv("RUSTC"); rustc != "" {
+		candidates = append(candidates, rustc)
+	}
 	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/bin") {
 		if path := filepath.Join(dir, "rustc"); exists(path) && !slices.Contains(candidates, path) {
 			candidates = append(candidates, path)

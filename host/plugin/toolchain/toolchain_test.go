@@ -49,8 +49,12 @@ var fence = regexp.MustCompile("(?s)`([^`\n]+)`[^`]*?\n\n?```(\\w+)\n(.*?)```")
 
 // TestTheReadmeOfEachSDKBuilds puts the files of a README where it says, beside the SDK, and compiles them.
 func TestTheReadmeOfEachSDKBuilds(t *testing.T) {
-	for _, c := range []struct{ language, file, sdk string }{
-		{"c", "grep.c", "penstock.h"},
+	for _, c := range []struct {
+		language, file string
+		sdk            map[string]string // where its files lie in the project
+	}{
+		{"c", "grep.c", map[string]string{"penstock.h": "penstock.h"}},
+		{"rust", "src/lib.rs", map[string]string{"Cargo.toml": "penstock/Cargo.toml", "src": "penstock/src"}},
 	} {
 		t.Run(c.language, func(t *testing.T) {
 			text, err := os.ReadFile(root + "sdk/" + c.language + "/README.md")
@@ -58,7 +62,9 @@ func TestTheReadmeOfEachSDKBuilds(t *testing.T) {
 				t.Fatal(err)
 			}
 			dir := t.TempDir()
-			copyTo(t, root+"sdk/"+c.language+"/"+c.sdk, filepath.Join(dir, c.sdk))
+			for from, to := range c.sdk {
+				copyTo(t, root+"sdk/"+c.language+"/"+from, filepath.Join(dir, to))
+			}
 			found := false
 			for _, m := range fence.FindAllStringSubmatch(string(text), -1) {
 				write(t, filepath.Join(dir, m[1]), m[3])
@@ -76,6 +82,12 @@ func TestTheReadmeOfEachSDKBuilds(t *testing.T) {
 
 func copyTo(t *testing.T, from, to string) {
 	t.Helper()
+	if info, err := os.Stat(from); err == nil && info.IsDir() {
+		if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
 	b, err := os.ReadFile(from)
 	if err != nil {
 		t.Fatal(err)

@@ -132,10 +132,10 @@ func BenchmarkForwardInGo(b *testing.B) {
 // BenchmarkForwardInSDK is the same through the SDKs of other languages: keep copies events whole, rebuild encodes them anew.
 func BenchmarkForwardInSDK(b *testing.B) {
 	batch := someBatch(b, slices.Repeat([]string{strings.Repeat("x", 256)}, 64)...)
-	for _, language := range sdks {
+	for _, sdk := range sdks {
 		for _, mode := range []string{"keep", "rebuild"} {
-			b.Run(language+"/"+mode, func(b *testing.B) {
-				in := echo(b, load(b, built(b, "sdk/"+language)), mode)
+			b.Run(sdk.language+"/"+mode, func(b *testing.B) {
+				in := echo(b, load(b, built(b, sdk.echo)), mode)
 				b.ReportAllocs()
 				for b.Loop() {
 					out, _, err := in.Process(b.Context(), batch)
@@ -152,9 +152,9 @@ func BenchmarkForwardInSDK(b *testing.B) {
 
 // BenchmarkInstantiateSDK is Open and Close of a guest in each of these languages: what it takes to replace one that broke.
 func BenchmarkInstantiateSDK(b *testing.B) {
-	for _, language := range sdks {
-		b.Run(language, func(b *testing.B) {
-			p, s := load(b, built(b, "sdk/"+language)), &setup{}
+	for _, sdk := range sdks {
+		b.Run(sdk.language, func(b *testing.B) {
+			p, s := load(b, built(b, sdk.echo)), &setup{}
 			r := s.request(abi.Source)
 			r.Plugin = "echo"
 			for b.Loop() {
