@@ -55,8 +55,14 @@ func (p *Poll) AppendList(time int64, l *event.AttributeList, body []byte) error
 	return p.batch.AppendList(time, l, body)
 }
 
+// Discard drops the events that were appended since the last Flush. The cursor stays as it was set.
+func (p *Poll) Discard() { p.batch.Reset() }
+
 // Len is the number of events in the batch.
 func (p *Poll) Len() int { return p.batch.Len() }
+
+// Size is the length of the batch in bytes, as it goes out.
+func (p *Poll) Size() int { return p.batch.Size() }
 
 // MaxBody is the longest body that fits an event of the batch beside these attributes.
 func (p *Poll) MaxBody(attributes ...event.Attribute) int {

@@ -32,10 +32,13 @@ var mayImport = map[string][]string{
 	"sdk":            {"spec", "sdk"},
 	"plugins":        {"spec", "sdk"},
 	"plugins/bundle": {},
-	"host/channel":   {"spec"},
-	"host/channel/":  {"spec", "host/channel="},
-	"host/plugin":    {"spec"},
-	"host/plugin/":   {"spec", "host/plugin="},
+
+	"plugins/std/httpsink": {"spec", "sdk", "plugins/std/filesink/line="}, // events as text are the same everywhere
+
+	"host/channel":  {"spec"},
+	"host/channel/": {"spec", "host/channel="},
+	"host/plugin":   {"spec"},
+	"host/plugin/":  {"spec", "host/plugin="},
 
 	"host/plugin/wasm/fuel": {"host/plugin/wasm/internal/modfile="},
 

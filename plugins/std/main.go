@@ -6,6 +6,8 @@ package main
 
 import (
 	"github.com/penstock-io/penstock/plugins/std/filesink"
+	"github.com/penstock-io/penstock/plugins/std/httpsink"
+	"github.com/penstock-io/penstock/plugins/std/httpsource"
 	"github.com/penstock-io/penstock/plugins/std/tail"
 	"github.com/penstock-io/penstock/sdk"
 )
@@ -13,6 +15,7 @@ import (
 func main() {
 	sdk.Main(map[string]sdk.Plugin{
 		"file":     {Source: tail.New, Sink: filesink.New},
+		"http":     {Source: httpsource.New, Sink: httpsink.New},
 		"generate": {Source: newGenerate},
 		"stdout":   {Sink: newStdout},
 		"discard":  {Sink: newDiscard},

@@ -63,6 +63,45 @@ source "file" {
   }
 }
 
+source "http" {
+  doc            = "Takes events by HTTP: one request is one transaction, and 200 says that all of it is on disk."
+  replay         = "ack"
+  cursor_version = 1
+
+  argument "listen" {
+    type     = string
+    required = true
+    doc      = "Where to listen: host:port, tls://host:port or unix:///path."
+  }
+  argument "path" {
+    type    = string
+    default = ""
+    doc     = "The one path that is served, such as \"/in\"; others are answered with 404. \"\": all are."
+  }
+  argument "format" {
+    type    = string
+    default = "lines"
+    enum    = ["raw", "lines", "ndjson", "json"]
+    doc     = "What a body is. raw: one event. lines: an event each. ndjson: the same, and each is JSON. json: an array, each element of which is an event; or one value."
+  }
+  argument "headers" {
+    type    = list(string)
+    default = []
+    doc     = "Headers of the request that become attributes of its events, under their names in lower case."
+  }
+  argument "idempotency_keys" {
+    type    = integer
+    default = 10000
+    min     = 0
+    max     = 50000
+    doc     = "How many values of the header Idempotency-Key to remember: a request with one of these is answered as the first was, and stored once. 0: none."
+  }
+
+  need "serve" "listen" {
+    value = config.listen
+  }
+}
+
 source "generate" {
   doc            = "Makes log lines with a sequence number at their end: for trying out and for measuring."
   replay         = "cursor"
@@ -124,6 +163,63 @@ sink "file" {
   need "dir" "path" {
     value  = config.path
     access = "write"
+  }
+}
+
+sink "http" {
+  doc        = "Sends events by HTTP, a delivery in one request. The status of the answer says what becomes of them."
+  effects    = "none"
+  concurrent = true
+
+  argument "url" {
+    type     = string
+    required = true
+    doc      = "Where to send them."
+  }
+  argument "method" {
+    type    = string
+    default = "POST"
+    enum    = ["POST", "PUT"]
+    doc     = "How."
+  }
+  argument "format" {
+    type    = string
+    default = "ndjson"
+    enum    = ["raw", "ndjson", "json"]
+    doc     = "raw: each body and a newline. ndjson: a line of JSON for each event. json: an array of them."
+  }
+  argument "content" {
+    type    = string
+    default = "body"
+    enum    = ["body", "object"]
+    doc     = "What ndjson and json write of an event. body: its body, as it is where that is JSON, else as a string. object: an object with time, attributes and body."
+  }
+  argument "compression" {
+    type    = string
+    default = "none"
+    enum    = ["none", "gzip"]
+    doc     = "Of the request."
+  }
+  argument "headers" {
+    type    = map(string)
+    default = {}
+    doc     = "Further headers of the request."
+  }
+  argument "authorization" {
+    type      = string
+    sensitive = true
+    doc       = "The header Authorization, such as \"Bearer $${secret.api}\"."
+  }
+  argument "timeout" {
+    type    = duration
+    default = "30s"
+    min     = "100ms"
+    max     = "10m"
+    doc     = "How long a request may take, with its answer."
+  }
+
+  need "http" "url" {
+    value = config.url
   }
 }
 

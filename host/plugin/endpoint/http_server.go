@@ -99,7 +99,7 @@ func Serve(a Address, o ServeOptions) (*HTTPServer, error) {
 	if a.packet() {
 		return nil, fmt.Errorf("serve HTTP on %s: it needs an address of connections, as tcp://host:port", a)
 	}
-	a.TLS = o.TLS != nil
+	a.TLS = a.TLS || o.TLS != nil
 	l, err := Listen(a, ListenOptions{TLS: o.TLS, Connections: cmp.Or(o.MaxConns, DefaultMaxConns), Log: o.Log})
 	if err != nil {
 		return nil, err
