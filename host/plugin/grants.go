@@ -25,7 +25,10 @@ type Grants struct {
 	Secrets map[string]string
 }
 
-// Dialer connects to one granted address. What it looks up in the DNS it checks at each call.
+// ErrForbidden is wrapped where what was granted turned out to lie where grants do not reach, e.g. a name that resolves to loopback.
+var ErrForbidden = errors.New("not granted")
+
+// Dialer connects to one granted address. What it looks up in the DNS it checks at each call: [ErrForbidden].
 type Dialer func(ctx context.Context) (net.Conn, error)
 
 // Listener is one granted address to listen on; one of the two is set. All instances of the component have the same.

@@ -25,9 +25,6 @@ type DialOptions struct {
 // DefaultDialTimeout bounds one dial: two of a resolver's attempts, and a handshake over a slow line.
 const DefaultDialTimeout = 15 * time.Second
 
-// ErrForbidden is wrapped where a name resolved to an address that its grant does not reach.
-var ErrForbidden = errors.New("not granted")
-
 // Dial makes a dialer of one address. A connection that it answers is a *net.TCPConn, *net.UDPConn, *net.UnixConn or *tls.Conn.
 func Dial(a Address, o DialOptions) (plugin.Dialer, error) {
 	if a.Path == "" && (a.Host == "" || a.Port == 0) {
@@ -71,7 +68,7 @@ func DialContext(host string) func(ctx context.Context, network, address string)
 		}
 		ip, err := netip.ParseAddrPort(address)
 		if err != nil {
-			return fmt.Errorf("%w: %q is not an IP address: %w", ErrForbidden, address, err)
+			return fmt.Errorf("%w: %q is not an IP address: %w", plugin.ErrForbidden, address, err)
 		}
 		return reach(host, ip.Addr())
 	}}
@@ -82,7 +79,7 @@ func DialContext(host string) func(ctx context.Context, network, address string)
 				return nil, err
 			}
 			if !strings.EqualFold(asked, host) {
-				return nil, fmt.Errorf("dial %s: %w: the grant is for %s", address, ErrForbidden, host)
+				return nil, fmt.Errorf("dial %s: %w: the grant is for %s", address, plugin.ErrForbidden, host)
 			}
 		}
 		return d.DialContext(ctx, network, address)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"github.com/penstock-io/penstock/host/plugin"
 )
 
 // metadata are addresses beside the link-local ones at which clouds tell a machine its own credentials.
@@ -37,7 +39,7 @@ func reach(host string, ip netip.Addr) error {
 	ip = ip.Unmap()
 	if named, err := netip.ParseAddr(host); err == nil {
 		if named.Unmap() != ip {
-			return fmt.Errorf("%w: the grant is for %s, and this is %s", ErrForbidden, host, ip)
+			return fmt.Errorf("%w: the grant is for %s, and this is %s", plugin.ErrForbidden, host, ip)
 		}
 		return nil // written as an address: that is what was meant
 	}
@@ -47,7 +49,7 @@ func reach(host string, ip netip.Addr) error {
 	}
 	if what := special(ip); what != "" {
 		return fmt.Errorf("%w: %s resolves to %s, which is a %s address; if that is what you want, write the address itself in the grant",
-			ErrForbidden, host, ip, what)
+			plugin.ErrForbidden, host, ip, what)
 	}
 	return nil
 }

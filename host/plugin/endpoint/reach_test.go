@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/penstock-io/penstock/host/plugin"
 )
 
 func TestWhatAGrantReaches(t *testing.T) {
@@ -66,7 +68,7 @@ func TestWhatAGrantReaches(t *testing.T) {
 		switch {
 		case c.refused == "" && err != nil:
 			t.Errorf("%s at %s: %v", c.host, c.ip, err)
-		case c.refused != "" && (!errors.Is(err, ErrForbidden) || !strings.Contains(err.Error(), c.refused)):
+		case c.refused != "" && (!errors.Is(err, plugin.ErrForbidden) || !strings.Contains(err.Error(), c.refused)):
 			t.Errorf("%s at %s is not refused as %s: %v", c.host, c.ip, c.refused, err)
 		}
 	}
