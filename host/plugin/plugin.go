@@ -128,6 +128,7 @@ type Limits struct {
 	MemoryBytes uint64
 	BatchEvents int           // source: asked of each poll
 	BatchBytes  int           // source: asked of each poll, and the most that an emit may have
+	Handles     int           // connections and listeners that are open at a time
 	Call        time.Duration // no call into the plugin takes longer; 0 = no bound
 }
 

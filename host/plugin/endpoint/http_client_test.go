@@ -11,6 +11,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/penstock-io/penstock/host/plugin"
 )
 
 func TestBaseURLs(t *testing.T) {
@@ -120,7 +122,7 @@ func TestTheClientReachesWhatIsGrantedAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := other.Client.Get(srv.URL); !errors.Is(err, ErrForbidden) {
+	if _, err := other.Client.Get(srv.URL); !errors.Is(err, plugin.ErrForbidden) {
 		t.Errorf("another host: %v", err)
 	}
 }

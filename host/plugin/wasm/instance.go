@@ -19,6 +19,7 @@ import (
 	"github.com/tetratelabs/wazero/sys"
 
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/host/plugin/wasm/socket"
 	"github.com/penstock-io/penstock/spec/abi"
 	"github.com/penstock-io/penstock/spec/event"
 )
@@ -85,6 +86,7 @@ type instance struct {
 	rejected []plugin.Rejection
 	given    event.Batch // what is being delivered or processed; zero outside of that, as it is the caller's
 	failure  failure
+	sockets  *socket.Set
 	fetching fetching
 	serving  serving
 }
@@ -284,13 +286,14 @@ func (in *instance) die(cause error) *plugin.Error {
 	return e
 }
 
-// bury makes every later call answer e, and frees memory, files, requests, and what was emitted and not handed out. What was handed out
+// bury makes every later call answer e, and frees memory, files, sockets, requests, and what was emitted and not handed out. What was handed out
 // may still become durable: what is promised for then is kept until an ack or Close.
 func (in *instance) bury(e *plugin.Error) {
 	in.dead = e
 	in.dropQueue()
 	in.serving.refuseTaken("it was not stored")
 	in.fetching.close()
+	in.sockets.Abandon()
 	if in.module != nil {
 		if err := in.module.Close(context.Background()); err != nil {
 			in.log.to.Warn("closing a plugin's files", "error", err)
@@ -330,6 +333,7 @@ func (in *instance) discard() {
 	if in.dead == nil {
 		in.bury(&plugin.Error{Class: abi.Fatal, Message: "the plugin could not be opened"})
 	}
+	in.sockets.Close()
 }
 
 // Close wakes the guest, waits until its call has ended, lets it close, and frees it. The second time it does nothing.
@@ -340,6 +344,7 @@ func (in *instance) Close() (err error) {
 
 func (in *instance) shut() error {
 	close(in.closing)
+	defer in.sockets.Close()
 	defer in.commits.close()
 	ctx := context.Background()
 	switch err := in.enter(ctx); {

@@ -42,6 +42,16 @@ var hostFuncs = map[string]hostFunc{
 	abi.ImportSecret:   {[]api.ValueType{i32, i32, i32, i32}, []api.ValueType{i32}, secret},
 	abi.ImportYield:    {[]api.ValueType{i32}, []api.ValueType{i32}, yield},
 
+	abi.ImportNetOpen:     {[]api.ValueType{i32, i32, i32}, []api.ValueType{i32}, netOpen},
+	abi.ImportNetAccept:   {[]api.ValueType{i32, i32}, []api.ValueType{i32}, netAccept},
+	abi.ImportNetRead:     {[]api.ValueType{i32, i32, i32, i32}, []api.ValueType{i32}, netRead},
+	abi.ImportNetWrite:    {[]api.ValueType{i32, i32, i32, i32, i64}, []api.ValueType{i32}, netWrite},
+	abi.ImportNetRecvFrom: {[]api.ValueType{i32, i32, i32, i32, i32, i32}, []api.ValueType{i64}, netRecvFrom},
+	abi.ImportNetShutdown: {[]api.ValueType{i32}, []api.ValueType{i32}, netShutdown},
+	abi.ImportNetClose:    {[]api.ValueType{i32}, []api.ValueType{i32}, netClose},
+	abi.ImportNetInfo:     {[]api.ValueType{i32, i32, i32}, []api.ValueType{i32}, netInfo},
+	abi.ImportNetWait:     {[]api.ValueType{i32, i32, i32}, []api.ValueType{i32}, netWait},
+
 	abi.ImportHTTPSend:   {[]api.ValueType{i32, i32, i32, i32, i32}, []api.ValueType{i32}, httpSend},
 	abi.ImportHTTPStatus: {[]api.ValueType{i32, i32}, []api.ValueType{i32}, httpStatus},
 	abi.ImportHTTPHead:   {[]api.ValueType{i32, i32, i32}, []api.ValueType{i32}, httpHead},
@@ -49,13 +59,6 @@ var hostFuncs = map[string]hostFunc{
 	abi.ImportHTTPClose:  {[]api.ValueType{i32}, []api.ValueType{i32}, httpClose},
 	abi.ImportHTTPNext:   {[]api.ValueType{i32, i32, i32}, []api.ValueType{i32}, httpNext},
 	abi.ImportHTTPReply:  {[]api.ValueType{i32, i32, i32, i32, i64}, []api.ValueType{i32}, httpReply},
-}
-
-// laterFuncs are of parts of the ABI that this host does not grant yet: a module may import them, and
-// is told EACCES when it calls.
-var laterFuncs = []string{
-	abi.ImportNetOpen, abi.ImportNetAccept, abi.ImportNetRead, abi.ImportNetWrite, abi.ImportNetRecvFrom, abi.ImportNetShutdown,
-	abi.ImportNetClose, abi.ImportNetInfo, abi.ImportNetWait,
 }
 
 // checkImports looks at what module imports before any time is spent on compiling it. All errors are told at once.
@@ -73,7 +76,7 @@ func (r *Runtime) checkImports(module []byte) error {
 		case i.Kind != modfile.FuncKind:
 			errs = append(errs, fmt.Errorf("it imports %s, which is not a function; a guest brings its own memory, tables and globals", i))
 		case i.Module == wasi_snapshot_preview1.ModuleName && inWASI:
-		case i.Module == abi.Module && i.Name != abi.ImportYield && (known || slices.Contains(laterFuncs, i.Name)):
+		case i.Module == abi.Module && i.Name != abi.ImportYield && known:
 		case i.Module == abi.Module && i.Name == abi.ImportYield:
 			errs = append(errs, fmt.Errorf("it imports %s, which only the host may insert", i))
 		default:
@@ -83,8 +86,7 @@ func (r *Runtime) checkImports(module []byte) error {
 	return errors.Join(errs...)
 }
 
-// link makes the module "penstock" that compiled sees: each function that it imports, with the type
-// that it declares where the function is of a later part.
+// link makes the module "penstock" that compiled sees: each function that it imports.
 func (r *Runtime) link(ctx context.Context, compiled wazero.CompiledModule) (hostModule, error) {
 	b := r.engine.NewHostModuleBuilder(abi.Module)
 	seen := map[string]bool{}
@@ -94,10 +96,7 @@ func (r *Runtime) link(ctx context.Context, compiled wazero.CompiledModule) (hos
 			continue
 		}
 		seen[name] = true
-		f, ok := hostFuncs[name]
-		if !ok {
-			f = notGranted(name, def)
-		}
+		f := hostFuncs[name] // checkImports has looked that it is there
 		if !slices.Equal(f.params, def.ParamTypes()) || !slices.Equal(f.results, def.ResultTypes()) {
 			return hostModule{}, fmt.Errorf("it imports %s.%s as %s, but it is %s", module, name,
 				signature(def.ParamTypes(), def.ResultTypes()), signature(f.params, f.results))
@@ -126,16 +125,6 @@ type hostModule struct {
 
 func (h hostModule) Close(ctx context.Context) error {
 	return errors.Join(h.Module.Close(ctx), h.code.Close(ctx))
-}
-
-func notGranted(name string, def api.FunctionDefinition) hostFunc {
-	call := func(in *instance, _ api.Memory, stack []uint64) {
-		in.denied(name, "a function that was not granted")
-		if len(def.ResultTypes()) > 0 {
-			stack[0] = answer(abi.EACCES)
-		}
-	}
-	return hostFunc{def.ParamTypes(), def.ResultTypes(), call}
 }
 
 // answer encodes a code as the result of an import, right for i32 and for i64.

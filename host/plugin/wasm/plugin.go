@@ -21,6 +21,7 @@ import (
 	"github.com/tetratelabs/wazero/experimental/sysfs"
 
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/host/plugin/wasm/socket"
 	"github.com/penstock-io/penstock/spec/abi"
 	"github.com/penstock-io/penstock/spec/event"
 )
@@ -169,6 +170,7 @@ func newInstance(p *Plugin, kind abi.Kind, open plugin.Request, mem *memory) *in
 	}
 	in.timer.Stop()
 	in.call.in = in
+	in.sockets = socket.New(guestCalls{in}, open.Grants, open.Limits.Handles)
 	in.stderr = &lineWriter{log: in.log, stream: "stderr"}
 	in.dirs = newDirs(open.Dirs,
 		func(path string) { in.denied("dir", path) }, in.fileFailed)

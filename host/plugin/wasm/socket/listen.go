@@ -132,7 +132,7 @@ func (s *Set) Wait(out []int32, timeout time.Duration) (int, abi.Code) {
 	}
 	until := deadlineOf(timeout)
 	for {
-		n, err := s.collect(out[:min(len(out), maxReady)])
+		n, err := s.collect(out[:min(len(out), MaxReady)])
 		if err != nil {
 			s.caller.Lost(err)
 			return 0, abi.EIO

@@ -104,7 +104,7 @@ func (p *poller) poll(out []int32) (int, error) {
 		return 0, nil
 	}
 	if p.events == nil {
-		p.events = make([]unix.EpollEvent, maxReady)
+		p.events = make([]unix.EpollEvent, MaxReady)
 	}
 	for {
 		n, err := unix.EpollWait(p.fd, p.events[:len(out)], 0)

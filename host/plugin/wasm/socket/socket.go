@@ -31,8 +31,8 @@ const (
 	DefaultHandles = 8192
 	// MaxListeners is how many listeners for connections an instance may have open: one each for tcp, tls and unix, and one to spare.
 	MaxListeners = 4
-	// maxReady bounds what one Wait finds: the guest asks again.
-	maxReady = 512
+	// MaxReady bounds what one Wait finds: the guest asks again.
+	MaxReady = 512
 	// unclaimed is how long a connection waits for whoever dialled it to ask again, after an interruption.
 	unclaimed = 10 * time.Second
 	// farewell is how long Close waits for what is on its way out.
@@ -85,33 +85,33 @@ func New(caller Caller, grants plugin.Grants, limit int) *Set {
 	return &Set{caller: caller, grants: grants, limit: limit, ready: make(chan struct{}, 1)}
 }
 
-// Close ends every connection and gives the listeners back. What waits for a commit is not sent; what does not has a moment.
-func (s *Set) Close() {
+// Abandon frees every handle, as CloseHandle does, and everything that was granted: what waits for a commit may still be sent. It does
+// not wait for anything.
+func (s *Set) Abandon() {
 	s.grants = plugin.Grants{}
 	for _, d := range s.dials {
 		d.cancel()
 	}
-	for _, h := range s.handles {
-		switch h := h.(type) {
-		case *listener:
-			h.drop()
-		case *stream:
-			h.in.close()
-			h.out.abort()
-		}
+	for i := range s.handles {
+		s.CloseHandle(int32(i + 1))
 	}
+	s.all.close()
+	s.one.close()
+}
+
+// Close is Abandon, and ends what is left. What waits for a commit is not sent; what does not has a moment. Afterwards nothing of the set
+// runs any more.
+func (s *Set) Close() {
+	s.Abandon()
 	for _, o := range s.spent.leaving() {
 		o.abort()
 	}
 	s.work.close()
-	s.all.close()
-	s.one.close()
 	s.work.Wait()
 	for _, d := range s.dials {
 		d.drop()
 	}
-	s.handles, s.free, s.names, s.dials = nil, nil, nil, nil
-	s.froms, s.of = Conns{}, [MaxListeners]*listener{}
+	s.handles, s.free, s.dials = nil, nil, nil
 }
 
 // signal tells a call that waits to look again. Any goroutine may call it.
