@@ -114,7 +114,7 @@ func TestARecordThatDoesNotContinueTheSumIsRefused(t *testing.T) {
 		"GAP":                                 {header{kind: kindGap, first: end}, missing(end, later, end+1), true},
 		"GAP whose header begins later":       {header{kind: kindGap, first: end + 1}, missing(end, later, end+1), false},
 		"GAP that begins later":               {header{kind: kindGap, first: end}, missing(end+1, later, end+1), false},
-		"GAP that ends before it begins":      {header{kind: kindGap, first: end}, missing(end, end-1, end), false},
+		"GAP that ends before it begins":      {header{kind: kindGap, first: end}, (&gap{index: 5, records: 1, lost: event.Range{First: end, Next: end - 1}}).body(), false},
 		"GAP with an incarnation before it":   {header{kind: kindGap, first: end}, missing(end, later, end-1), false},
 		"GAP with an incarnation behind it":   {header{kind: kindGap, first: end}, missing(end, later, later+1), false},
 		"a kind that is not known":            {header{kind: 9, first: end}, nil, false},

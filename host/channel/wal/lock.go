@@ -33,12 +33,8 @@ func lock(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	pid := []byte(strconv.Itoa(os.Getpid()) + "\n")
-	_, err = f.WriteAt(pid, 0) // over what is there, which needs no room
-	if err == nil {
-		err = f.Truncate(int64(len(pid)))
-	}
-	if err != nil && !noRoom(err) { // the pid is a courtesy
-		return nil, errors.Join(fmt.Errorf("lock the channel: %w", err), f.Close())
+	if _, err := f.WriteAt(pid, 0); err == nil { // over what is there, which needs no room
+		_ = f.Truncate(int64(len(pid))) // the pid is a courtesy: where it cannot be written, the lock holds all the same
 	}
 	return f, nil
 }

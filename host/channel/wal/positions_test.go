@@ -68,7 +68,11 @@ func TestATornPositionLeavesTheOneBefore(t *testing.T) {
 	if p, err = loadPosition(files, entry); err != nil || p.low != 12 || !p.damaged || !p.found {
 		t.Errorf("with the newest slot torn the position is %+v, %v", p, err)
 	}
-	entry.id = 2 // forgotten and added again: what is left of the old one does not count
+	entry.generation = 2 // it is given all once more: where it stood before does not count
+	if p, err = loadPosition(files, entry); err != nil || p.low != entry.first || p.found {
+		t.Errorf("the position of another generation was taken: %+v, %v", p, err)
+	}
+	entry.id, entry.generation = 2, 1 // forgotten and added again: what is left of the old one does not count
 	if p, err = loadPosition(files, entry); err != nil || p.low != entry.first || p.found {
 		t.Errorf("the position of another reader was taken: %+v, %v", p, err)
 	}

@@ -141,10 +141,10 @@ func (r *recovered) replay(f files, info fileInfo, pool event.Buffers) error {
 	return errors.Join(err, file.Close())
 }
 
-// walk adds up all records of a segment. Its error is that of the first bad one; the scanner stands before it.
+// walk adds up all records of a segment. Its error is that of the first bad one. The scanner stands before one that is not whole, and
+// behind one that is, and has no right to be there.
 func (r *recovered) walk(s *scanner) error {
 	for {
-		at, index, prev, chained, sum := s.at, s.index, s.prev, s.chained, s.sum
 		rec, err := s.next()
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -153,7 +153,6 @@ func (r *recovered) walk(s *scanner) error {
 			err = r.add(&rec, s)
 		}
 		if err != nil {
-			s.at, s.index, s.prev, s.chained, s.sum = at, index, prev, chained, sum
 			return err
 		}
 	}

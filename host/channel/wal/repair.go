@@ -207,12 +207,16 @@ func (m *mender) beginAnew() error {
 	if err != nil || len(list) == 0 && merr == nil {
 		return err
 	}
+	// META goes first: without positions, and with the uuid of before, the channel would open as if nothing had been.
+	if err := m.move(metaFile, "the log is lost: the channel begins anew, under another uuid"); err != nil {
+		return err
+	}
 	for _, f := range list {
 		if err := m.move(posDir+"/"+f.name, "the log is lost, and with it what this position is in"); err != nil {
 			return err
 		}
 	}
-	return m.move(metaFile, "the log is lost: the channel begins anew, under another uuid")
+	return nil
 }
 
 // move keeps a file and removes it.

@@ -137,7 +137,7 @@ func mebibytes(n uint64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<
 // lookDue counts what the leader wrote, and says whether it should look how much is left. c.mu is held.
 func (c *Channel) lookDue(written int64) bool {
 	c.short.unlooked += written
-	if c.sys.room == nil || c.o.MinFree == 0 || c.short.why != "" {
+	if c.sys.room == nil {
 		return false
 	}
 	return c.short.unlooked >= roomStep || time.Since(c.short.looked) >= roomPoll

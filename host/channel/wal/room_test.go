@@ -190,7 +190,7 @@ func lastSegment(t *testing.T, d *simDisk) *simFile {
 // fullRoom leaves the last segment with some records when the disk is full; fullRoomEmpty leaves one that has just begun.
 const (
 	fullRoom      = 22 << 10
-	fullRoomEmpty = 20 << 10
+	fullRoomEmpty = 20<<10 + 250
 )
 
 // TestAFullDiskThatWasKilledOpensDrainsAndThenAccepts goes through every amount of room that may be left, from none to enough.
@@ -198,6 +198,9 @@ func TestAFullDiskThatWasKilledOpensDrainsAndThenAccepts(t *testing.T) {
 	for _, end := range []struct{ room, torn int }{{fullRoom, 0}, {fullRoom, 700}, {fullRoomEmpty, 0}} {
 		synctest.Test(t, func(t *testing.T) {
 			found, acked := full(t, end.room, end.torn)
+			if n := len(lastSegment(t, found).data); (n == 0) != (end.room == fullRoomEmpty) {
+				t.Fatalf("with %d bytes of room the last segment has %d bytes", end.room, n)
+			}
 			limited := 0
 			for room := 0; room < 6<<10; room += 37 {
 				d := found.crash("kill -9, all is there")

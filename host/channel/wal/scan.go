@@ -204,11 +204,11 @@ func (s *scanner) head() (record, error) {
 	if err != nil {
 		return record{}, s.damage(err)
 	}
-	n, skip := binary.Uvarint(b)
+	n, skip := binary.Uvarint(b) // n is 0 where there is none
 	switch {
 	case b[0] == 0:
 		return record{}, s.damage(errZero)
-	case skip <= 0 || n < headerSize || n > maxRecord:
+	case n < headerSize || n > maxRecord:
 		return record{}, s.damage(errLength)
 	}
 	r := record{at: s.at, size: int64(skip) + int64(n)}
@@ -229,7 +229,7 @@ func (s *scanner) head() (record, error) {
 }
 
 func (s *scanner) damage(cause error) error {
-	if errors.Is(cause, io.EOF) || errors.Is(cause, io.ErrUnexpectedEOF) {
+	if errors.Is(cause, io.EOF) { // the file ends where it should not: that is no end of the log
 		cause = errShort
 	}
 	return &Damage{File: s.name, Offset: s.at, Cause: cause}

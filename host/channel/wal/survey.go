@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/spec/event"
@@ -190,12 +191,8 @@ func (v *survey) finish() error {
 	return nil
 }
 
-// damaged says whether there is anything to mend.
+// damaged says whether there is anything to mend. A segment without a STATE is, but for an empty one at the end of the log: what begins
+// without one is a damaged stretch.
 func (v *survey) damaged() bool {
-	for i := range v.pieces {
-		if v.pieces[i].cause != nil {
-			return true
-		}
-	}
-	return !v.state && (!v.last || len(v.pieces) > 0)
+	return slices.ContainsFunc(v.pieces, func(p piece) bool { return p.cause != nil })
 }
