@@ -23,7 +23,7 @@ counted = $(1) 2>&1 | awk '/^[a-z0-9._~\/-]+$$/ {n++; if (n%10==0) {printf "\r  
 GUESTS := sdk/c sdk/rust/echo
 export PATH := $(CURDIR)/.ci/node_modules/.bin:$(PATH)
 
-.PHONY: all build plugins guests test race fuzz crash damage kills powercut mutated figures soak mutations bench quickstart examples tidy help
+.PHONY: all build plugins skeleton guests test race fuzz crash damage kills powercut mutated figures soak mutations bench quickstart examples tidy help
 
 all: build vet test ## build, vet and test
 
@@ -31,7 +31,7 @@ build: plugins ## bin/penstock, with the plugins in it
 	@echo "==> building $(BIN)"
 	@$(call counted,$(GO) build -v -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/penstock)
 
-plugins: ## the Wasm modules that come with the binary, and the examples in other languages
+plugins: skeleton ## the Wasm modules that come with the binary, and the examples in other languages
 	@echo "==> building the plugins for WebAssembly (about 20 s the first time)"
 	@mkdir -p bin
 	@$(call counted,GOOS=wasip1 GOARCH=wasm $(GO) build -v -trimpath -buildmode=c-shared -ldflags=-s -o bin/std.wasm ./plugins/std)
@@ -47,6 +47,18 @@ bin/plugins/%.wasm: $$(wildcard $$*/* $$*/src/* sdk/c/*.h sdk/rust/src/* sdk/zig
 	@echo "==> building $*"
 	@mkdir -p $(@D); rm -f $@
 	@bin/pack plugin build $* --output $@ || { code=$$?; test $$code = 3 -a "$${CI:-}" != true || exit $$code; echo "==> $* is left out"; }
+
+# What a new plugin gets of this tree: it is embedded from here, so that `penstock plugin new` needs no network.
+SKELETON := plugins/skeleton/_sdk
+GO_SDK   := sdk spec/abi spec/event
+
+skeleton:
+	@rm -rf $(SKELETON)/*
+	@vendor=$(SKELETON)/go/github.com/penstock-io/penstock; for p in $(GO_SDK); do \
+		mkdir -p $$vendor/$$p; find $$p -maxdepth 1 \( -name '*.go' -o -name '*.s' \) ! -name '*_test.go' -exec cp {} $$vendor/$$p \; ; done
+	@{ echo "# github.com/penstock-io/penstock v0.0.0"; echo "## explicit; go 1.26.0"; \
+		for p in $(GO_SDK); do echo "github.com/penstock-io/penstock/$$p"; done; } > $(SKELETON)/go/modules.txt
+	@mkdir -p $(SKELETON)/c && cp sdk/c/penstock.h $(SKELETON)/c
 
 vet: plugins
 	@$(GO) vet ./...

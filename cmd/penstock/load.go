@@ -94,6 +94,11 @@ func diagnosticsOf(l loaded) diagnostics {
 }
 
 // isDir says whether path is a directory that is there.
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
 func isDir(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.IsDir()

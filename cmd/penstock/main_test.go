@@ -104,7 +104,9 @@ func scripts(p testscript.Params) testscript.Params {
 		env.Setenv("XDG_RUNTIME_DIR", filepath.Join(env.WorkDir, "runtime"))
 		std, err := filepath.Abs("../../plugins/bundle/modules/std.wasm")
 		env.Setenv("STD", std)
-		return err
+		cache, cacheErr := exec.Command("go", "env", "GOCACHE").Output() // for plugins that are built
+		env.Setenv("GOCACHE", strings.TrimSpace(string(cache)))
+		return errors.Join(err, cacheErr)
 	}
 	p.Condition = func(cond string) (bool, error) {
 		if cond == "root" {

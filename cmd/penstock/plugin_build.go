@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -25,11 +26,7 @@ is 3 and the message says how to get it.`,
 		Example: "  penstock plugin build\n  penstock plugin build examples/json-filter -o json-filter.wasm",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			dir := "."
-			if len(args) > 0 {
-				dir = args[0]
-			}
-			p, err := a.buildPlugin(cmd, dir, output)
+			p, err := a.buildPlugin(cmd.Context(), pathArg(args), output)
 			if err != nil {
 				return err
 			}
@@ -43,7 +40,7 @@ is 3 and the message says how to get it.`,
 }
 
 // buildPlugin compiles a folder and packs its manifest. The manifest is read first: it is where mistakes are cheap.
-func (a *app) buildPlugin(cmd *cobra.Command, dir, output string) (p packed, err error) {
+func (a *app) buildPlugin(ctx context.Context, dir, output string) (p packed, err error) {
 	project, err := toolchain.Open(dir)
 	if err != nil {
 		return p, &fault{err: err, exit: exitUsage, code: "usage", hint: "Name the folder of a plugin: penstock plugin build DIR"}
@@ -62,7 +59,7 @@ func (a *app) buildPlugin(cmd *cobra.Command, dir, output string) (p packed, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
 	module := filepath.Join(scratch, m.Name+".wasm")
-	if err := project.Build(cmd.Context(), module, cmd.ErrOrStderr()); err != nil {
+	if err := project.Build(ctx, module, a.err); err != nil {
 		if missing, ok := errors.AsType[*toolchain.Missing](err); ok {
 			return p, &fault{err: err, exit: exitEnvironment, code: "toolchain", hint: missing.Install}
 		}

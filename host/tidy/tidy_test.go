@@ -28,10 +28,11 @@ const (
 // mayImport says for each folder what of ours its packages may import; the longest prefix counts.
 // A folder may always import what lies below itself. Tests are free, but for what forbidden says.
 var mayImport = map[string][]string{
-	"spec":           {"spec"},
-	"sdk":            {"spec", "sdk"},
-	"plugins":        {"spec", "sdk"},
-	"plugins/bundle": {},
+	"spec":             {"spec"},
+	"sdk":              {"spec", "sdk"},
+	"plugins":          {"spec", "sdk"},
+	"plugins/bundle":   {},
+	"plugins/skeleton": {"spec/abi"},
 
 	"plugins/std/httpsink": {"spec", "sdk", "plugins/std/filesink/line="}, // events as text are the same everywhere
 
@@ -48,7 +49,7 @@ var mayImport = map[string][]string{
 	"host/admin":    {"spec", "host/channel=", "host/plugin="},
 	"host/agent":    {"spec", "host", "plugins/bundle"},
 	"host/tidy":     {},
-	"cmd":           {"spec", "host", "plugins/bundle"},
+	"cmd":           {"spec", "host", "plugins/bundle", "plugins/skeleton"},
 	"examples":      {"spec", "sdk"},
 }
 
@@ -79,7 +80,7 @@ func sources(t *testing.T) []source {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && (d.Name() == "testdata" || d.Name() == "vendor" || (strings.HasPrefix(d.Name(), ".") && p != root)) {
+		if d.IsDir() && (d.Name() == "testdata" || d.Name() == "vendor" || (strings.ContainsAny(d.Name()[:1], "._") && p != root)) {
 			return filepath.SkipDir
 		}
 		if d.IsDir() || !strings.HasSuffix(p, ".go") {

@@ -46,12 +46,16 @@ type Case struct {
 	Events int
 	// Stored reads what a sink has put there: the bodies of all events, in order. nil: that is not looked at.
 	Stored func(dir string) ([]string, error)
+	// Input and Output are the bodies of a batch, and of what a processor makes of it. Output nil: that is not looked at.
+	Input, Output []string
 }
 
 // Opening is what an instance is opened with.
 type Opening struct {
 	Config string // JSON
 	Dirs   []plugin.Dir
+	Grants plugin.Grants
+	Limits plugin.Limits
 }
 
 // Check is one thing that is looked at.
@@ -105,6 +109,15 @@ func Checks(p plugin.Plugin, c Case) []Check {
 		if described.Effects == "transactional" {
 			checks = append(checks, Check{"it reports what it holds, so that nothing is stored twice", s.holds})
 		}
+		checks = append(checks, Check{"it needs no more memory after many events than after some", s.leaks})
+	case abi.Processor:
+		if c.Output != nil {
+			checks = append(checks, Check{"it makes of its input what is expected", s.converts})
+		}
+		checks = append(checks,
+			Check{"it survives any batch that is well-formed", s.processes},
+			Check{"it makes the same of the same batch, in any instance", s.repeats},
+			Check{"it needs no more memory after many events than after some", s.leaks})
 	}
 	return checks
 }
@@ -127,7 +140,7 @@ func (s subject) world(dir string) (plugin.Request, error) {
 	return plugin.Request{
 		Component: string(s.Kind) + "." + s.Name, Plugin: s.Name, Config: json.RawMessage(o.Config), Dirs: o.Dirs,
 		Instance: abi.Instance{Count: 1}, Buffers: event.Heap{},
-		Stream: "plugintest/1/1", Incarnations: []abi.Incarnation{{ID: incarnation}},
+		Stream: "plugintest/1/1", Incarnations: []abi.Incarnation{{ID: incarnation}}, Limits: o.Limits, Grants: o.Grants,
 	}, nil
 }
 

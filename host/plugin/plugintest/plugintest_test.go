@@ -3,6 +3,7 @@
 package plugintest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,11 +24,12 @@ type faults struct {
 	repeats, loses, endless, miscounts        bool // source
 	badClass, takesBad                        bool // config
 	forgets, doubles, breaks, rejectsNonsense bool // sink
+	differs, mangles, chokes, grows           bool // processor
 }
 
 const total = 20
 
-// fake is a plugin in Go: a source of numbers, and a sink that keeps lines and ranges in two files.
+// fake is a plugin in Go: a source of numbers, a processor to upper case, and a sink that keeps lines and ranges in two files.
 type fake struct{ faults }
 
 func (f *fake) Digest() string { return "" }
@@ -35,6 +37,7 @@ func (f *fake) Close() error   { return nil }
 func (f *fake) Manifest() abi.Manifest {
 	return abi.Manifest{Name: "fake", Version: "1.0.0", Plugins: []abi.Plugin{
 		{Kind: abi.Source, Name: "numbers", Replay: "cursor"},
+		{Kind: abi.Processor, Name: "upper"},
 		{Kind: abi.Sink, Name: "lines", Effects: "transactional"},
 	}}
 }
@@ -56,6 +59,9 @@ func (f *fake) Open(_ context.Context, kind abi.Kind, r plugin.Request) (plugin.
 			at++
 		}
 		return plugin.Instance{Source: &numbers{faults: f.faults, at: at, most: r.Limits.BatchEvents}}, nil
+	}
+	if kind == abi.Processor {
+		return plugin.Instance{Processor: &upper{faults: f.faults, metrics: r.Metrics}}, nil
 	}
 	s := &lines{faults: f.faults, dir: r.Dirs[0].Path}
 	held, err := os.ReadFile(s.dir + "/ranges")
@@ -100,6 +106,36 @@ func (s *numbers) Read(context.Context) (plugin.Emission, error) {
 	return plugin.Emission{Seq: s.seq, Batch: b, Changed: event.Cursor{"at": []byte(strconv.Itoa(s.at))}}, err
 }
 
+type upper struct {
+	faults
+	metrics plugin.Metrics
+	batches uint64
+}
+
+func (p *upper) Close() error { return nil }
+func (p *upper) Process(_ context.Context, b event.Batch) (event.Batch, plugin.Outcome, error) {
+	p.batches++
+	if p.grows {
+		p.metrics.Memory("", p.batches<<20)
+	}
+	var events []event.Event
+	for _, e := range b.All() {
+		if p.chokes && len(e.Body) == 0 {
+			return event.Batch{}, plugin.Outcome{}, &plugin.Error{Class: abi.Fatal, Message: "nothing to chew"}
+		}
+		e.Body = bytes.ToUpper(e.Body)
+		if p.mangles {
+			e.Body = append(e.Body, '!')
+		}
+		if p.differs {
+			e.Body = strconv.AppendUint(e.Body, p.batches, 10)
+		}
+		events = append(events, e)
+	}
+	out, err := encode(0, events...)
+	return out, plugin.Outcome{}, err
+}
+
 type lines struct {
 	faults
 	dir string
@@ -136,6 +172,7 @@ func appendFile(name, text string) error {
 func cases() []Case {
 	return []Case{
 		{Kind: abi.Source, Name: "numbers", BadConfig: `"bad"`, Events: total},
+		{Kind: abi.Processor, Name: "upper", Input: []string{"a", "b"}, Output: []string{"A", "B"}},
 		{
 			Kind: abi.Sink, Name: "lines", BadConfig: `"bad"`,
 			Setup: func(dir string) (Opening, error) {
@@ -163,10 +200,18 @@ func TestEachFaultIsFound(t *testing.T) {
 		"it stores what it was given, in order: event 1 is":                                           {doubles: true},
 		"it survives any batch that is well-formed: a body of a MiB: too long for me":                 {breaks: true},
 		"it survives any batch that is well-formed: a plain event: it rejects event 1 of 1":           {rejectsNonsense: true},
+		"it survives any batch that is well-formed: an event with nothing in it: nothing to chew":     {chokes: true},
+		"it makes the same of the same batch, in any instance: the same batch came out otherwise":     {differs: true},
+		"it makes of its input what is expected: event 0 is \"A!\", want \"A\"":                       {mangles: true},
+		"it needs no more memory after many events than after some: it had 101 MiB after 100000 events, and 1000 MiB after 1000000": {
+			grows: true},
 	} {
 		var found []string
 		for _, c := range cases() {
 			for _, check := range Checks(&fake{f}, c) {
+				if !strings.HasPrefix(want, check.Says) {
+					continue
+				}
 				if err := check.Run(t.Context(), t.TempDir()); err != nil {
 					found = append(found, check.Says+": "+err.Error())
 				}
