@@ -36,7 +36,6 @@ func buildC(ctx context.Context, p Project, b build) error {
 	args := []string{
 		"--target=wasm32-wasi", "-mexec-model=reactor", "-O2", "-mbulk-memory", "-msimd128", "-Wall", "-Wextra",
 		"-Wl,-z,stack-size=65536", // an instance is cheap: clang would give it a MiB
-		"-Wl,--strip-debug",       // what DWARF the C library brings, fifty times the plugin; names stay
 		"-o", b.output,
 	}
 	for _, f := range p.files {
@@ -77,7 +76,7 @@ func buildRust(ctx context.Context, p Project, b build) error {
 	if !exists(cargo) {
 		return &Missing{"Rust", "cargo (beside " + rustc + ")", "On Debian or Ubuntu: apt install cargo"}
 	}
-	env := []string{"RUSTC=" + rustc, "RUSTFLAGS=" + strings.TrimSpace(os.Getenv("RUSTFLAGS")+" -Ctarget-feature=+bulk-memory,+simd128 -Cstrip=debuginfo")}
+	env := []string{"RUSTC=" + rustc, "RUSTFLAGS=" + strings.TrimSpace(os.Getenv("RUSTFLAGS")+" -Ctarget-feature=+bulk-memory,+simd128")}
 	module, err := crateModule(ctx, p, env, cargo, target)
 	if err != nil {
 		return err

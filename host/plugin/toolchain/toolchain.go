@@ -8,7 +8,9 @@
 package toolchain
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -96,7 +98,37 @@ func (p Project) Build(ctx context.Context, output string, log io.Writer) error 
 		}
 		return fmt.Errorf("build %s: %w", p.Dir, err)
 	}
-	return nil
+	code, err := os.ReadFile(abs)
+	if err != nil {
+		return fmt.Errorf("build %s: %w", p.Dir, err)
+	}
+	return os.WriteFile(abs, withoutDebug(code), 0o644)
+}
+
+// withoutDebug leaves out what compilers say for debuggers, which can be fifty times the code; names of functions stay, for traces. What is no
+// module is answered as it is.
+func withoutDebug(code []byte) []byte {
+	const header = 8 // magic and version
+	if len(code) < header {
+		return code
+	}
+	out := append([]byte(nil), code[:header]...)
+	for rest := code[header:]; len(rest) > 0; {
+		n, k := binary.Uvarint(rest[1:])
+		end := 1 + k + int(n)
+		if k <= 0 || n > uint64(len(rest)) || end > len(rest) {
+			return code
+		}
+		section := rest[:end]
+		rest = rest[end:]
+		const custom = 0
+		if length, l := binary.Uvarint(section[1+k:]); section[0] == custom && l > 0 && length <= uint64(len(section)) &&
+			bytes.HasPrefix(section[1+k+l:], []byte(".debug_")) {
+			continue
+		}
+		out = append(out, section...)
+	}
+	return out
 }
 
 // build is where one run of a compiler writes to.

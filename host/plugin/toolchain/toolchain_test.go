@@ -55,6 +55,7 @@ func TestTheReadmeOfEachSDKBuilds(t *testing.T) {
 	}{
 		{"c", "grep.c", map[string]string{"penstock.h": "penstock.h"}},
 		{"rust", "src/lib.rs", map[string]string{"Cargo.toml": "penstock/Cargo.toml", "src": "penstock/src"}},
+		{"zig", "grep.zig", map[string]string{"penstock.zig": "penstock.zig"}},
 	} {
 		t.Run(c.language, func(t *testing.T) {
 			text, err := os.ReadFile(root + "sdk/" + c.language + "/README.md")
@@ -73,8 +74,9 @@ func TestTheReadmeOfEachSDKBuilds(t *testing.T) {
 			if !found {
 				t.Fatalf("the README has no %s", c.file)
 			}
-			if code := have(t, dir); !bytes.Contains(code, []byte("penstock_process")) {
-				t.Error("the module exports no penstock_process")
+			code := have(t, dir)
+			if !bytes.Contains(code, []byte("penstock_process")) || bytes.Contains(code, []byte(".debug_")) || !bytes.Contains(code, []byte("\x04name")) {
+				t.Error("the module exports no penstock_process, or has something for debuggers, or no names for traces")
 			}
 		})
 	}
@@ -162,6 +164,22 @@ func TestAPartOfClangThatIsMissingIsTold(t *testing.T) {
 	t.Setenv("WASI_SDK_PATH", "")
 	if err := lacksC(t.Context(), "clang"); err == nil || !strings.Contains(err.Error(), "wasm-ld (lld) is missing") {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestOnlyWhatIsForDebuggersIsLeftOut(t *testing.T) {
+	const header, keep, drop = "\x00asm\x01\x00\x00\x00", "\x00\x05\x04name", "\x00\x0a\x08.debug_x\x01"
+	for code, want := range map[string]string{
+		header + keep + drop + "\x01\x01\x00": header + keep + "\x01\x01\x00",
+		header + drop:                         header,
+		header + "\x0a\x0a\x08.debug_x\x01":   header + "\x0a\x0a\x08.debug_x\x01", // code, which only looks so
+		header + "\x00\x7f.debug_":            header + "\x00\x7f.debug_",          // cut
+		header + "\x00":                       header + "\x00",
+		"no":                                  "no",
+	} {
+		if got := string(withoutDebug([]byte(code))); got != want {
+			t.Errorf("%q: %q, want %q", code, got, want)
+		}
 	}
 }
 
