@@ -30,9 +30,15 @@
 // the range of offsets together with the data, and reports in Open with [Open.Held] what it has
 // stored, writes each event exactly once, whatever is killed when.
 //
+// # Sockets
+//
+// [Open.Network] gives what was granted, by the handle in the manifest: [Network.Listen] for connections and datagrams that come in,
+// [Network.Dial] for those that go out. [Network.Wait] waits for all of them at once, so one instance serves thousands.
+//
 // # Rules
 //
-// Calls into a plugin never overlap. A call may block only in what waits here ([Poll.Sleep], [Poll.NextRequest], [HTTPClient.Do]) and in what WASI gives;
+// Calls into a plugin never overlap. A call may block only in what waits here ([Poll.Sleep], [Poll.NextRequest], [HTTPClient.Do], those of
+// [Network], [Listener] and [Conn]) and in what WASI gives;
 // when one answers [ErrInterrupted] the host wants the plugin back: return. Memory is reused: what
 // a call hands over is valid until that call returns. In steady state nothing need be allocated for a batch.
 //

@@ -30,4 +30,16 @@ type Host struct {
 	HTTPClose  func(id int32) abi.Code
 	HTTPNext   func(into []byte, wait time.Duration) abi.Code
 	HTTPReply  func(id int32, status int, answer []byte, after int64) abi.Code
+
+	// Those of sockets answer a length or a handle, or a code. NetReceive has the length of the sender's address in its upper half.
+	Secret      func(handle string, into []byte) abi.Code
+	NetOpen     func(handle string, wait time.Duration) abi.Code
+	NetAccept   func(fd int32, wait time.Duration) abi.Code
+	NetRead     func(fd int32, into []byte, wait time.Duration) abi.Code
+	NetWrite    func(fd int32, data []byte, wait time.Duration, after int64) abi.Code
+	NetReceive  func(fd int32, into, from []byte, wait time.Duration) int64
+	NetShutdown func(fd int32) abi.Code
+	NetClose    func(fd int32) abi.Code
+	NetInfo     func(fd int32, into []byte) abi.Code
+	NetWait     func(ready []int32, wait time.Duration) abi.Code
 }

@@ -69,6 +69,43 @@ func importHTTPNext(ptr unsafe.Pointer, room uint32, timeoutMs int32) int32
 //go:noescape
 func importHTTPReply(id, status int32, ptr unsafe.Pointer, n uint32, after int64) int32
 
+//go:wasmimport penstock secret
+//go:noescape
+func importSecret(name unsafe.Pointer, nlen uint32, ptr unsafe.Pointer, room uint32) int32
+
+//go:wasmimport penstock net_open
+//go:noescape
+func importNetOpen(name unsafe.Pointer, nlen uint32, timeoutMs int32) int32
+
+//go:wasmimport penstock net_accept
+func importNetAccept(fd, timeoutMs int32) int32
+
+//go:wasmimport penstock net_read
+//go:noescape
+func importNetRead(fd int32, ptr unsafe.Pointer, room uint32, timeoutMs int32) int32
+
+//go:wasmimport penstock net_write
+//go:noescape
+func importNetWrite(fd int32, ptr unsafe.Pointer, n uint32, timeoutMs int32, after int64) int32
+
+//go:wasmimport penstock net_recvfrom
+//go:noescape
+func importNetRecvFrom(fd int32, ptr unsafe.Pointer, room uint32, addr unsafe.Pointer, aroom uint32, timeoutMs int32) int64
+
+//go:wasmimport penstock net_shutdown
+func importNetShutdown(fd int32) int32
+
+//go:wasmimport penstock net_close
+func importNetClose(fd int32) int32
+
+//go:wasmimport penstock net_info
+//go:noescape
+func importNetInfo(fd int32, ptr unsafe.Pointer, room uint32) int32
+
+//go:wasmimport penstock net_wait
+//go:noescape
+func importNetWait(out unsafe.Pointer, room uint32, timeoutMs int32) int32
+
 var imports = Host{
 	Emit: func(b []byte) int64 { return importEmit(bytesPtr(b), uint32(len(b))) },
 	Cursor: func(key string, value []byte) abi.Code {
@@ -106,6 +143,30 @@ var imports = Host{
 	},
 	HTTPReply: func(id int32, status int, answer []byte, after int64) abi.Code {
 		return abi.Code(importHTTPReply(id, int32(status), bytesPtr(answer), uint32(len(answer)), after))
+	},
+	Secret: func(handle string, into []byte) abi.Code {
+		return abi.Code(importSecret(stringPtr(handle), uint32(len(handle)), bytesPtr(into), uint32(len(into))))
+	},
+	NetOpen: func(handle string, wait time.Duration) abi.Code {
+		return abi.Code(importNetOpen(stringPtr(handle), uint32(len(handle)), waitMillis(wait)))
+	},
+	NetAccept: func(fd int32, wait time.Duration) abi.Code { return abi.Code(importNetAccept(fd, waitMillis(wait))) },
+	NetRead: func(fd int32, into []byte, wait time.Duration) abi.Code {
+		return abi.Code(importNetRead(fd, bytesPtr(into), uint32(len(into)), waitMillis(wait)))
+	},
+	NetWrite: func(fd int32, data []byte, wait time.Duration, after int64) abi.Code {
+		return abi.Code(importNetWrite(fd, bytesPtr(data), uint32(len(data)), waitMillis(wait), after))
+	},
+	NetReceive: func(fd int32, into, from []byte, wait time.Duration) int64 {
+		return importNetRecvFrom(fd, bytesPtr(into), uint32(len(into)), bytesPtr(from), uint32(len(from)), waitMillis(wait))
+	},
+	NetShutdown: func(fd int32) abi.Code { return abi.Code(importNetShutdown(fd)) },
+	NetClose:    func(fd int32) abi.Code { return abi.Code(importNetClose(fd)) },
+	NetInfo: func(fd int32, into []byte) abi.Code {
+		return abi.Code(importNetInfo(fd, bytesPtr(into), uint32(len(into))))
+	},
+	NetWait: func(ready []int32, wait time.Duration) abi.Code {
+		return abi.Code(importNetWait(unsafe.Pointer(unsafe.SliceData(ready)), uint32(len(ready)), waitMillis(wait)))
 	},
 }
 

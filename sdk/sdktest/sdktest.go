@@ -43,13 +43,17 @@ type bench struct {
 
 	// Logs are the lines that the plugin logged, as "LEVEL message key=value …".
 	Logs []string
+	// Secrets are the values of those that are granted, by handle.
+	Secrets map[string]string
+	// Net is where its connections lead.
+	Net *Network
 	// Metrics are the sums of its counters and the last values of its gauges.
 	Metrics map[string]float64
 }
 
 func newBench(t testing.TB, p sdk.Plugin, config any) *bench {
 	t.Helper()
-	b := &bench{t: t, plugins: map[string]sdk.Plugin{name: p}, Metrics: map[string]float64{}}
+	b := &bench{t: t, plugins: map[string]sdk.Plugin{name: p}, Metrics: map[string]float64{}, Secrets: map[string]string{}, Net: newNetwork(t)}
 	b.Configure(config)
 	return b
 }
@@ -81,6 +85,7 @@ func (b *bench) host() sdk.Host {
 			time.Sleep(d)
 			return abi.OK
 		},
+		Secret:     b.secret,
 		HTTPSend:   func(string, []byte, time.Duration) abi.Code { return abi.EACCES },
 		HTTPStatus: func(int32, time.Duration) abi.Code { return abi.EINVAL },
 		HTTPHead:   func(int32, []byte) abi.Code { return abi.EINVAL },
@@ -89,6 +94,17 @@ func (b *bench) host() sdk.Host {
 		HTTPNext:   func([]byte, time.Duration) abi.Code { return abi.EACCES },
 		HTTPReply:  func(int32, int, []byte, int64) abi.Code { return abi.EACCES },
 	}
+}
+
+func (b *bench) secret(handle string, into []byte) abi.Code {
+	value, ok := b.Secrets[handle]
+	if !ok {
+		return abi.EACCES
+	}
+	if len(value) <= len(into) {
+		copy(into, value)
+	}
+	return abi.Code(len(value))
 }
 
 func (b *bench) log(level int, text []byte) {
@@ -105,6 +121,7 @@ func (b *bench) metric(kind int, name string, value float64) {
 
 // open makes a new instance; an old one is dropped as a crash would drop it.
 func (b *bench) open(host sdk.Host, req abi.OpenRequest) error {
+	b.Net.attach(&host, req.Kind == abi.Sink)
 	req.Plugin, req.Config = name, b.config
 	req.Instance.Count = max(req.Instance.Count, 1)
 	doc, err := req.Append(nil)
@@ -230,6 +247,7 @@ func (s *Source) Commit() {
 			}
 		}
 		s.sendReplies(e.seq)
+		s.Net.commit(e.seq)
 		s.guest.Ack(uint64(e.seq), abi.OK)
 	}
 	s.flight = nil
