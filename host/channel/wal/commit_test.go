@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -220,4 +221,45 @@ func TestWhatFollowsOneThatWasNotWrittenIsRefusedInALaterGroupToo(t *testing.T) 
 	b.must(other())
 	b.cursor("source.a", "")
 	b.close()
+}
+
+// TestOneAtATimeHasTheEndOfTheLog: who comes while a group is flushed waits for the next.
+func TestOneAtATimeHasTheEndOfTheLog(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var slow atomic.Bool
+		var writes atomic.Int32
+		gate := make(chan struct{})
+		c, err := open(Options{Dir: dir}, faulty(realSystem(dir), func(step string) error {
+			switch {
+			case !slow.Load():
+			case step == "put":
+				writes.Add(1)
+			default:
+				<-gate
+			}
+			return nil
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &bench{T: t, c: c}
+		b.put("source.a", "1", "event")
+		slow.Store(true)
+		var puts []chan error
+		for i := range 3 {
+			puts = append(puts, later(func() error { return submit(c, fmt.Sprint("source.", i), "1", "event")() }))
+		}
+		if n := writes.Load(); n != 1 {
+			t.Errorf("%d groups are being written", n)
+		}
+		close(gate)
+		for _, put := range puts {
+			b.must(<-put)
+		}
+		if n := writes.Load(); n != 2 {
+			t.Errorf("three transactions went in %d groups", n)
+		}
+		b.close()
+	})
 }

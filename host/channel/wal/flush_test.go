@@ -171,9 +171,11 @@ func TestWhatIsGivenUpGoesFromTheDisk(t *testing.T) {
 			b.put("source.a", fmt.Sprint(i), body)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		before := d.segments()
 		b.put("source.a", "36", "the one that needs room")
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if after := d.segments(); after[0] == before[0] {
 			t.Errorf("%s is still there", after[0])
 		}
