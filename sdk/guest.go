@@ -35,7 +35,7 @@ type Guest struct {
 // NewGuest returns an instance of a module of these plugins that no request has opened yet.
 func NewGuest(plugins map[string]Plugin, host Host) *Guest {
 	g := &Guest{plugins: plugins, host: host}
-	g.poll.host, g.dlv.host = &g.host, &g.host
+	g.poll.host, g.dlv.host, g.output.host = &g.host, &g.host, &g.host
 	g.output.batch.Limit = event.MaxBatch
 	return g
 }

@@ -165,6 +165,11 @@ func printReasons(t *terminal, s admin.Status) {
 			t.printf("\n%s %s: %s\n", t.paint(bold, c.Address), c.State, c.Reason)
 		}
 	}
+	for _, c := range s.Components {
+		if c.Dead > 0 {
+			t.printf("\n%s has given %s to the dead letters since the agent started\n", t.paint(bold, c.Address), plural(c.Dead, "event"))
+		}
+	}
 	for _, c := range s.Channels {
 		for _, r := range c.Readers {
 			if !r.InUse {

@@ -57,6 +57,7 @@ type Component struct {
 	Waiting  uint64    `json:"waiting"` // sink: in the channel, not committed yet; source: read, not durable yet
 	Retries  uint64    `json:"retries"`
 	Rejected uint64    `json:"rejected"`
+	Dead     uint64    `json:"dead_letters"`    // given to the dead letters
 	Parts    []Part    `json:"parts,omitempty"` // of a sink that delivers several batches at a time
 	May      []string  `json:"may"`             // what its plugin may touch, a few words each
 }

@@ -44,14 +44,14 @@ func (a *Agent) keeperOf(name string) *openChannel {
 	return nil
 }
 
-// deadLetters is where a component gives what will never be taken; nil: nowhere.
+// deadLetters is where a component gives what will never be taken; nil: nowhere. It is made once for each.
 func (a *Agent) deadLetters(c *component) *pipeline.DeadLetters {
 	keeper := a.keeperOf(bare(c.channel.address))
 	if keeper == nil {
 		return nil
 	}
 	c.dead = a.metrics.DeadLetters(c.Address(), pipeline.DeadReasons())
-	log := &deadLog{log: c.log, keeper: keeper.address, metrics: c.dead}
+	log := &deadLog{log: c.log, keeper: keeper.address, metrics: c.dead, sink: c.sink}
 	a.onClose(log.Close)
 	return &pipeline.DeadLetters{
 		Component: c.Address(), Address: keeper.address, Channel: keeper, Backoff: sourceBackoff, Kept: log.kept,
@@ -63,6 +63,7 @@ type deadLog struct {
 	log     *slog.Logger
 	keeper  string
 	metrics *admin.DeadLetterMetrics
+	sink    *admin.SinkMetrics // nil: it is a source's
 
 	mu      sync.Mutex
 	reasons map[string]*unsaid
@@ -78,6 +79,9 @@ type unsaid struct {
 // kept is a func of pipeline.DeadLetters.
 func (l *deadLog) kept(reason string, events int, first string) {
 	l.metrics.Kept(reason, events)
+	if l.sink != nil {
+		l.sink.Rejected(events)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.reasons == nil {

@@ -42,6 +42,8 @@ type laneReader struct {
 	channel.Reader
 	name string // of the reader
 	lane channel.Lane
+
+	suspects pipeline.Suspects // of all loops that read it
 }
 
 // layoutOf is what the configuration wants.
@@ -103,7 +105,7 @@ func (l *layout) openReader(spec channel.ReaderSpec) error {
 	}
 	l.c.mu.Lock()
 	defer l.c.mu.Unlock()
-	l.readers[spec.Name] = &laneReader{r, spec.Name, spec.Lane}
+	l.readers[spec.Name] = &laneReader{Reader: r, name: spec.Name, lane: spec.Lane}
 	return nil
 }
 

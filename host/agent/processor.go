@@ -36,14 +36,13 @@ func (a *Agent) through(c *component, names []string) (chain []pipeline.Processo
 func (a *Agent) processor(c *component, p config.Processor) pipeline.Processor {
 	address := p.Address()
 	loaded := a.plugins[p.Ref.Source]
-	module := loaded.Manifest()
 	use := &processorUse{address: address, metrics: a.metrics.Processor(address), plugins: c.plugins}
 	request := a.requestOf(p.Component, c)
 	request.Log = c.log.With("processor", address)
 	request.Limits.BatchBytes = processorBatch
 	return pipeline.Processor{
 		Address: address, OnError: onErrors[p.OnError], Observer: use,
-		Plugin: fmt.Sprintf("%s/%s %s", module.Name, p.Plugin.Name, module.Version),
+		Plugin: a.pluginOf(p.Component),
 		Open: func(ctx context.Context) (plugin.Processor, error) {
 			if use.opened.Add(1) > 1 {
 				c.plugins.Restarted(address)
@@ -52,6 +51,12 @@ func (a *Agent) processor(c *component, p config.Processor) pipeline.Processor {
 			return inst.Processor, err
 		},
 	}
+}
+
+// pluginOf names the plugin of a component, for dead letters: "std/regex 0.1.0".
+func (a *Agent) pluginOf(c config.Component) string {
+	module := a.plugins[c.Ref.Source].Manifest()
+	return fmt.Sprintf("%s/%s %s", module.Name, c.Plugin.Name, module.Version)
 }
 
 // processorUse is a processor in one place, and observes it.

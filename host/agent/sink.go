@@ -22,8 +22,9 @@ import (
 func (a *Agent) buildSink(s config.Sink) (*component, error) {
 	c := a.newComponent(s.Component, s.From)
 	c.sink = a.metrics.Sink(c.Address(), c.channel.address)
+	dead := a.deadLetters(c)
 	c.layout = &layout{c: c, want: layoutOf(s), readers: map[string]*laneReader{}}
-	c.layout.loops = func(stage []*laneReader) []*pipeline.Sink { return a.loops(c, s, stage) }
+	c.layout.loops = func(stage []*laneReader) []*pipeline.Sink { return a.loops(c, s, dead, stage) }
 	if err := c.layout.open(); err != nil {
 		return nil, fmt.Errorf("register %s with %s: %w", c.Address(), c.channel.address, err)
 	}
@@ -32,7 +33,7 @@ func (a *Agent) buildSink(s config.Sink) (*component, error) {
 }
 
 // loops makes the loops of a sink: one for each lane, or each connection.
-func (a *Agent) loops(c *component, s config.Sink, stage []*laneReader) (loops []*pipeline.Sink) {
+func (a *Agent) loops(c *component, s config.Sink, dead *pipeline.DeadLetters, stage []*laneReader) (loops []*pipeline.Sink) {
 	var parts []*part
 	for i, r := range stage {
 		if !r.lane.All() {
@@ -50,7 +51,9 @@ func (a *Agent) loops(c *component, s config.Sink, stage []*laneReader) (loops [
 	}
 	for _, p := range parts {
 		p.component, p.state = c, pipeline.Starting
-		loops = append(loops, a.loop(p, s))
+		loop := a.loop(p, s)
+		loop.Dead = dead
+		loops = append(loops, loop)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -64,7 +67,8 @@ func (a *Agent) loop(p *part, s config.Sink) *pipeline.Sink {
 	request := a.request(c)
 	request.Instance, request.Log = p.instance, p.log
 	return &pipeline.Sink{
-		Address: c.Address(), Reader: p.reader, Backoff: pipeline.Backoff{Min: s.Retry.Min, Max: s.Retry.Max},
+		Address: c.Address(), From: c.channel.address, Plugin: a.pluginOf(c.Component),
+		Reader: p.reader, Suspects: &p.reader.suspects, Buffers: c.channel.pool, Backoff: pipeline.Backoff{Min: s.Retry.Min, Max: s.Retry.Max},
 		Want:    channel.Want{Events: s.Batch.Events, Bytes: s.Batch.Bytes, Wait: s.Batch.Wait},
 		Timeout: s.Timeout, Drain: a.opts.Config.Agent.DrainTimeout, Observer: p, Log: p.log,
 		Open: func(ctx context.Context, info channel.ReaderInfo) (plugin.Instance, error) {

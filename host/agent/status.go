@@ -42,6 +42,7 @@ func (c *component) status() admin.Component {
 		Address: c.Address(), Kind: string(c.Kind), Plugin: c.Ref.Source + ":" + c.Plugin.Name, Channel: c.channel.address,
 		State: admin.State(state), Since: since, Reason: reason, May: c.Permissions(),
 	}
+	s.Dead = c.dead.Count()
 	if c.source != nil {
 		n := c.source.Counts()
 		s.Events, s.Bytes, s.Waiting, s.Retries = n.Acked, n.Bytes, uint64(max(0, c.flying.Load())), c.retries()

@@ -62,7 +62,7 @@ type tally struct {
 	first  string
 }
 
-func (l *letters) empty() bool { return l == nil || len(l.kept) == 0 }
+func (l *letters) empty() bool { return len(l.kept) == 0 }
 
 // blame is what did not take an event.
 type blame struct {

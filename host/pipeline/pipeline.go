@@ -169,6 +169,12 @@ func (s *supervisor) held(err error) error {
 	switch {
 	case errors.Is(err, errHold):
 		return err
+	case errors.Is(err, errConvicted):
+		s.crashes, s.tries = nil, 0
+		return nil
+	case errors.Is(err, errSuspect):
+		s.tries = 0 // no destination is given time by a pause
+		return nil
 	case errors.Is(err, channel.ErrDetached):
 		return fmt.Errorf("its channel was full because of this sink alone, and on_lag is \"detach\": what it had not delivered is dropped; "+
 			"start the agent again, and it begins anew: %w", err)

@@ -38,24 +38,27 @@ type SinkObserver interface {
 // Sink writes from a channel to a plugin.
 type Sink struct {
 	Address  string // "sink.archive"
+	From     string // "channel.main"
+	Plugin   string // and its version, for dead letters
 	Reader   channel.Reader
 	Open     func(ctx context.Context, info channel.ReaderInfo) (plugin.Instance, error)
 	Want     channel.Want
 	Backoff  Backoff
 	Timeout  time.Duration // how long a delivery may take before its instance is ended; 0 = no bound
 	Drain    time.Duration // how long a delivery that has begun may take after ctx ended
+	Dead     *DeadLetters  // nil: what is rejected holds the sink
+	Buffers  event.Buffers // for batches of which some is rejected; may be nil without Dead
+	Suspects *Suspects     // those of its reader; nil: it is the only one
 	Observer SinkObserver
 	Log      *slog.Logger
-
-	broke struct { // the plugin, of late
-		at    event.Offset // with which the batch began that it broke on
-		times int          // in a row
-	}
 }
 
 // Run delivers until ctx ends or the reader is drained (nil), or the sink must be held (*HeldError). What was taken is
 // committed, or rolled back and stays in the channel.
 func (s *Sink) Run(ctx context.Context) error {
+	if s.Suspects == nil {
+		s.Suspects = new(Suspects)
+	}
 	sup := supervisor{address: s.Address, backoff: s.Backoff, log: s.Log, fate: s.Observer}
 	return sup.run(ctx, s.session)
 }
@@ -108,18 +111,20 @@ func (s *Sink) session(ctx context.Context) (moved bool, err error) {
 // rolls it back after that. Only where the plugin itself said that it may be asked again is it rolled back here.
 func (s *Sink) deliver(ctx, late context.Context, to plugin.Sink) (left channel.Lease, err error) {
 	s.Observer.Step("take")
-	lease, err := s.Reader.Take(ctx, s.Want)
+	lease, err := s.Reader.Take(ctx, s.Suspects.narrow(s.Want))
 	if err != nil {
 		return nil, fmt.Errorf("take: %w", err)
 	}
 	d := lease.Delivery()
 	s.Observer.Step("write")
 	start := time.Now()
-	out, err := s.write(late, to, d)
+	taken, err := s.hand(ctx, late, to, d)
+	defer taken.release()
 	took := time.Since(start)
-	if err == nil && len(out.Rejected) == 0 {
+	if err == nil {
 		s.Observer.Step("commit")
-		s.Observer.Committed(d.Batch, took) // before Commit: the batch is ours until then
+		s.Observer.Committed(taken.batch, took) // before Commit: the batch is ours until then
+		s.Suspects.passed(d, d.Batch.Len() > 0)
 		if err := lease.Commit(); err != nil {
 			return nil, fmt.Errorf("commit: %w", err)
 		}
@@ -128,12 +133,13 @@ func (s *Sink) deliver(ctx, late context.Context, to plugin.Sink) (left channel.
 		}
 		return nil, nil
 	}
-	if err == nil || errors.Is(err, plugin.ErrRejected) {
-		err = rejected(d, out)
-	}
-	switch {
-	case plugin.ClassOf(err) == abi.Fatal:
-		return lease, s.poison(d, err)
+	switch class := plugin.ClassOf(err); {
+	case errors.Is(err, errHold), errors.Is(err, errNotKept):
+		return lease, err
+	case class == abi.Fatal:
+		return s.broken(ctx, lease, d, err)
+	case class == abi.Reject:
+		return s.tooBig(ctx, lease, d, err)
 	case !retry(ctx, err):
 		return lease, err
 	}
@@ -206,45 +212,9 @@ func (w watchdog) stop() bool {
 	return true
 }
 
-// poison counts how often the same batch broke the plugin, and holds the sink when it seems to be the cause. The
-// attempts of the lease say nothing of that: most are of a destination that was down.
-func (s *Sink) poison(d channel.Delivery, err error) error {
-	if errors.Is(err, errDeadline) {
-		return err
-	}
-	if s.broke.at != d.Range.First {
-		s.broke.at, s.broke.times = d.Range.First, 0
-	}
-	if s.broke.times++; s.broke.times < poisonAttempts {
-		return err
-	}
-	return fmt.Errorf("the batch of offsets %v broke the plugin %d times: %w: %w", d.Range, s.broke.times, err, errHold)
-}
-
 // retry says whether err is one that the same instance may overcome by itself.
 func retry(ctx context.Context, err error) bool {
 	return ctx.Err() == nil && plugin.ClassOf(err) == abi.Retry
-}
-
-// rejected says which event the destination will never take. There is nowhere to put it, so the sink is held.
-func rejected(d channel.Delivery, out plugin.Outcome) error {
-	which, reason := fmt.Sprintf("all events of %v", d.Range), "no reason given"
-	if len(out.Rejected) > 0 {
-		first := out.Rejected[0]
-		reason = first.Reason
-		i := 0
-		for o := range d.Batch.All() {
-			if i == first.Index {
-				which = fmt.Sprintf("event %d", o)
-			}
-			i++
-		}
-		if n := len(out.Rejected) - 1; n > 0 {
-			which += fmt.Sprintf(" and %d more", n)
-		}
-	}
-	return fmt.Errorf("destination rejects %s: %s; mend the destination or the sink and start again, the events stay in the channel: %w: %w",
-		which, reason, plugin.ErrRejected, errHold)
 }
 
 // known returns the ranges that a destination holds, and refuses what this channel cannot have sent. What

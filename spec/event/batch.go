@@ -394,7 +394,11 @@ type Decoder struct {
 	rest  []byte
 	base  Offset
 	attrs []Attribute
+	one   []byte // the event at which it stands
 }
+
+// Record is the encoding of the event at which the decoder stands: for [Builder.AppendRecord].
+func (d *Decoder) Record() []byte { return d.one }
 
 // Reset begins before the first event of b.
 func (d *Decoder) Reset(b Batch) {
@@ -413,6 +417,7 @@ func (d *Decoder) Next() bool {
 	size := le.Uint32(d.rest)
 	r := d.rest[:size:size]
 	d.rest = d.rest[size:]
+	d.one = r
 	_ = r[RecordSize-1]
 	n := int(le.Uint16(r[4:]))
 	d.Offset = d.base + Offset(le.Uint32(r[20:]))

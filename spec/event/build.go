@@ -43,7 +43,33 @@ func (w *Builder) Size() int { return max(len(w.buf), HeaderSize) }
 func (w *Builder) Append(e Event) error { return w.AppendEvent(&e) }
 
 // AppendEvent is Append without a copy of e, which counts in a WebAssembly guest.
-func (w *Builder) AppendEvent(e *Event) error {
+func (w *Builder) AppendEvent(e *Event) error { return w.AppendNumbered(e, w.count) }
+
+// AppendRecord is AppendNumbered of an event as a [Decoder] has it: it was checked then.
+func (w *Builder) AppendRecord(record []byte, delta uint32) error {
+	limit := w.Limit
+	if limit == 0 {
+		limit = DefaultBatch
+	}
+	at := w.Size()
+	switch {
+	case len(record) > limit-EventMargin:
+		return fmt.Errorf("%w: %d bytes of %d", ErrTooBig, len(record), limit-EventMargin)
+	case at+len(record) > limit:
+		return ErrFull
+	}
+	if cap(w.buf) < at+len(record) {
+		w.grow(at + len(record))
+	}
+	w.buf = w.buf[:at+len(record)]
+	copy(w.buf[at:], record)
+	binary.LittleEndian.PutUint32(w.buf[at+20:], delta)
+	w.count++
+	return nil
+}
+
+// AppendNumbered is AppendEvent of an event that was made from one with that delta, which must not be below the one before.
+func (w *Builder) AppendNumbered(e *Event, delta uint32) error {
 	limit := w.Limit
 	if limit == 0 {
 		limit = DefaultBatch
@@ -74,7 +100,7 @@ func (w *Builder) AppendEvent(e *Event) error {
 	le.PutUint32(r[4:], uint32(len(e.Attributes))) // and a type of 0
 	le.PutUint64(r[8:], uint64(e.Time))
 	le.PutUint32(r[16:], uint32(len(e.Body)))
-	le.PutUint32(r[20:], w.count)
+	le.PutUint32(r[20:], delta)
 	r = r[RecordSize:]
 	if len(e.Attributes) > 0 {
 		r = putAttributes(r, e.Attributes)

@@ -18,6 +18,7 @@ func main() {
 	sdk.Main(map[string]sdk.Plugin{
 		"traps": {Source: func() sdk.Source { return new(traps) }},
 		"down":  {Sink: func() sdk.Sink { return new(down) }},
+		"picky": {Processor: func() sdk.Processor { return new(picky) }},
 	})
 }
 
@@ -56,24 +57,84 @@ func (s *traps) Poll(p *sdk.Poll) error {
 type down struct {
 	path  string
 	hangs bool
+	picky picky
+	picks bool // it is there, and picky
 }
 
 func (s *down) Open(o *sdk.Open) error {
 	var c struct {
 		Until string
 		Hangs bool
+		Picky bool
 	}
 	err := o.Config(&c)
-	s.path, s.hangs = c.Until, c.Hangs
-	return err
+	s.path, s.hangs, s.picks = c.Until, c.Hangs, c.Picky
+	return errors.Join(err, s.picky.Open(o))
 }
 
-func (s *down) Write(_ event.Range, _ event.Batch, d *sdk.Delivery) error {
+func (s *down) Write(r event.Range, b event.Batch, d *sdk.Delivery) error {
+	if s.picks {
+		return s.picky.Write(r, b, d)
+	}
 	if _, err := os.Stat(s.path); err != nil {
 		if s.hangs {
 			return d.Sleep(time.Hour)
 		}
 		return sdk.Retry(errors.New("the destination is down"), 0)
+	}
+	return nil
+}
+
+// picky rejects lines that end in 7, and breaks on one. As a sink it has applied nothing then.
+type picky struct{ breaks string }
+
+func (s *picky) Open(o *sdk.Open) error {
+	var c struct{ Breaks string }
+	err := o.Config(&c)
+	s.breaks = c.Breaks
+	return err
+}
+
+func (s *picky) look(body []byte) (rejected error) {
+	if string(body) == s.breaks {
+		panic("breaking, as I was told")
+	}
+	if body[len(body)-1] == '7' {
+		return errors.New("it ends in 7")
+	}
+	return nil
+}
+
+func (s *picky) Write(_ event.Range, b event.Batch, d *sdk.Delivery) error {
+	i, bad := 0, false
+	for _, body := range b.Bodies() {
+		if err := s.look(body); err != nil {
+			bad = true
+			if err := d.Reject(i, err); err != nil {
+				return err
+			}
+		}
+		i++
+	}
+	if bad {
+		return sdk.Reject(errors.New("some lines end in 7"))
+	}
+	return nil
+}
+
+func (s *picky) Process(b event.Batch, out *sdk.Output) error {
+	i := 0
+	for at, e := range b.All() {
+		err := s.look(e.Body)
+		if err == nil {
+			err = out.Append(at, e)
+		} else {
+			err = out.Reject(i, err)
+		}
+		if err != nil {
+			return err
+		}
+		i++
 	}
 	return nil
 }

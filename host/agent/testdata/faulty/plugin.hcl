@@ -24,7 +24,22 @@ sink "down" {
     type    = bool
     default = false
   }
+  argument "picky" {
+    type    = bool
+    default = false
+  }
+  argument "breaks" {
+    type    = string
+    default = ""
+  }
   need "dir" "until" {
     value = config.until
+  }
+}
+
+processor "picky" {
+  argument "breaks" {
+    type    = string
+    default = ""
   }
 }

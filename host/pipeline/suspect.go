@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// maxSuspects bounds what is remembered: one for each connection that a sink may have.
+const maxSuspects = 64
+
+var (
+	// errSuspect is wrapped when a plugin broke on something of which it is being found out what: that counts as none of its crashes.
+	errSuspect = errors.New("it is looked for the event that it breaks on")
+	// errConvicted is wrapped when that is found, and out of the way: what the plugin broke on before is explained by it.
+	errConvicted = errors.New("the event that it broke on is among the dead letters")
+)
+
+// Suspects are the ranges that a sink's plugin broke on, of late. The loops that share a reader share them, since each may be handed what
+// another gave back. They are cut in halves, by taking less at a time, until one event is left. The zero Suspects is ready.
+type Suspects struct {
+	mu   sync.Mutex
+	list []suspect
+	row  int // events that were convicted one after the other, with nothing delivered between
+}
+
+// suspect is a range that broke the plugin. One event of it is to blame, it is assumed; where there are more, the next is found after the first.
+type suspect struct {
+	span   event.Range
+	events int
+	times  int // that it, or what it is a part of, broke the plugin
+	alone  int // of them, with one event
+}
+
+// narrow bounds what is taken, as long as something is to be found.
+func (s *Suspects) narrow(w channel.Want) channel.Want {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.list {
+		if half := max(p.events/2, 1); p.times >= poisonAttempts && (w.Events == 0 || half < w.Events) {
+			w.Events, w.Wait = half, 0
+		}
+	}
+	return w
+}
+
+// broke notes that the plugin broke on d, and answers how often it did.
+func (s *Suspects) broke(d channel.Delivery) suspect {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.find(d)
+	p.times++
+	if d.Batch.Len() == 1 {
+		p.alone++
+	}
+	return *p
+}
+
+// halve has less be taken at a time than d.
+func (s *Suspects) halve(d channel.Delivery) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.find(d)
+	p.times = max(p.times, poisonAttempts)
+}
+
+// find returns what is known of d, and narrows it to d. s.mu is held.
+func (s *Suspects) find(d channel.Delivery) *suspect {
+	i := slices.IndexFunc(s.list, func(p suspect) bool { return !p.span.Intersect(d.Range).Empty() })
+	if i < 0 {
+		if i = len(s.list); i == maxSuspects {
+			s.list, i = s.list[1:], i-1
+		}
+		s.list = append(s.list, suspect{span: d.Range, events: d.Batch.Len()})
+	}
+	p := &s.list[i]
+	p.span, p.events = p.span.Intersect(d.Range), min(p.events, d.Batch.Len())
+	return p
+}
+
+// passed notes that d is out of the way: delivered, or convicted.
+func (s *Suspects) passed(d channel.Delivery, delivered bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.row++; delivered {
+		s.row = 0
+	}
+	if len(s.list) == 0 {
+		return
+	}
+	for i := range s.list {
+		p := &s.list[i]
+		switch in := p.span.Intersect(d.Range); {
+		case in.Empty():
+		case in.First == p.span.First:
+			p.span.First, p.events = in.Next, p.events-d.Batch.Len()
+		case in.Next == p.span.Next:
+			p.span.Next, p.events = in.First, p.events-d.Batch.Len()
+		}
+	}
+	s.list = slices.DeleteFunc(s.list, func(p suspect) bool { return p.span.Empty() || p.events <= 0 })
+}
+
+// hopeless says whether so many events were convicted in a row that it is rather the plugin.
+func (s *Suspects) hopeless() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.row >= poisonBudget
+}
+
+// String is for the log.
+func (p suspect) String() string {
+	return fmt.Sprintf("%d events of %v broke it, %d times so far", p.events, p.span, p.times)
+}
