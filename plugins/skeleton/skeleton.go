@@ -54,24 +54,30 @@ func Files(language string, kind abi.Kind, name string) (map[string][]byte, erro
 		return nil, fmt.Errorf("there is no template of a %s in %s", kind, language)
 	}
 	out := map[string][]byte{}
-	lang := path.Join("template/lang", language)
-	for _, dir := range []string{"template/kind", path.Join("template/kind", string(kind)), lang, path.Join(lang, string(kind))} {
-		list, err := files.ReadDir(dir)
-		if err != nil {
+	for _, dir := range []string{"template/kind", "template/lang/" + language} {
+		if err := addTemplates(out, dir, kind, name); err != nil {
 			return nil, err
-		}
-		for _, e := range list {
-			if e.IsDir() {
-				continue
-			}
-			text, err := expand(path.Join(dir, e.Name()), name)
-			if err != nil {
-				return nil, err
-			}
-			out[strings.TrimSuffix(e.Name(), ".tmpl")] = text
 		}
 	}
 	return out, addSDK(out, language)
+}
+
+// addTemplates fills in the files of a folder, and all below its folder for the kind.
+func addTemplates(out map[string][]byte, root string, kind abi.Kind, name string) error {
+	return fs.WalkDir(files, root, func(file string, e fs.DirEntry, err error) error {
+		switch below := strings.TrimPrefix(strings.TrimPrefix(file, root), "/"); {
+		case err != nil:
+			return err
+		case e.IsDir() && below != "" && !strings.HasPrefix(below+"/", string(kind)+"/"):
+			return fs.SkipDir
+		case e.IsDir():
+			return nil
+		default:
+			place := strings.TrimSuffix(strings.TrimPrefix(below, string(kind)+"/"), ".tmpl")
+			out[place], err = expand(file, name)
+			return err
+		}
+	})
 }
 
 // expand fills in a template.
