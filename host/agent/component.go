@@ -116,9 +116,20 @@ func (a *Agent) buildSource(s config.Source) *component {
 			return inst.Source, err
 		},
 	}
+	if c.Plugin.Replay == "ack" {
+		loop.Ahead, loop.Patience = askedAhead, askedPatience
+	}
 	c.run = loop.Run
 	return c
 }
+
+// Of sources whose senders wait for an answer, each for that of its own batch.
+const (
+	// askedAhead is how many of their batches may be on their way to disk: as many as one poll emits. They share a flush.
+	askedAhead = 64
+	// askedPatience is how long they may wait for room: as long as a request waits for a plugin that takes it.
+	askedPatience = time.Second
+)
 
 // sourceBackoff is between the tries of a source; a sink's is its retry block.
 var sourceBackoff = pipeline.Backoff{Min: 100 * time.Millisecond, Max: 30 * time.Second}

@@ -3,6 +3,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,18 +34,22 @@ type SourceObserver interface {
 
 // Source reads from a plugin into a channel.
 type Source struct {
-	Address  string // "source.shop"
-	Channel  channel.Channel
-	Version  uint32                          // of the cursor that the plugin writes
-	Reads    []uint32                        // older versions that it resumes from
-	Fetch    func(ctx context.Context) error // before each instance: sees to it that the cursor is in Channel; nil: it is
-	Open     func(ctx context.Context, cursor event.Cursor) (plugin.Source, error)
-	Through  []Processor   // what each batch goes through before it is put
-	Buffers  event.Buffers // for what they make; may be nil when there are none
-	Dead     *DeadLetters  // of those that have OnError DeadLetter; nil: none has
-	Resumes  bool          // it reads the same again from its cursor: then the content of an event is its identity
-	Backoff  Backoff
-	Drain    time.Duration // how long what has been read may take to commit after ctx ended
+	Address string // "source.shop"
+	Channel channel.Channel
+	Version uint32                          // of the cursor that the plugin writes
+	Reads   []uint32                        // older versions that it resumes from
+	Fetch   func(ctx context.Context) error // before each instance: sees to it that the cursor is in Channel; nil: it is
+	Open    func(ctx context.Context, cursor event.Cursor) (plugin.Source, error)
+	Through []Processor   // what each batch goes through before it is put
+	Buffers event.Buffers // for what they make; may be nil when there are none
+	Dead    *DeadLetters  // of those that have OnError DeadLetter; nil: none has
+	Resumes bool          // it reads the same again from its cursor: then the content of an event is its identity
+	Backoff Backoff
+	Drain   time.Duration // how long what has been read may take to commit after ctx ended
+	Ahead   int           // batches on their way to disk while the next is read; 0: readAhead
+	// Patience, if not 0: somebody waits for an answer to what the plugin has taken in. When there has been no room for so long, after
+	// something was read, the instance is closed, and whoever still waits is refused; the next one is not asked for anything before there is room.
+	Patience time.Duration
 	Observer SourceObserver
 	Log      *slog.Logger
 }
@@ -107,9 +112,10 @@ func (s *Source) session(ctx context.Context) (moved bool, err error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	working, abort := context.WithCancelCause(late) // what was read may be processed when ctx has ended, and not when a batch was refused
 	defer abort(nil)
+	most := cmp.Or(s.Ahead, readAhead)
 	ahead := flight{
-		slots:   make(chan struct{}, readAhead), // never closed
-		pending: make(chan inFlight, readAhead), // closed below
+		slots:   make(chan struct{}, most), // never closed
+		pending: make(chan inFlight, most), // closed below
 	}
 	acked := make(chan ending, 1)
 	halt := func(err error) {
@@ -134,16 +140,18 @@ func (s *Source) session(ctx context.Context) (moved bool, err error) {
 // read is the first loop: begin, read, put, submit. The move number stays what it was. It ends with nil when the source has no more.
 // working is for what has been read.
 func (s *Source) read(ctx, working context.Context, inst plugin.Source, through *chain, move uint32, ahead flight) error {
-	for retries := 0; ; {
+	retries, patience := 0, time.Duration(0)
+	for {
 		select {
 		case ahead.slots <- struct{}{}:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		tx, err := s.begin(ctx)
+		tx, err := s.begin(ctx, patience)
 		if err != nil {
 			return err
 		}
+		patience = s.Patience
 		em, err := inst.Read(ctx)
 		if err != nil {
 			tx.Rollback()
@@ -195,9 +203,13 @@ func (s *Source) refine(ctx context.Context, through *chain, b event.Batch) (eve
 	return b, nil
 }
 
-// begin waits for room. It tells how long it has waited as it goes, since a dead destination may keep it for days.
-func (s *Source) begin(ctx context.Context) (channel.Tx, error) {
-	for n := 1; ; n++ {
+// errNoRoom ends an instance that others wait for.
+var errNoRoom = errors.New("there is no room in the channel, and what waits for an answer is refused")
+
+// begin waits for room, for as long as patience if that is not 0. It tells how long it has waited as it goes, since a dead destination may keep
+// it for days.
+func (s *Source) begin(ctx context.Context, patience time.Duration) (channel.Tx, error) {
+	for n, began := 1, time.Now(); ; n++ {
 		start := time.Now()
 		turn, cancel := context.WithTimeout(ctx, blockedTurn)
 		tx, err := s.Channel.Begin(turn)
@@ -219,6 +231,8 @@ func (s *Source) begin(ctx context.Context) (channel.Tx, error) {
 			return nil, context.Cause(ctx)
 		case !full && !errors.Is(err, context.DeadlineExceeded):
 			return nil, fmt.Errorf("begin: %w", err)
+		case patience > 0 && time.Since(began) >= patience:
+			return nil, errNoRoom
 		case n == 1:
 			s.Observer.State(Running, "its channel is full: it waits for room")
 		}
@@ -233,16 +247,21 @@ func (s *Source) pause(ctx context.Context, err error, n int) {
 }
 
 // ack is the second loop: durable, ack, in the order of submit. After the first batch that was refused it
-// tells the source so, ends the reading, and waits for the rest without acknowledging any.
+// tells the source so, ends the reading, and waits for the rest without acknowledging any. When it is the acknowledging that fails, what becomes
+// durable nevertheless is still told: the host may have answers to send for an instance that is dead.
 func (s *Source) ack(ctx context.Context, inst plugin.Source, ahead flight, stop context.CancelCauseFunc) (end ending) {
+	deaf := false
 	for p := range ahead.pending {
 		err := p.wait()
 		<-ahead.slots
 		if end.refused != nil {
+			if deaf && err == nil {
+				_ = inst.Ack(ctx, p.seq, nil) // its first error has been said
+			}
 			continue
 		}
 		if ackErr := inst.Ack(ctx, p.seq, err); ackErr != nil && err == nil {
-			err = fmt.Errorf("acknowledge: %w", ackErr)
+			err, deaf = fmt.Errorf("acknowledge: %w", ackErr), true
 		} else if err == nil {
 			s.Observer.Acked(p.events)
 			end.moved = true

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pipeline
+
+import (
+	"context"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/spec/abi"
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+func TestWhoeverWaitsForAnAnswerIsRefusedWhenThereIsNoRoom(t *testing.T) {
+	for name, c := range map[string]struct {
+		patience time.Duration
+		want     string
+	}{
+		"somebody waits": {time.Second, "cursor open begin read put submit begin durable ack close cursor open begin"},
+		"nobody waits":   {0, "cursor open begin read put submit begin durable ack begin"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tr := &trace{durable: make(chan error, 1)}
+				tr.read = func(n int) (plugin.Emission, error) {
+					tr.full = 10 * time.Minute
+					return plugin.Emission{Seq: uint64(n)}, nil
+				}
+				s := newSource(tr)
+				s.Patience = c.patience
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+				defer cancel()
+				go func() { time.Sleep(time.Millisecond); tr.durable <- nil }()
+				if err := s.Run(ctx); err != nil {
+					t.Fatal(err)
+				}
+				got := strings.TrimSuffix(tr.String(), " close") // at the end
+				for strings.HasSuffix(got, "begin begin") {      // each turn of a second
+					got = strings.TrimSuffix(got, " begin")
+				}
+				if !equalTrace(got, c.want) {
+					t.Errorf("\n got %s\nwant %s", got, c.want)
+				}
+			})
+		})
+	}
+}
+
+func TestASourceReadsSoManyBatchesAhead(t *testing.T) {
+	for ahead, want := range map[int]int{0: readAhead, 1: 1, 5: 5} {
+		synctest.Test(t, func(t *testing.T) {
+			tr := &trace{durable: make(chan error), read: func(n int) (plugin.Emission, error) { return plugin.Emission{Seq: uint64(n)}, nil }}
+			s := newSource(tr)
+			s.Ahead = ahead
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error)
+			go func() { ended <- s.Run(ctx) }()
+			synctest.Wait()
+			if got := strings.Count(tr.String(), "submit"); got != want {
+				t.Errorf("ahead %d: %d batches are under way", ahead, got)
+			}
+			close(tr.durable)
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// dead is a source that has broken: it takes no acknowledgement, but its host is told each.
+type dead struct {
+	instance
+	told *[]uint64
+}
+
+func (d dead) Ack(_ context.Context, seq uint64, err error) error {
+	if err == nil {
+		*d.told = append(*d.told, seq)
+	}
+	return &plugin.Error{Class: abi.Fatal, Message: "the plugin broke"}
+}
+
+func TestTheHostOfADeadSourceIsToldWhatHasBecomeDurable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := &trace{durable: make(chan error, 3), read: func(n int) (plugin.Emission, error) {
+			switch {
+			case n <= 3:
+				return plugin.Emission{Seq: uint64(n)}, nil
+			case n == 4:
+				return plugin.Emission{}, &plugin.Error{Class: abi.Fatal, Message: "the plugin broke"}
+			}
+			return plugin.Emission{}, io.EOF
+		}}
+		for range 3 {
+			tr.durable <- nil
+		}
+		s := newSource(tr)
+		s.Ahead = 4
+		var told []uint64
+		s.Open = func(context.Context, event.Cursor) (plugin.Source, error) { return dead{instance{tr}, &told}, nil }
+		if err := s.Run(t.Context()); err != nil || len(told) != 3 {
+			t.Errorf("%v: told of %v", err, told)
+		}
+	})
+}
