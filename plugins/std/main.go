@@ -9,6 +9,7 @@ import (
 	"github.com/penstock-io/penstock/plugins/std/httpsink"
 	"github.com/penstock-io/penstock/plugins/std/httpsource"
 	"github.com/penstock-io/penstock/plugins/std/tail"
+	"github.com/penstock-io/penstock/plugins/std/tcp"
 	"github.com/penstock-io/penstock/sdk"
 )
 
@@ -17,6 +18,7 @@ func main() {
 		"file":     {Source: tail.New, Sink: filesink.New},
 		"http":     {Source: httpsource.New, Sink: httpsink.New},
 		"generate": {Source: newGenerate},
+		"tcp":      {Source: tcp.New, Sink: tcp.NewSink},
 		"stdout":   {Sink: newStdout},
 		"discard":  {Sink: newDiscard},
 	})

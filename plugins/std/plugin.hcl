@@ -128,6 +128,39 @@ source "generate" {
   }
 }
 
+source "tcp" {
+  doc    = "Takes lines over TCP, TLS and unix sockets, over thousands of connections at once."
+  replay = "none"
+
+  argument "listen" {
+    type     = string
+    required = true
+    doc      = "Where to listen: tcp://host:port, tls://host:port or unix:///path."
+  }
+  argument "framing" {
+    type    = string
+    default = "lines"
+    enum    = ["lines", "nul", "length"]
+    doc     = "What an event is. lines: up to a newline. nul: up to a byte 0. length: so many bytes as the four before them say, the most significant first."
+  }
+  argument "max_line" {
+    type    = size
+    default = "1MiB"
+    min     = "16B"
+    max     = "4MiB"
+    doc     = "The longest line that becomes one event. Longer ones become several, all but the last with the attribute tcp.partial; with framing = \"length\" the connection is closed."
+  }
+  argument "peer" {
+    type    = bool
+    default = true
+    doc     = "Whether events have the attribute tcp.peer, the sender's address and port."
+  }
+
+  need "listen" "listen" {
+    value = config.listen
+  }
+}
+
 sink "file" {
   doc     = "Writes events as lines to a file, each once, and rotates it."
   effects = "transactional"
@@ -220,6 +253,34 @@ sink "http" {
 
   need "http" "url" {
     value = config.url
+  }
+}
+
+sink "tcp" {
+  doc     = "Sends events as lines over one connection of TCP, TLS or a unix socket."
+  effects = "none"
+
+  argument "address" {
+    type     = string
+    required = true
+    doc      = "Where to connect to: tcp://host:port, tls://host:port or unix:///path."
+  }
+  argument "format" {
+    type    = string
+    default = "raw"
+    enum    = ["raw", "json"]
+    doc     = "raw: the body and a newline. json: an object with time, attributes and body."
+  }
+  argument "timeout" {
+    type    = duration
+    default = "30s"
+    min     = "100ms"
+    max     = "10m"
+    doc     = "How long connecting may take, and how long the other end may not read."
+  }
+
+  need "dial" "address" {
+    value = config.address
   }
 }
 
