@@ -34,6 +34,8 @@ var mayImport = map[string][]string{
 	"plugins/bundle":   {},
 	"plugins/skeleton": {"spec/abi"},
 
+	"plugins/std/tcp":      {"spec", "sdk", "plugins/std/filesink/line=", "plugins/std/stream="},
+	"plugins/std/syslog":   {"spec", "sdk", "plugins/std/stream="},
 	"plugins/std/httpsink": {"spec", "sdk", "plugins/std/filesink/line="}, // events as text are the same everywhere
 
 	"host/channel":  {"spec"},

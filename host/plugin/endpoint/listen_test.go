@@ -176,38 +176,7 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := listen(t, "tls://127.0.0.1:0", ListenOptions{TLS: server})
-	a := Address{Network: "tcp", TLS: true, Host: "localhost", Port: l.Grant().Addr.(*net.TCPAddr).Port}
-	// try makes one connection and says what the client and the server think of it.
-	try := func(o TLSOptions) error {
-		t.Helper()
-		cfg, err := ClientTLS(a.Host, o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		dialer, err := Dial(a, DialOptions{TLS: cfg})
-		if err != nil {
-			t.Fatal(err)
-		}
-		over, served := make(chan struct{}), make(chan struct{})
-		defer func() { close(over); <-served }()
-		go func() {
-			defer close(served)
-			select {
-			case c := <-l.Grant().Conns:
-				_, _ = io.WriteString(c, "x")
-				_ = c.Close()
-			case <-over:
-			}
-		}()
-		c, err := dialer(context.Background())
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
-		_, err = c.Read(make([]byte, 1)) // with TLS 1.3 a client learns here what the server thinks of it
-		return err
-	}
+	try := func(o TLSOptions) error { return tryTLS(t, l, o) }
 	both := TLSOptions{CA: dir + "/server.pem", Cert: dir + "/client.pem", Key: dir + "/client.key"}
 	if err := try(both); err != nil {
 		t.Errorf("both certificates are right: %v", err)
@@ -253,6 +222,39 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 	if err := try(stale); err == nil {
 		t.Error("the old certificate is still shown")
 	}
+}
+
+// tryTLS makes one connection and says what the client and the server think of it.
+func tryTLS(t *testing.T, l *Listener, o TLSOptions) error {
+	t.Helper()
+	a := Address{Network: "tcp", TLS: true, Host: "localhost", Port: l.Grant().Addr.(*net.TCPAddr).Port}
+	cfg, err := ClientTLS(a.Host, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dialer, err := Dial(a, DialOptions{TLS: cfg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	over, served := make(chan struct{}), make(chan struct{})
+	defer func() { close(over); <-served }()
+	go func() {
+		defer close(served)
+		select {
+		case c := <-l.Grant().Conns:
+			_, _ = io.WriteString(c, "x")
+			_ = c.Close()
+		case <-over:
+		}
+	}()
+	c, err := dialer(context.Background())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_, err = c.Read(make([]byte, 1)) // with TLS 1.3 a client learns here what the server thinks of it
+	return err
 }
 
 func TestTLSFilesAreCheckedAtOnce(t *testing.T) {
