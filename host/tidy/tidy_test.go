@@ -36,6 +36,7 @@ var mayImport = map[string][]string{
 
 	"plugins/std/tcp":      {"spec", "sdk", "plugins/std/filesink/line=", "plugins/std/stream="},
 	"plugins/std/syslog":   {"spec", "sdk", "plugins/std/stream="},
+	"plugins/std/udp":      {"spec", "sdk", "plugins/std/stream="},
 	"plugins/std/httpsink": {"spec", "sdk", "plugins/std/filesink/line="}, // events as text are the same everywhere
 
 	"host/channel":  {"spec"},

@@ -8,8 +8,10 @@ import (
 	"github.com/penstock-io/penstock/plugins/std/filesink"
 	"github.com/penstock-io/penstock/plugins/std/httpsink"
 	"github.com/penstock-io/penstock/plugins/std/httpsource"
+	"github.com/penstock-io/penstock/plugins/std/syslog"
 	"github.com/penstock-io/penstock/plugins/std/tail"
 	"github.com/penstock-io/penstock/plugins/std/tcp"
+	"github.com/penstock-io/penstock/plugins/std/udp"
 	"github.com/penstock-io/penstock/sdk"
 )
 
@@ -19,6 +21,8 @@ func main() {
 		"http":     {Source: httpsource.New, Sink: httpsink.New},
 		"generate": {Source: newGenerate},
 		"tcp":      {Source: tcp.New, Sink: tcp.NewSink},
+		"udp":      {Source: udp.New},
+		"syslog":   {Source: syslog.New},
 		"stdout":   {Sink: newStdout},
 		"discard":  {Sink: newDiscard},
 	})

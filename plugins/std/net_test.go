@@ -48,7 +48,7 @@ func connect(tb testing.TB, to net.Addr) net.Conn {
 
 const tcpConfig = `{"listen":"x","framing":"lines","max_line":65536,"peer":true}`
 
-func TestTheTCPPluginsKeepTheContract(t *testing.T) {
+func TestThePluginsWithSocketsKeepTheContract(t *testing.T) {
 	plugintest.Run(t, loadModule(t),
 		plugintest.Case{Kind: abi.Source, Name: "tcp", BadConfig: `{"framing":"xml"}`, Events: 50,
 			Setup: func(string) (plugintest.Opening, error) {
@@ -58,6 +58,26 @@ func TestTheTCPPluginsKeepTheContract(t *testing.T) {
 					fmt.Fprintln(c, "line", i)
 				}
 				return plugintest.Opening{Config: tcpConfig, Grants: grants}, c.(*net.TCPConn).CloseWrite()
+			}},
+		plugintest.Case{Kind: abi.Source, Name: "udp", Events: 50,
+			Setup: func(string) (plugintest.Opening, error) {
+				grants, addr := listening(t, "udp://127.0.0.1:0", endpoint.ListenOptions{})
+				c := connect(t, addr)
+				for i := range 50 {
+					fmt.Fprintln(c, "datagram", i)
+				}
+				return plugintest.Opening{Config: `{"listen":"udp://x","max_datagram":1000,"peer":true}`, Grants: grants}, nil
+			}},
+		plugintest.Case{Kind: abi.Source, Name: "syslog", BadConfig: `{"zone":"Mars"}`, Events: 50,
+			Setup: func(string) (plugintest.Opening, error) {
+				grants, addr := listening(t, "tcp://127.0.0.1:0", endpoint.ListenOptions{})
+				c := connect(t, addr)
+				for i := range 50 {
+					text := fmt.Sprintf("<13>Jan  3 11:59:59 host app[%d]: text", i)
+					fmt.Fprintf(c, "%d %s", len(text), text)
+				}
+				config := `{"listen":"tcp://x","max_message":1000,"body":"text","zone":"UTC"}`
+				return plugintest.Opening{Config: config, Grants: grants}, c.(*net.TCPConn).CloseWrite()
 			}},
 		plugintest.Case{Kind: abi.Sink, Name: "tcp", BadConfig: `{"format":"xml"}`,
 			Setup: func(string) (plugintest.Opening, error) {

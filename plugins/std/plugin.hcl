@@ -161,6 +161,67 @@ source "tcp" {
   }
 }
 
+source "udp" {
+  doc    = "Takes datagrams of UDP or of a unix socket, an event each."
+  replay = "none"
+
+  argument "listen" {
+    type     = string
+    required = true
+    doc      = "Where to listen: udp://host:port or unixgram:///path."
+  }
+  argument "max_datagram" {
+    type    = size
+    default = "64KiB"
+    min     = "64B"
+    max     = "1MiB"
+    doc     = "Longer ones are cut, and have the attribute udp.truncated."
+  }
+  argument "peer" {
+    type    = bool
+    default = true
+    doc     = "Whether events have the attribute udp.peer, the sender's address and port."
+  }
+
+  need "listen" "listen" {
+    value = config.listen
+  }
+}
+
+source "syslog" {
+  doc    = "Takes syslog messages (RFC 3164 and RFC 5424) over TCP, TLS, UDP and unix sockets."
+  replay = "none"
+
+  argument "listen" {
+    type     = string
+    required = true
+    doc      = "Where to listen: tcp://host:port, tls://host:port, udp://host:port, unix:///path or unixgram:///path."
+  }
+  argument "max_message" {
+    type    = size
+    default = "64KiB"
+    min     = "480B"
+    max     = "1MiB"
+    doc     = "Of lines what is longer becomes several events; a longer datagram is cut; a longer message with a length closes its connection."
+  }
+  argument "body" {
+    type    = string
+    default = "text"
+    enum    = ["text", "message"]
+    doc     = "What the body of an event is: the text after the header, or the message as it came."
+  }
+  argument "zone" {
+    type    = string
+    default = "UTC"
+    pattern = "UTC|[+-][0-9]{2}:[0-9]{2}"
+    doc     = "Where the times of RFC 3164, which say nothing of it, were written: UTC, or an offset such as \"+01:00\"."
+  }
+
+  need "listen" "listen" {
+    value = config.listen
+  }
+}
+
 sink "file" {
   doc     = "Writes events as lines to a file, each once, and rotates it."
   effects = "transactional"

@@ -24,7 +24,7 @@ const (
 	// maxReady is how many connections are looked at between two waits.
 	maxReady = 256
 	// attributesRoom is left beside a body that fills a batch.
-	attributesRoom = 1 << 10
+	attributesRoom = 8 << 10
 	// keptRest is how large a buffer a connection may keep although nothing is in it.
 	keptRest = 4 << 10
 )
@@ -48,7 +48,7 @@ type Record struct {
 type Server struct {
 	// Framer makes the framer of a new connection.
 	Framer func() Framer
-	// Append appends an event to the batch, with attributes of 1 KiB at most. It answers sdk.ErrFull when there is no room.
+	// Append appends an event to the batch, with attributes of 8 KiB at most. It answers sdk.ErrFull when there is no room.
 	Append func(p *sdk.Poll, c *Peer, r Record, now int64) error
 
 	net   sdk.Network
@@ -215,11 +215,11 @@ func (s *Server) take(p *sdk.Poll) error {
 
 // append appends the current record, in parts if it is longer than a batch.
 func (s *Server) append(p *sdk.Poll, peer *Peer) error {
-	room := max(p.MaxBody()-attributesRoom, 1)
+	most := room(p)
 	for !s.record.Skip {
 		part := s.record
-		if len(part.Body) > room {
-			part.Body, part.Partial = part.Body[:room], true
+		if len(part.Body) > most {
+			part.Body, part.Partial = part.Body[:most], true
 		}
 		if err := s.Append(p, peer, part, s.now); err != nil {
 			return err
@@ -228,6 +228,12 @@ func (s *Server) append(p *sdk.Poll, peer *Peer) error {
 		s.record.Skip = len(s.record.Body) == 0
 	}
 	return nil
+}
+
+// room is how long a body may be in a batch of p, with attributes beside it.
+func room(p *sdk.Poll) int {
+	n := p.MaxBody()
+	return max(n-min(attributesRoom, n/4), 1)
 }
 
 // setRest keeps what is left of a record.
