@@ -56,6 +56,7 @@ func TestTheReadmeOfEachSDKBuilds(t *testing.T) {
 		{"c", "grep.c", map[string]string{"penstock.h": "penstock.h"}},
 		{"rust", "src/lib.rs", map[string]string{"Cargo.toml": "penstock/Cargo.toml", "src": "penstock/src"}},
 		{"zig", "grep.zig", map[string]string{"penstock.zig": "penstock.zig"}},
+		{"assemblyscript", "grep.ts", map[string]string{"penstock.ts": "penstock.ts"}},
 	} {
 		t.Run(c.language, func(t *testing.T) {
 			text, err := os.ReadFile(root + "sdk/" + c.language + "/README.md")

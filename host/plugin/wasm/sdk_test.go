@@ -25,6 +25,7 @@ var sdks = []struct{ language, echo string }{
 	{"c", "sdk/c"},
 	{"rust", "sdk/rust/echo"},
 	{"zig", "sdk/zig"},
+	{"assemblyscript", "sdk/assemblyscript"},
 }
 
 // built is a module that `make plugins` has left in bin/plugins. Without it the test is left out, but for a machine that must have all compilers.
