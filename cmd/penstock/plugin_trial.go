@@ -269,7 +269,7 @@ func (t *tester) caseOf(trial *config.Trial) plugintest.Case {
 		}
 		component, err := t.component(trial, dir, false)
 		o := plugintest.Opening{Config: string(component.Config)}
-		o.Limits.MemoryBytes = component.MemoryBytes
+		o.Limits.MemoryBytes = component.Limits.MemoryBytes
 		for _, d := range component.Dirs {
 			o.Dirs = append(o.Dirs, plugin.Dir{Path: d.Path, Write: d.Write})
 		}

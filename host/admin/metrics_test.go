@@ -232,7 +232,7 @@ func TestWhatAPluginReportsIsExposed(t *testing.T) {
 	reg, m := newTestMetrics()
 	p := m.Plugin()
 	p.Loaded("std", "0.1.0", "9b74", "wasm")
-	p.Call("source.shop", time.Millisecond)
+	p.Call("source.shop", time.Millisecond, time.Microsecond)
 	p.Memory("source.shop", 4096)
 	p.Trapped("source.shop")
 	p.Restarted("source.shop")

@@ -16,7 +16,7 @@ import (
 // told apart: a plugin that puts a value into a name must not fill the registry. What comes later, or
 // has a name over maxNameBytes, counts under otherName.
 const (
-	maxNames     = 64
+	maxNames     = 1024
 	maxNameBytes = 64
 	otherName    = "other"
 )
@@ -31,6 +31,7 @@ type PluginMetrics struct {
 	calls                                  *prometheus.HistogramVec
 	memory, reported, lag                  *prometheus.GaugeVec
 	traps, restarts, denied, reportedTotal *prometheus.CounterVec
+	cpu                                    *prometheus.CounterVec
 
 	mu         sync.RWMutex
 	components map[string]*pluginSeries
@@ -40,6 +41,7 @@ type PluginMetrics struct {
 type pluginSeries struct {
 	calls           prometheus.Observer
 	memory          prometheus.Gauge
+	cpu             prometheus.Counter
 	traps, restarts prometheus.Counter
 
 	mu               sync.Mutex
@@ -51,10 +53,11 @@ func newPluginMetrics(r registrar) *PluginMetrics {
 	return &PluginMetrics{
 		info:          r.gauge("plugin_info", "1, for each module that is loaded.", "plugin", "version", "digest", "runtime"),
 		calls:         r.histogram("plugin_call_seconds", "Time of one call into the plugin.", secondsBuckets, "component"),
+		cpu:           r.counter("plugin_cpu_seconds_total", "Processor time that calls into the plugin took.", "component"),
 		memory:        r.gauge("plugin_memory_bytes", "Memory of the plugin's instance.", "component"),
 		traps:         r.counter("plugin_traps_total", "Times that an instance broke.", "component"),
 		restarts:      r.counter("plugin_restarts_total", "Times that an instance was replaced.", "component"),
-		denied:        r.counter("plugin_denied_total", "Things that the plugin tried and was not granted.", "component", "capability"),
+		denied:        r.counter("plugin_denied_total", "Things that the plugin tried and was not granted, or that went over a limit.", "component", "capability"),
 		lag:           r.gauge("source_lag_seconds", "How far the source is behind the outside world, as its plugin says.", "component"),
 		reported:      r.gauge("plugin_reported", "A gauge that the plugin reports of itself.", "component", "name"),
 		reportedTotal: r.counter("plugin_reported_total", "A counter that the plugin reports of itself.", "component", "name"),
@@ -73,9 +76,11 @@ func (p *PluginMetrics) Trapped(component string) { p.of(component).traps.Inc() 
 // Restarted counts an instance that was opened in the place of another.
 func (p *PluginMetrics) Restarted(component string) { p.of(component).restarts.Inc() }
 
-// Call is one call into the plugin that took so long.
-func (p *PluginMetrics) Call(component string, took time.Duration) {
-	p.of(component).calls.Observe(took.Seconds())
+// Call is one call into the plugin that took so long, and so much processor time.
+func (p *PluginMetrics) Call(component string, took, cpu time.Duration) {
+	s := p.of(component)
+	s.calls.Observe(took.Seconds())
+	s.cpu.Add(max(0, cpu.Seconds()))
 }
 
 // Memory is how much memory the instance has.
@@ -157,6 +162,7 @@ func (p *PluginMetrics) of(component string) *pluginSeries {
 	s = &pluginSeries{
 		calls:    p.calls.WithLabelValues(component),
 		memory:   p.memory.WithLabelValues(component),
+		cpu:      p.cpu.WithLabelValues(component),
 		traps:    p.traps.WithLabelValues(component),
 		restarts: p.restarts.WithLabelValues(component),
 		counters: map[string]func(float64){},

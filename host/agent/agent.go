@@ -66,8 +66,8 @@ type Agent struct {
 	metrics  *admin.Metrics
 	server   *admin.Server
 
-	plugins    map[string]plugin.Plugin // by source
-	grants     map[string]plugin.Grants // by address of the component
+	plugins    map[config.PluginRef]plugin.Plugin // see keyOf
+	grants     map[string]plugin.Grants           // by address of the component
 	channels   []*openChannel
 	components []*component
 	moves      moves
@@ -101,7 +101,7 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		opts: o, dir: o.Config.Agent.DataDir, started: time.Now(),
-		registry: prometheus.NewRegistry(), plugins: make(map[string]plugin.Plugin), grants: make(map[string]plugin.Grants),
+		registry: prometheus.NewRegistry(), plugins: make(map[config.PluginRef]plugin.Plugin), grants: make(map[string]plugin.Grants),
 	}
 	a.metrics = admin.NewMetrics(a.registry, o.Build)
 	a.metrics.ConfigRevision(o.Config.Revision)

@@ -175,36 +175,41 @@ func (a *Agent) loadPlugins(ctx context.Context) error {
 		return fmt.Errorf("start the runtime of plugins: %w", err)
 	}
 	a.onClose(runtime.Close)
-	refs := map[string]config.PluginRef{}
-	for _, s := range a.opts.Config.Sources {
-		refs[s.Ref.Source] = s.Ref
-	}
-	for _, p := range a.opts.Config.Processors {
-		refs[p.Ref.Source] = p.Ref
-	}
-	for _, s := range a.opts.Config.Sinks {
-		refs[s.Ref.Source] = s.Ref
+	refs := map[config.PluginRef]config.PluginRef{}
+	for _, c := range a.opts.Config.Components() {
+		refs[keyOf(c.Ref)] = c.Ref
 	}
 	defer a.opts.Modules.forget()
 	g, ctx := errgroup.WithContext(ctx)
-	for source, ref := range refs {
+	for key, ref := range refs {
 		g.Go(func() error {
 			code, err := a.opts.Modules.Code(ref)
 			if err != nil {
 				return fmt.Errorf("plugin %s: %w", ref.Name, err)
 			}
-			p, err := runtime.Load(ctx, plugin.Ref{Name: ref.Name, Source: source, Code: code, Digest: ref.SHA256})
+			p, err := runtime.Load(ctx, plugin.Ref{
+				Name: ref.Name, Source: ref.Source, Code: code, Digest: ref.SHA256, Trusted: ref.Trusted, Module: ref.ModuleBytes, Table: ref.TableEntries,
+			})
 			if err != nil {
-				return fmt.Errorf("load plugin %s from %s: %w", ref.Name, source, err)
+				return fmt.Errorf("load plugin %s from %s: %w", ref.Name, ref.Source, err)
 			}
 			m := p.Manifest()
 			a.metrics.Plugin().Loaded(m.Name, m.Version, p.Digest(), "wasm")
 			a.onClose(p.Close)
 			a.mu.Lock()
 			defer a.mu.Unlock()
-			a.plugins[source] = p
+			a.plugins[key] = p
 			return nil
 		})
 	}
 	return g.Wait()
 }
+
+// keyOf is what a module is found by that was loaded: the same file under other bounds is another one.
+func keyOf(ref config.PluginRef) config.PluginRef {
+	ref.Name = ""
+	return ref
+}
+
+// plugin is the module of a component.
+func (a *Agent) plugin(c config.Component) plugin.Plugin { return a.plugins[keyOf(c.Ref)] }

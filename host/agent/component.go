@@ -82,7 +82,7 @@ func (a *Agent) request(c *component) plugin.Request { return a.requestOf(c.Comp
 func (a *Agent) requestOf(cc config.Component, c *component) plugin.Request {
 	r := plugin.Request{
 		Component: cc.Address(), Plugin: cc.Plugin.Name, Config: cc.Config, Instance: abi.Instance{Count: 1},
-		Limits:  plugin.Limits{MemoryBytes: cc.MemoryBytes, BatchEvents: pollEvents, BatchBytes: pollBytes},
+		Limits:  limitsOf(cc),
 		Buffers: c.channel.pool, Log: c.log, Metrics: c.plugins,
 	}
 	for _, d := range cc.Dirs {
@@ -96,7 +96,7 @@ func (a *Agent) requestOf(cc config.Component, c *component) plugin.Request {
 	if r.Stdout == nil && len(cc.Needs) > 0 {
 		r.Stdout = io.Discard
 	}
-	a.grant(c.Component, &r)
+	a.grant(cc, &r)
 	return r
 }
 
@@ -112,7 +112,7 @@ func (a *Agent) buildSource(s config.Source) *component {
 		Open: func(ctx context.Context, cursor event.Cursor) (plugin.Source, error) {
 			r := request
 			r.Cursor = cursor
-			inst, err := c.open(ctx, &opened, a.plugins[c.Ref.Source], abi.Source, r)
+			inst, err := c.open(ctx, &opened, a.plugin(c.Component), abi.Source, r)
 			return inst.Source, err
 		},
 	}

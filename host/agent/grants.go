@@ -35,6 +35,15 @@ func (a *Agent) grant(c config.Component, r *plugin.Request) {
 	}
 }
 
+// limitsOf are the bounds of an instance.
+func limitsOf(c config.Component) plugin.Limits {
+	l := c.Limits
+	return plugin.Limits{
+		MemoryBytes: l.MemoryBytes, BatchEvents: pollEvents, BatchBytes: pollBytes, Handles: l.Handles, Call: l.Call, Share: l.Share,
+		LogRate: l.LogRate, Metrics: l.Metrics, OutputBytes: l.OutputBytes,
+	}
+}
+
 // opener opens what one component was granted.
 type opener struct {
 	agent     *Agent

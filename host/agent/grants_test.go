@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/penstock-io/penstock/host/config"
 	"github.com/penstock-io/penstock/host/plugin/endpoint"
@@ -228,5 +229,69 @@ func TestAddressesMeanTheSameToTheLanguageAndToWhoOpensThem(t *testing.T) {
 		if again, err := endpoint.ParseAddress(want); want != "" && (err != nil || again.String() != want) {
 			t.Errorf("%s is opened as %s: %v (%s)", want, again, err, a)
 		}
+	}
+}
+
+func TestTheSameFileUnderOtherBoundsIsAnotherModule(t *testing.T) {
+	dir := t.TempDir()
+	r := run(t, dir, `
+plugin "faulty" {
+  source = "./faulty.wasm"
+}
+plugin "traps" {
+  source  = "./faulty.wasm"
+  trusted = true
+  limits {
+    cpu       = "3s"
+    cpu_share = 0.5
+    handles   = 7
+    log_rate  = 8
+    metrics   = 9
+    output    = "1MiB"
+  }
+}
+source "faulty" "a" {
+  into = channel.main
+  config {
+    count = 1
+    every = 10
+  }
+}
+source "traps" "b" {
+  into = channel.main
+  config {
+    count = 1
+    every = 10
+  }
+}
+channel "memory" "main" {}
+sink "discard" "d" {
+  from = channel.main
+}
+`)
+	plain, trusted := r.components[1], r.components[2]
+	if r.plugin(plain.Component) == r.plugin(trusted.Component) || r.plugin(trusted.Component) == nil {
+		t.Error("a trusted plugin is the same as one that is not")
+	}
+	l := r.request(trusted).Limits
+	if l.Call != 3*time.Second || l.Share != 0.5 || l.Handles != 7 || l.LogRate != 8 || l.Metrics != 9 || l.OutputBytes != 1<<20 || l.MemoryBytes == 0 {
+		t.Errorf("its limits are %+v", l)
+	}
+	if may := r.component("source.b").May; len(may) != 1 || may[0] != "use the processor without a bound" || len(r.component("source.a").May) != 0 {
+		t.Errorf("it may %v", may)
+	}
+	eventually(t, "both are done", func() bool { return r.component("sink.d").Events == 2 })
+}
+
+func TestAModuleOverItsSizeIsRefusedWhenTheFilesAreRead(t *testing.T) {
+	dir := t.TempDir()
+	netModule(t, dir)
+	file := filepath.Join(dir, "pipeline.hcl")
+	if err := os.WriteFile(file, []byte("plugin \"net\" {\n  source = \"./net.wasm\"\n  limits { module_size = \"1MiB\" }\n}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, _, diags := config.Load(file, (&Modules{}).ConfigOptions(dir))
+	if len(diags) == 0 || config.CodeOf(diags[0]) != "E4002" || !strings.Contains(diags[0].Detail, "over limits.module_size of 1048576") {
+		t.Error(diags)
 	}
 }

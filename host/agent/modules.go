@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/penstock-io/penstock/host/config"
+	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/host/plugin/wasm"
 	"github.com/penstock-io/penstock/plugins/bundle"
 	"github.com/penstock-io/penstock/spec/abi"
@@ -18,9 +20,6 @@ import (
 
 // builtinScheme begins the source of a plugin that comes with the binary.
 const builtinScheme = "builtin:"
-
-// maxModule bounds a module that is read from a file: a Go guest has 2–4 MiB.
-const maxModule = 64 << 20
 
 // Modules finds the code of plugins, and reads each once: what was validated is what will run.
 // Its methods may be called by many goroutines.
@@ -81,13 +80,16 @@ func (m *Modules) Code(ref config.PluginRef) ([]byte, error) {
 	code, ok := m.code[ref.Source]
 	if !ok {
 		var err error
-		if code, err = readModule(ref.Source); err != nil {
+		if code, err = readModule(ref); err != nil {
 			return nil, err
 		}
 		if m.code == nil {
 			m.code = make(map[string][]byte)
 		}
 		m.code[ref.Source] = code
+	}
+	if uint64(len(code)) > mostOf(ref) {
+		return nil, tooLarge(ref, int64(len(code)))
 	}
 	if got := digest(code); ref.SHA256 != "" && !strings.EqualFold(ref.SHA256, got) {
 		return nil, fmt.Errorf("%s has sha256 %s, the pipeline asks for %s; if the new one is meant, write its digest", ref.Source, got, ref.SHA256)
@@ -107,16 +109,25 @@ func digest(code []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func readModule(source string) ([]byte, error) {
-	if name, ok := strings.CutPrefix(source, builtinScheme); ok {
+func readModule(ref config.PluginRef) ([]byte, error) {
+	if name, ok := strings.CutPrefix(ref.Source, builtinScheme); ok {
 		return bundle.Module(name)
 	}
-	info, err := os.Stat(source)
-	if err != nil {
+	info, err := os.Stat(ref.Source)
+	switch {
+	case err != nil:
 		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a file", ref.Source)
+	case uint64(info.Size()) > mostOf(ref):
+		return nil, tooLarge(ref, info.Size())
 	}
-	if info.IsDir() || info.Size() > maxModule {
-		return nil, fmt.Errorf("%s is not a module: it must be a file of at most %d MiB", source, maxModule>>20)
-	}
-	return os.ReadFile(source)
+	return os.ReadFile(ref.Source)
+}
+
+// mostOf is the largest that a module may be.
+func mostOf(ref config.PluginRef) uint64 { return cmp.Or(ref.ModuleBytes, abi.DefaultModule) }
+
+func tooLarge(ref config.PluginRef, bytes int64) error {
+	return fmt.Errorf("%s has %d bytes, over limits.%s of %d; raise that if the module is worth it", ref.Source, bytes, plugin.LimitModule, mostOf(ref))
 }

@@ -35,7 +35,7 @@ func (a *Agent) through(c *component, names []string) (chain []pipeline.Processo
 
 func (a *Agent) processor(c *component, p config.Processor) pipeline.Processor {
 	address := p.Address()
-	loaded := a.plugins[p.Ref.Source]
+	loaded := a.plugin(p.Component)
 	use := &processorUse{address: address, metrics: a.metrics.Processor(address), plugins: c.plugins}
 	request := a.requestOf(p.Component, c)
 	request.Log = c.log.With("processor", address)
@@ -55,7 +55,7 @@ func (a *Agent) processor(c *component, p config.Processor) pipeline.Processor {
 
 // pluginOf names the plugin of a component, for dead letters: "std/regex 0.1.0".
 func (a *Agent) pluginOf(c config.Component) string {
-	module := a.plugins[c.Ref.Source].Manifest()
+	module := a.plugin(c).Manifest()
 	return fmt.Sprintf("%s/%s %s", module.Name, c.Plugin.Name, module.Version)
 }
 

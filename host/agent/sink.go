@@ -77,7 +77,7 @@ func (a *Agent) loop(p *part, s config.Sink) *pipeline.Sink {
 			for _, inc := range info.Incarnations {
 				r.Incarnations = append(r.Incarnations, abi.Incarnation{ID: inc.ID, First: uint64(inc.First)})
 			}
-			return c.open(ctx, &p.opened, a.plugins[c.Ref.Source], abi.Sink, r)
+			return c.open(ctx, &p.opened, a.plugin(c.Component), abi.Sink, r)
 		},
 	}
 }

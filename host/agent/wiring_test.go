@@ -53,7 +53,7 @@ func TestAChannelIsOpenedAsThePipelineSays(t *testing.T) {
 		t.Errorf("the cursor is kept in form %d, %v", p.Version, err)
 	}
 	sink := r.components[0]
-	sink.MemoryBytes = 123
+	sink.Limits.MemoryBytes = 123
 	if got := r.request(sink).Limits.MemoryBytes; got != 123 {
 		t.Errorf("the limit of memory is %d", got)
 	}

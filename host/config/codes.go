@@ -539,4 +539,11 @@ No source names this processor in its through. Its plugin is not run. Remove the
       into    = channel.main
       through = [processor.parse]
     }`},
+	"W4004": {"Trusted plugin", `
+trusted = true leaves out what lets the agent end a call of the plugin: the count of its instructions.
+The plugin is faster by that, some percent as a rule. Its memory, files, sockets and all other limits
+hold as ever. But a loop in it that does not end holds its component, and keeps the whole agent from
+collecting garbage, so that it has to be killed (nothing that was acknowledged is lost by that).
+
+Trust only what you have tested with the events that it will see.`},
 }

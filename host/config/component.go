@@ -52,7 +52,7 @@ func (l *loader) component(kind abi.Kind, v *values) (Component, bool) {
 	}
 	c := Component{
 		Name: v.name(), Kind: kind, Ref: from.ref, Plugin: plugin,
-		MemoryBytes: from.memory(plugin), DeclRange: v.at,
+		Limits: from.limits(plugin), DeclRange: v.at,
 	}
 	args, ok := l.schemaOf(schemaKey{from.ref, kind, plugin.Name}, plugin, v.label[0])
 	if !ok {

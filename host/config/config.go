@@ -49,6 +49,10 @@ type PluginRef struct {
 	Name   string // of the plugin block, or of the builtin module
 	Source string // "builtin:std", or the absolute path of a .wasm
 	SHA256 string // that the file must have, in lower-case hex; "" = any
+
+	Trusted      bool   // its processor time is not bounded
+	ModuleBytes  uint64 // the largest that is loaded
+	TableEntries uint32 // the most of each table
 }
 
 // Config is a checked configuration. It is not changed after Load.
@@ -98,19 +102,19 @@ func (c Channel) Address() string { return "channel." + c.Name }
 
 // Component is what sources, processors and sinks have in common.
 type Component struct {
-	Name        string
-	Kind        abi.Kind
-	Ref         PluginRef
-	Plugin      abi.Plugin
-	Config      json.RawMessage // an object: defaults filled in, durations as nanoseconds, sizes as bytes, granted paths absolute
-	Dirs        []Dir           // granted directories, none within another of the same right
-	Needs       []string        // what else is granted, by kind, e.g. "stdout"; sorted
-	Handles     []Handle        // granted addresses, in the order of the manifest
-	Env         []string        // granted variables of the agent's environment, sorted
-	Secrets     []string        // names of the secrets that it is given, sorted; see [Reveal]
-	TLS         *TLS            // for the addresses that are secure; nil: none was named
-	MemoryBytes uint64
-	DeclRange   hcl.Range
+	Name      string
+	Kind      abi.Kind
+	Ref       PluginRef
+	Plugin    abi.Plugin
+	Config    json.RawMessage // an object: defaults filled in, durations as nanoseconds, sizes as bytes, granted paths absolute
+	Dirs      []Dir           // granted directories, none within another of the same right
+	Needs     []string        // what else is granted, by kind, e.g. "stdout"; sorted
+	Handles   []Handle        // granted addresses, in the order of the manifest
+	Env       []string        // granted variables of the agent's environment, sorted
+	Secrets   []string        // names of the secrets that it is given, sorted; see [Reveal]
+	TLS       *TLS            // for the addresses that are secure; nil: none was named
+	Limits    Limits
+	DeclRange hcl.Range
 
 	open          map[string]any // the config with what secretHandles take out of it
 	hidden        []hidden

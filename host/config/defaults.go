@@ -47,10 +47,8 @@ const (
 	defaultRetryMin    = "100ms"
 	defaultRetryMax    = "30s"
 
-	// defaultMemoryBytes holds for a plugin when neither its block nor its manifest says otherwise.
-	defaultMemoryBytes = 64 << 20
-	defaultAccess      = "read"
-	defaultMinVersion  = "1.2"
+	defaultAccess     = "read"
+	defaultMinVersion = "1.2"
 )
 
 // defaultDataDir is where an agent of that name keeps its data when the file does not say.

@@ -314,8 +314,16 @@ func dumpComponent(c Component) string {
 	if t := c.TLS; t != nil {
 		fmt.Fprintf(&more, "  tls %s cert=%s key=%s ca=%s verify=%v min_version=%s\n", t.Name, t.Cert, t.Key, t.CA, t.Verify, t.MinVersion)
 	}
+	usual := (&pluginBlock{values: &values{}}).limits(c.Plugin)
+	if usual.MemoryBytes = c.Limits.MemoryBytes; c.Limits != usual {
+		l := c.Limits
+		fmt.Fprintf(&more, "  limits cpu=%v cpu_share=%v handles=%d log_rate=%d metrics=%d output=%d\n", l.Call, l.Share, l.Handles, l.LogRate, l.Metrics, l.OutputBytes)
+	}
+	if r := c.Ref; r.Trusted || r.ModuleBytes != abi.DefaultModule || r.TableEntries != abi.DefaultTable {
+		fmt.Fprintf(&more, "  trusted=%v module_size=%d table=%d\n", r.Trusted, r.ModuleBytes, r.TableEntries)
+	}
 	return more.String() + fmt.Sprintf("  plugin %s of %s from %s memory=%d\n  dirs=%v needs=%v\n  config=%s\n",
-		c.Plugin.Name, c.Ref.Name, c.Ref.Source, c.MemoryBytes, c.Dirs, c.Needs, c.Config)
+		c.Plugin.Name, c.Ref.Name, c.Ref.Source, c.Limits.MemoryBytes, c.Dirs, c.Needs, c.Config)
 }
 
 // deref shows what is set, -1 for what is not.

@@ -71,10 +71,11 @@ var pipelineLanguage = block{blocks: []block{
 			arg{name: "source", typ: "string", required: true, doc: "`builtin:NAME`, or the path of a `.wasm` file, relative to the file that says so."},
 			arg{name: "version", typ: "string", doc: `The versions that will do: "~> 1.2".`},
 			arg{name: "sha256", typ: "string", pattern: "[0-9a-fA-F]{64}", doc: "What the file must be, to the byte."},
+			arg{name: "trusted", typ: "bool", def: "false", doc: "Its processor time is not bounded: a call that does not end cannot be ended, and holds up the whole agent. It is faster by what the counting costs. All other bounds hold."},
 		),
 		blocks: []block{
 			grantBlock,
-			{name: "limits", once: true, doc: "Bounds of each instance.", args: arguments(memoryArgument)},
+			limitsBlock,
 		},
 	},
 	{
@@ -153,8 +154,7 @@ var pipelineLanguage = block{blocks: []block{
 const hour = 3600e9 // nanoseconds, as min and max have them
 
 var (
-	configBlock    = block{name: "config", once: true, free: true, doc: "The plugin's own arguments: see `penstock schema`."}
-	memoryArgument = arg{name: "memory", typ: "size", shown: "what the plugin asks for, else " + formatSize(defaultMemoryBytes), min: 1 << 20, max: 4 << 30, doc: "The most memory that the guest may have."}
+	configBlock = block{name: "config", once: true, free: true, doc: "The plugin's own arguments: see `penstock schema`."}
 )
 
 // laterBlocks are known to the language and not to this version, so that nobody looks for a typing error.
@@ -206,7 +206,7 @@ func declaration(kind string, args ...arg) block {
 				arg{name: "value", typ: "expression", doc: "What is asked for, over `config`. Null is nothing."},
 				arg{name: "access", typ: "string", def: defaultAccess, enum: []string{"read", "write"}, doc: "For a `dir`: `write` is read and write."})},
 			{name: "limits", once: true, doc: "What it is known to need.", args: arguments(
-				arg{name: "memory", typ: "size", shown: formatSize(defaultMemoryBytes), min: 1 << 20, max: 4 << 30, doc: "Memory of each instance."})},
+				arg{name: "memory", typ: "size", shown: formatSize(abi.DefaultMemory), min: 1 << 20, max: 4 << 30, doc: "Memory of each instance."})},
 		},
 	}
 }

@@ -2,6 +2,13 @@
 
 package config
 
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/penstock-io/penstock/spec/abi"
+)
+
 // grantBlock is what a plugin may touch.
 var grantBlock = block{name: "grant", once: true, doc: "What the plugin may touch. Nothing is granted by default.",
 	args: arguments(
@@ -36,3 +43,21 @@ var tlsBlock = block{
 }
 
 var tlsArgument = arg{name: "tls", typ: "tls", doc: "The `tls` block for the addresses that begin with `tls://` or `https://`. Who connects can do without: then the system's roots hold."}
+
+// limitsBlock bounds what a plugin may take. Its defaults are those of package abi.
+var limitsBlock = block{name: "limits", once: true, doc: "Bounds of each instance, and of the module. What goes over one is refused, told, and counted in `penstock_plugin_denied_total` under the name of the argument.", args: arguments(
+	arg{name: "memory", typ: "size", shown: "what the plugin asks for, else " + formatSize(abi.DefaultMemory), min: 1 << 20, max: 4 << 30, doc: "The most memory that the guest may have."},
+	arg{name: "cpu", typ: "duration", min: 1e6, max: hour,
+		shown: fmt.Sprintf("%s, a poll %s, to open %s", formatDuration(abi.DefaultCall), formatDuration(abi.DefaultPoll), formatDuration(abi.DefaultOpen)),
+		doc:   "The most processor time of one call. Then the guest is ended."},
+	arg{name: "cpu_share", typ: "number", def: strconv.FormatFloat(abi.DefaultShare, 'f', -1, 64), min: 0.01, max: 1, doc: "The most processor time in a second, in seconds. Over it the guest waits. It runs on one core at a time, so 1 is no bound."},
+	arg{name: "handles", typ: "integer", def: strconv.Itoa(abi.DefaultHandles), min: 1, max: 1 << 20, doc: "How many files may be open at a time, and as many sockets."},
+	arg{name: "log_rate", typ: "integer", def: strconv.Itoa(abi.DefaultLogRate), min: 1, max: 1e6, doc: "Lines of log in a second; twice as many may come at once. Further ones are counted."},
+	arg{name: "metrics", typ: "integer", def: strconv.Itoa(abi.DefaultMetrics), min: 1, max: maxMetrics, doc: "How many metrics of its own the module may report."},
+	arg{name: "output", typ: "size", def: formatSize(abi.DefaultOutput), min: 64 << 10, max: 1 << 30, doc: "How much one call may emit, beside the first batch. Then it is told to go on in the next."},
+	arg{name: "module_size", typ: "size", def: formatSize(abi.DefaultModule), min: 1 << 10, max: abi.MaxModule, doc: "The largest module that is loaded."},
+	arg{name: "table", typ: "integer", def: strconv.Itoa(abi.DefaultTable), min: 1, max: 10_000_000, doc: "The most entries of each table."},
+)}
+
+// maxMetrics is how many series of one component the agent keeps.
+const maxMetrics = 1024

@@ -28,6 +28,9 @@ func (c Component) Permissions() []string {
 			may = append(may, "write to standard output")
 		}
 	}
+	if c.Ref.Trusted {
+		may = append(may, "use the processor without a bound")
+	}
 	return may
 }
 

@@ -45,6 +45,7 @@ func (l *loader) declarePlugins() {
 		}
 		p.ref = PluginRef{Name: v.name(), SHA256: strings.ToLower(v.text("sha256"))}
 		p.ref.Source = l.pluginSource(p)
+		l.bound(p)
 		l.declareGrants(p)
 		p.broken = p.ref.Source == "" || !l.loadManifest(p.ref, v.where("source")) || !l.checkVersion(p)
 	}
@@ -159,6 +160,7 @@ func (l *loader) resolve(kind abi.Kind, v *values) (plugin abi.Plugin, from *plu
 	if l.opts.Builtin != nil {
 		if module, found := l.opts.Builtin(kind, label); found {
 			p := &pluginBlock{values: &values{at: at}, ref: PluginRef{Name: module, Source: builtinScheme + module}}
+			l.bound(p)
 			if !l.loadManifest(p.ref, at) {
 				return plugin, p, false
 			}
@@ -235,19 +237,6 @@ func (l *loader) closePlugins() {
 			l.missingGrants(p)
 		}
 	}
-}
-
-// memory is what an instance may have: the pipeline's word, else the manifest's, else the default.
-func (p *pluginBlock) memory(m abi.Plugin) uint64 {
-	if p.values.inner != nil {
-		if n := p.child("limits").number("memory"); n > 0 {
-			return uint64(n)
-		}
-	}
-	if m.Limits.MemoryBytes > 0 {
-		return m.Limits.MemoryBytes
-	}
-	return defaultMemoryBytes
 }
 
 // exists says whether there is something at path; it is for suggestions only.

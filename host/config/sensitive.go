@@ -229,6 +229,9 @@ func (c *Config) Components() (all []Component) {
 	for _, s := range c.Sources {
 		all = append(all, s.Component)
 	}
+	for _, p := range c.Processors {
+		all = append(all, p.Component)
+	}
 	for _, s := range c.Sinks {
 		all = append(all, s.Component)
 	}

@@ -86,6 +86,11 @@ type Ref struct {
 	Source string // as written in the pipeline file: "builtin:std", "./x.wasm"
 	Code   []byte // the module
 	Digest string // sha256 in hex that Code must have; "" = any
+	// Trusted says that the plugin's processor time is not bounded: it is not counted, and a call that does not end holds its component.
+	Trusted bool
+	// Module and Table bound the size of the code in bytes, and the entries of each table; 0 = the default.
+	Module uint64
+	Table  uint32
 }
 
 // Plugin is a loaded plugin. Its methods may be called by many goroutines.
@@ -123,24 +128,42 @@ type Dir struct {
 	Write bool   // else read-only
 }
 
-// Limits bound an instance. Zero means the default.
+// Limits bound an instance. Zero means the default: see package abi.
 type Limits struct {
 	MemoryBytes uint64
 	BatchEvents int           // source: asked of each poll
 	BatchBytes  int           // source: asked of each poll, and the most that an emit may have
-	Handles     int           // connections and listeners that are open at a time
-	Call        time.Duration // no call into the plugin takes longer; 0 = no bound
+	Handles     int           // files that are open at a time, and as many connections and listeners
+	Call        time.Duration // processor time of one call; 0 = what is usual for it
+	Share       float64       // seconds of processor time in a second, over which the plugin has to wait; 1 = no bound
+	LogRate     int           // lines in a second
+	Metrics     int           // names of metrics, of the module as a whole
+	OutputBytes int           // emitted by one call, beside the first batch
 }
+
+// The names of limits, as a pipeline file and the label of penstock_plugin_denied_total have them.
+const (
+	LimitMemory  = "memory"
+	LimitCall    = "cpu"
+	LimitShare   = "cpu_share"
+	LimitDepth   = "depth"
+	LimitHandles = "handles"
+	LimitLogRate = "log_rate"
+	LimitMetrics = "metrics"
+	LimitBatch   = "batch" // what a poll was asked for
+	LimitModule  = "module_size"
+	LimitTable   = "table"
+)
 
 // Metrics receives what a plugin reports of itself and what the host sees of it. Calls may come from many goroutines.
 type Metrics interface {
 	// Plugin is a metric that the plugin reported: abi.MetricCounter or abi.MetricGauge.
 	Plugin(component string, kind int, name string, value float64)
-	// Call is one call into the plugin that took so long.
-	Call(component string, took time.Duration)
+	// Call is one call into the plugin that took so long, and so much processor time.
+	Call(component string, took, cpu time.Duration)
 	// Memory is how much memory the instance has.
 	Memory(component string, bytes uint64)
-	// Denied is something that the plugin tried and was not granted.
+	// Denied is something that the plugin tried and was not granted, or that went over a limit: then capability is the limit's name.
 	Denied(component, capability string)
 }
 

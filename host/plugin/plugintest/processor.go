@@ -155,7 +155,7 @@ type memory struct {
 }
 
 func (m *memory) Plugin(string, int, string, float64) {}
-func (m *memory) Call(string, time.Duration)          {}
+func (m *memory) Call(_ string, _, _ time.Duration)   {}
 func (m *memory) Denied(string, string)               {}
 func (m *memory) Memory(_ string, bytes uint64)       { m.last = bytes }
 

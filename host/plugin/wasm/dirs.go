@@ -5,6 +5,7 @@ package wasm
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -18,10 +19,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/spec/abi"
 )
 
-// maxFiles is how many files an instance may have open: a tailer of a large host keeps some thousands.
-const maxFiles = 8192
+// errManyFiles is what becomes of a file that is one too many.
+var errManyFiles = fmt.Errorf("%w: it has as many open as limits.%s allows", syscall.EMFILE, plugin.LimitHandles)
 
 // What a guest makes, as WASI hands on no mode. The agent's group may read, so that the one who reads
 // the output need not be root; nobody else may, as logs hold secrets. The umask takes away more.
@@ -43,6 +45,7 @@ type dirs struct {
 	grants []*grant // longest path first
 	carved bool     // one grant lies in another: which of them a path is in may hang on a link
 	files  int      // open now
+	most   int      // that may be open
 	denied func(path string)
 	lost   func(path string, err error) // an error that WASI has no number for
 }
@@ -50,7 +53,7 @@ type dirs struct {
 var _ sys.FS = (*dirs)(nil)
 
 func newDirs(granted []plugin.Dir, denied func(string), lost func(string, error)) *dirs {
-	d := &dirs{denied: denied, lost: lost}
+	d := &dirs{denied: denied, lost: lost, most: abi.DefaultHandles}
 	for _, g := range granted {
 		d.grants = append(d.grants, &grant{path: path.Clean(g.Path), write: g.Write})
 	}
@@ -268,8 +271,8 @@ func (d *dirs) OpenFile(name string, flag sys.Oflag, _ fs.FileMode) (sys.File, s
 	want := intent{write: flag&writes != 0, follow: flag&sys.O_NOFOLLOW == 0}
 	var opened sys.File
 	errno := d.do(name, want, func(root *os.Root, at place) error {
-		if d.files >= maxFiles {
-			d.lost(at.path, syscall.EMFILE)
+		if d.files >= d.most {
+			d.lost(at.path, errManyFiles)
 			return sys.EAGAIN
 		}
 		if !want.follow {

@@ -306,15 +306,16 @@ func TestWhatIsNoFileIsNotOpenedAndDoesNotBlock(t *testing.T) {
 func TestOpenFilesAreBounded(t *testing.T) {
 	d := t.TempDir()
 	write(t, d+"/a", "")
-	fsys := newDirs([]plugin.Dir{{Path: d}}, func(string) {}, func(string, error) {})
+	var lost error
+	fsys := newDirs([]plugin.Dir{{Path: d}}, func(string) {}, func(_ string, err error) { lost = err })
 	defer fsys.close()
-	fsys.files = maxFiles - 1
+	fsys.most = 1
 	f, errno := fsys.OpenFile(d+"/a", sys.O_RDONLY, 0)
 	if errno != 0 {
 		t.Fatal(errno)
 	}
-	if _, errno := fsys.OpenFile(d+"/a", sys.O_RDONLY, 0); errno != sys.EAGAIN {
-		t.Errorf("one too many: %v", errno)
+	if _, errno := fsys.OpenFile(d+"/a", sys.O_RDONLY, 0); errno != sys.EAGAIN || !strings.Contains(lost.Error(), "limits.handles") {
+		t.Errorf("one too many: %v, %v", errno, lost)
 	}
 	f.Close()
 	if f, errno = fsys.OpenFile(d+"/a", sys.O_RDONLY|sys.O_NOFOLLOW, 0); errno != 0 {

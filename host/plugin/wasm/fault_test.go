@@ -258,7 +258,7 @@ func TestALogFloodIsCutAndCounted(t *testing.T) {
 		if _, err := in.Source.Read(t.Context()); !errors.Is(err, io.EOF) {
 			t.Fatal(err)
 		}
-		if s.logs.count("ERROR help") != logBurst || s.logs.count("DEBUG help") != 1 || s.logs.count("suppressed lines=800") != 1 {
+		if s.logs.count("ERROR help") != logBurst*abi.DefaultLogRate || s.logs.count("DEBUG help") != 1 || s.logs.count("suppressed lines=800") != 1 {
 			t.Errorf("%d lines, the last of %s", len(s.logs.lines), s.logs.lines[len(s.logs.lines)-2:])
 		}
 		if err := in.Source.Close(); err != nil {
@@ -269,7 +269,7 @@ func TestALogFloodIsCutAndCounted(t *testing.T) {
 
 func TestMetricsAreCountedAndBounded(t *testing.T) {
 	var out meter
-	in := &instance{plugin: &Plugin{metrics: newMetricNames()}, metrics: &out, component: "source.x", log: newLogger(slogOf(&logs{}))}
+	in := &instance{plugin: &Plugin{metrics: newMetricNames()}, metrics: &out, component: "source.x", log: newLogger(slogOf(&logs{})), names: abi.DefaultMetrics}
 	mem := &fakeMemory{}
 	report := func(kind int, name string, value float64) abi.Code {
 		stack := []uint64{uint64(kind), 0, uint64(len(name)), encodeF64(value)}
@@ -297,9 +297,9 @@ func TestMetricsAreCountedAndBounded(t *testing.T) {
 	if out.values["lines_total"] != 5 || out.values["lag"] != 5 || len(out.values) != 2 {
 		t.Errorf("values %v", out.values)
 	}
-	for i := range maxMetrics {
+	for i := range abi.DefaultMetrics {
 		want := abi.OK
-		if i >= maxMetrics-2 {
+		if i >= abi.DefaultMetrics-2 {
 			want = abi.ETOOBIG
 		}
 		if got := report(abi.MetricGauge, "m"+strings.Repeat("x", i%50)+string(rune('a'+i/50)), 1); got != want {

@@ -86,6 +86,7 @@ type meter struct {
 	mu     sync.Mutex
 	values map[string]float64
 	calls  int
+	cpu    time.Duration
 	memory uint64
 	denies map[string]int
 }
@@ -102,7 +103,12 @@ func (m *meter) Plugin(component string, kind int, name string, value float64) {
 	m.values[name] = value
 }
 
-func (m *meter) Call(string, time.Duration) { m.mu.Lock(); defer m.mu.Unlock(); m.calls++ }
+func (m *meter) Call(_ string, _, cpu time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls++
+	m.cpu += cpu
+}
 
 func (m *meter) Memory(_ string, bytes uint64) { m.mu.Lock(); defer m.mu.Unlock(); m.memory = bytes }
 

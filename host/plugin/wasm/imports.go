@@ -3,6 +3,7 @@
 package wasm
 
 import (
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -18,8 +19,6 @@ import (
 const (
 	// maxEmissions is how many batches one poll may emit, so that a guest that never returns does not fill the host.
 	maxEmissions = 64
-	// maxQueued is how many bytes they may have together, beside the first.
-	maxQueued = event.MaxBatch
 	// maxChanges is how many bytes of cursor changes go with one batch: what a source's whole cursor may have.
 	maxChanges = 2 << 20
 	// maxHeld is how many ranges a sink may report in open: they are few where the sink joins neighbours.
@@ -48,9 +47,13 @@ func (in *instance) emit(mem api.Memory, ptr, n uint32) (uint64, abi.Code) {
 	case !ok:
 		return in.refuse("emit of memory that is not there")
 	case len(view) > in.limit:
+		in.count(plugin.LimitBatch)
+		if in.log.once("batch") {
+			in.log.to.Warn("plugin emitted a larger batch than it was asked for", slog.Int("bytes", len(view)), slog.Int("limit", in.limit))
+		}
 		return 0, abi.ETOOBIG
-	case len(in.queue) >= maxEmissions, len(in.queue) > 0 && in.queued+len(view) > maxQueued:
-		return 0, abi.EAGAIN
+	case len(in.queue) >= maxEmissions, len(in.queue) > 0 && in.queued+len(view) > in.output:
+		return 0, abi.EAGAIN // which is no fault: it may go on in the next call
 	}
 	take := in.copy
 	if in.inside == abi.ExportProcess {
@@ -73,6 +76,7 @@ func (in *instance) copy(view []byte) (event.Batch, error) {
 
 // refuse logs what is wrong with what a guest emitted: the guest learns only the code.
 func (in *instance) refuse(why string) (uint64, abi.Code) {
+	in.count(abi.ImportEmit)
 	if in.log.allow() {
 		in.log.to.Error("plugin emitted what is not a batch", "error", why)
 	}

@@ -52,6 +52,8 @@ type instance struct {
 	log       *logger
 	dirs      *dirs
 	limit     int // bytes, of one emitted batch
+	output    int // bytes, of what one call emits beside the first batch
+	names     int // of metrics, of all instances of the module
 
 	turn    chan struct{} // holds a token while somebody is inside; never closed
 	waiting atomic.Int32  // acks that wait for the turn
@@ -186,6 +188,7 @@ func receive[T any](in *instance, ready <-chan T, d time.Duration) (v T, code ab
 		return v, abi.EAGAIN
 	}
 	in.slept = true
+	in.budget.waits()
 	defer in.budget.waited()
 	if d > 0 {
 		in.timer.Reset(d)
@@ -232,22 +235,30 @@ func (in *instance) run(ctx context.Context, name string, f api.Function, params
 	in.lost = nil
 	in.stderr.begin()
 	in.call.Context = ctx
+	in.throttle()
 	in.budget.begin(name)
-	var start time.Time
-	if in.metrics != nil {
-		start = time.Now()
-	}
-	if err := f.CallWithStack(&in.call, in.stack[:]); err != nil {
+	err := f.CallWithStack(&in.call, in.stack[:])
+	in.account()
+	if err != nil {
 		return 0, in.die(err)
 	}
-	if in.metrics != nil {
-		in.metrics.Call(in.component, time.Since(start))
-		if in.mem.size != in.shown {
-			in.shown = in.mem.size
-			in.metrics.Memory(in.component, in.shown)
-		}
-	}
 	return abi.Code(int32(in.stack[0])), nil
+}
+
+// account counts what a call took.
+func (in *instance) account() {
+	in.budget.end()
+	if in.mem.refused {
+		in.limited(plugin.LimitMemory, "it asked for more than "+size(in.mem.limit))
+	}
+	if in.metrics == nil {
+		return
+	}
+	in.metrics.Call(in.component, in.budget.at.Sub(in.budget.began), in.budget.used)
+	if in.mem.size != in.shown {
+		in.shown = in.mem.size
+		in.metrics.Memory(in.component, in.shown)
+	}
 }
 
 // arena asks the guest for n bytes and returns a view of them, good until the guest runs again.
@@ -406,6 +417,9 @@ func (in *instance) failed(code abi.Code) *plugin.Error {
 func (in *instance) fileFailed(path string, err error) {
 	in.log.warn("plugin's file operation failed", path, err)
 	in.lost = err
+	if errors.Is(err, errManyFiles) {
+		in.count(plugin.LimitHandles)
+	}
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		in.lost = e.Err // the guest says itself which file, and what it did
 	}
@@ -413,10 +427,22 @@ func (in *instance) fileFailed(path string, err error) {
 
 // denied counts what the guest tried and was not granted, and logs it the first time.
 func (in *instance) denied(capability, what string) {
-	if in.metrics != nil {
-		in.metrics.Denied(in.component, capability)
-	}
+	in.count(capability)
 	if in.log.once("denied " + capability + what) {
 		in.log.to.Warn("plugin tried what was not granted", slog.String("capability", capability), slog.String("what", what))
+	}
+}
+
+// limited counts what went over a limit, and logs it the first time.
+func (in *instance) limited(limit, what string) {
+	in.count(limit)
+	if in.log.once("limit " + limit) {
+		in.log.to.Warn("plugin is at its limit", slog.String("limit", "limits."+limit), slog.String("what", what))
+	}
+}
+
+func (in *instance) count(capability string) {
+	if in.metrics != nil {
+		in.metrics.Denied(in.component, capability)
 	}
 }

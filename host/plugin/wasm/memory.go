@@ -11,9 +11,6 @@ import (
 
 const (
 	pageSize = 64 << 10 // of WebAssembly
-	// DefaultMemory is how much memory an instance may have in bytes when nothing is said: an idle Go
-	// guest has 4 MiB, and two of the largest default batches, in and out, take 16.
-	DefaultMemory = 64 << 20
 	// MaxMemory is what 32-bit addresses can name.
 	MaxMemory = 4 << 30
 )
@@ -77,6 +74,8 @@ func size(bytes uint64) string {
 		return fmt.Sprintf("%d GiB", bytes>>30)
 	case bytes >= 1<<20:
 		return fmt.Sprintf("%.4g MiB", float64(bytes)/(1<<20))
+	case bytes < 1<<10:
+		return fmt.Sprintf("%d bytes", bytes)
 	default:
 		return fmt.Sprintf("%d KiB", bytes>>10)
 	}

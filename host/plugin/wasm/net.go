@@ -30,6 +30,7 @@ func (in guestCalls) Await(d time.Duration, ready <-chan struct{}, from *socket.
 		return nil, 0, abi.EAGAIN
 	}
 	in.slept = true
+	in.budget.waits()
 	defer in.budget.waited()
 	if d > 0 {
 		in.timer.Reset(d)

@@ -90,7 +90,7 @@ func (p *Plugin) Open(ctx context.Context, kind abi.Kind, open plugin.Request) (
 
 // start makes an instance and runs its _initialize. What goes wrong frees it again.
 func (p *Plugin) start(ctx context.Context, kind abi.Kind, described abi.Plugin, open plugin.Request) (*instance, error) {
-	limit := cmp.Or(open.Limits.MemoryBytes, described.Limits.MemoryBytes, DefaultMemory)
+	limit := cmp.Or(open.Limits.MemoryBytes, described.Limits.MemoryBytes, abi.DefaultMemory)
 	if least := uint64(p.compiled.ExportedMemories()[abi.ExportMemory].Min()) * pageSize; least > limit {
 		return nil, &plugin.Error{
 			Class: abi.Config, Code: abi.EINVAL,
@@ -162,7 +162,9 @@ func newInstance(p *Plugin, kind abi.Kind, open plugin.Request, mem *memory) *in
 		log:     newLogger(log),
 		mem:     mem,
 		limit:   cmp.Or(open.Limits.BatchBytes, event.DefaultBatch),
-		budget:  budget{limit: open.Limits.Call},
+		output:  cmp.Or(open.Limits.OutputBytes, abi.DefaultOutput),
+		names:   cmp.Or(open.Limits.Metrics, abi.DefaultMetrics),
+		budget:  newBudget(open.Limits, open.Metrics != nil),
 		turn:    make(chan struct{}, 1),
 		nudge:   make(chan struct{}, 1),
 		closing: make(chan struct{}),
@@ -172,8 +174,10 @@ func newInstance(p *Plugin, kind abi.Kind, open plugin.Request, mem *memory) *in
 	in.call.in = in
 	in.sockets = socket.New(guestCalls{in}, open.Grants, open.Limits.Handles)
 	in.stderr = &lineWriter{log: in.log, stream: "stderr"}
+	in.log.bound(cmp.Or(open.Limits.LogRate, abi.DefaultLogRate), func() { in.count(plugin.LimitLogRate) })
 	in.dirs = newDirs(open.Dirs,
 		func(path string) { in.denied("dir", path) }, in.fileFailed)
+	in.dirs.most = cmp.Or(open.Limits.Handles, abi.DefaultHandles)
 	if in.buffers == nil {
 		in.buffers = event.Heap{}
 	}

@@ -5,6 +5,7 @@ package wasm
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"math"
 	"strings"
@@ -13,18 +14,16 @@ import (
 	"github.com/tetratelabs/wazero/api"
 	"golang.org/x/time/rate"
 
+	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/spec/abi"
 )
 
 // Limits on what one instance may say.
 const (
-	// logRate and logBurst bound log lines a second: enough to tell a story, too little to fill a disk.
-	logRate  = 100
-	logBurst = 200
+	// logBurst is how many seconds' lines may come at once.
+	logBurst = 2
 	// maxOnce is how many things are remembered as logged already.
 	maxOnce = 64
-	// maxMetrics is how many metrics all instances of one plugin may have: each becomes a time series per component.
-	maxMetrics = 64
 	// maxMetricName bounds the name of one, in bytes.
 	maxMetricName = 64
 	// keptLines is how many lines of a call's output are kept for the error, should the guest exit in it: what went wrong comes first.
@@ -35,22 +34,33 @@ const (
 type logger struct {
 	to         *slog.Logger
 	limit      *rate.Limiter
+	over       func() // called for each line over the limit; nil: nobody counts
 	suppressed int
 	told       map[string]bool
 }
 
 func newLogger(to *slog.Logger) *logger {
-	return &logger{to: to, limit: rate.NewLimiter(logRate, logBurst), told: map[string]bool{}}
+	l := &logger{to: to, told: map[string]bool{}}
+	l.bound(abi.DefaultLogRate, nil)
+	return l
+}
+
+// bound sets how many lines a second may go out, and what counts the others.
+func (l *logger) bound(perSecond int, over func()) {
+	l.limit, l.over = rate.NewLimiter(rate.Limit(perSecond), logBurst*perSecond), over
 }
 
 // allow says whether one more line may go out, and tells first how many did not.
 func (l *logger) allow() bool {
 	if !l.limit.Allow() {
 		l.suppressed++
+		if l.over != nil {
+			l.over()
+		}
 		return false
 	}
 	if l.suppressed > 0 {
-		l.to.Warn("plugin logs too much, lines were suppressed", slog.Int("lines", l.suppressed), slog.Int("limit_per_second", logRate))
+		l.to.Warn("plugin logs more than limits.log_rate allows, lines were suppressed", slog.Int("lines", l.suppressed), slog.Int("limit_per_second", int(l.limit.Limit())))
 		l.suppressed = 0
 	}
 	return true
@@ -146,7 +156,7 @@ type namedMetric struct {
 func newMetricNames() *metricNames { return &metricNames{kinds: map[string]namedMetric{}} }
 
 // admit finds or registers a metric. A name keeps its kind.
-func (m *metricNames) admit(name []byte, kind int) (string, abi.Code) {
+func (m *metricNames) admit(name []byte, kind, most int) (string, abi.Code) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	known, ok := m.kinds[string(name)]
@@ -155,7 +165,7 @@ func (m *metricNames) admit(name []byte, kind int) (string, abi.Code) {
 		return known.name, abi.OK
 	case ok, !metricName(name), kind != abi.MetricCounter && kind != abi.MetricGauge:
 		return "", abi.EINVAL
-	case len(m.kinds) >= maxMetrics:
+	case len(m.kinds) >= most:
 		return "", abi.ETOOBIG
 	}
 	known = namedMetric{string(name), kind}
@@ -182,12 +192,12 @@ func metric(in *instance, mem api.Memory, stack []uint64) {
 		stack[0] = answer(abi.EINVAL)
 		return
 	}
-	known, code := in.plugin.metrics.admit(name, kind)
+	known, code := in.plugin.metrics.admit(name, kind, in.names)
 	if code == abi.OK && in.metrics != nil {
 		in.metrics.Plugin(in.component, kind, known, value)
 	}
-	if code == abi.ETOOBIG && in.log.once("metrics") {
-		in.log.to.Warn("plugin reports too many metrics, the rest is dropped", slog.Int("limit", maxMetrics))
+	if code == abi.ETOOBIG {
+		in.limited(plugin.LimitMetrics, fmt.Sprintf("it reports more than %d metrics, the rest is dropped", in.names))
 	}
 	stack[0] = answer(code)
 }

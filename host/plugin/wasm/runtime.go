@@ -18,6 +18,7 @@
 package wasm
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -36,6 +37,7 @@ import (
 
 	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/host/plugin/wasm/fuel"
+	"github.com/penstock-io/penstock/spec/abi"
 )
 
 // Options say how a Runtime works.
@@ -92,6 +94,9 @@ func (r *Runtime) Load(ctx context.Context, ref plugin.Ref) (plugin.Plugin, erro
 	if ref.Digest != "" && ref.Digest != digest {
 		return nil, fmt.Errorf("its sha256 is %s, and the pipeline asks for %s; somebody changed the file", digest, ref.Digest)
 	}
+	if most := cmp.Or(ref.Module, abi.DefaultModule); uint64(len(ref.Code)) > most {
+		return nil, fmt.Errorf("it has %s, over limits.%s of %s; raise that if you trust it to be worth the memory", size(uint64(len(ref.Code))), plugin.LimitModule, size(most))
+	}
 	manifest, err := ManifestOf(ref.Code)
 	if err != nil {
 		return nil, err
@@ -106,7 +111,7 @@ func (r *Runtime) Load(ctx context.Context, ref plugin.Ref) (plugin.Plugin, erro
 	if err != nil {
 		return nil, err
 	}
-	if code, err = r.prepare(code); err != nil {
+	if code, err = r.prepare(code, ref); err != nil {
 		return nil, err
 	}
 	compiled, err := r.compileModule(ctx, code)
@@ -123,9 +128,19 @@ func (r *Runtime) Load(ctx context.Context, ref plugin.Ref) (plugin.Plugin, erro
 	return p, nil
 }
 
-// prepare is the one place that every module passes before it is compiled: what lets the host end a call is written into it here.
-// That takes some 80 ms for a Go guest, so that the result is kept beside the machine code.
-func (r *Runtime) prepare(code []byte) ([]byte, error) {
+// prepare is the one place that every module passes before it is compiled: what bounds it is written into it here.
+func (r *Runtime) prepare(code []byte, ref plugin.Ref) (out []byte, err error) {
+	if out = code; !ref.Trusted {
+		if out, err = r.fuel(code); err != nil {
+			return nil, err
+		}
+	}
+	return boundTables(out, cmp.Or(ref.Table, abi.DefaultTable))
+}
+
+// fuel writes into a module what lets the host end a call. That takes some 80 ms for a Go guest, so that the result is kept beside
+// the machine code.
+func (r *Runtime) fuel(code []byte) ([]byte, error) {
 	var kept string
 	if r.cacheDir != "" {
 		kept = filepath.Join(r.cacheDir, fmt.Sprintf("fuel-%d-%d-%x.wasm", fuel.Version, maxDepth, sha256.Sum256(code)))

@@ -10,10 +10,12 @@ import (
 	"errors"
 	"iter"
 	"math"
+
+	"github.com/penstock-io/penstock/spec/abi"
 )
 
-// MaxSize is the largest module in bytes that is looked at: a Go guest has 2 to 4 MiB, and nothing comes near this.
-const MaxSize = 256 << 20
+// MaxSize is the largest module in bytes that is looked at.
+const MaxSize = abi.MaxModule
 
 // Preamble begins every module of the core binary format: magic, then version 1.
 const Preamble = "\x00asm\x01\x00\x00\x00"

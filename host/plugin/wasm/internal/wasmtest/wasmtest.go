@@ -50,6 +50,8 @@ type Module struct {
 
 	// Pages is how much memory it starts with; 0 is none. MaxPages is what it declares, 0 nothing.
 	Pages, MaxPages uint32
+	// Tables is how many entries each of its tables has, of functions.
+	Tables []uint32
 	// MemoryName is what the memory is exported as; "" not at all.
 	MemoryName string
 }
@@ -153,6 +155,13 @@ func (m *Module) appendDeclarations(b []byte) []byte {
 		funcs = binary.AppendUvarint(funcs, uint64(f[0]))
 	}
 	b = appendSection(b, 3, funcs)
+	if len(m.Tables) > 0 {
+		tables := binary.AppendUvarint(nil, uint64(len(m.Tables)))
+		for _, n := range m.Tables {
+			tables = binary.AppendUvarint(append(tables, 0x70, 0), uint64(n))
+		}
+		b = appendSection(b, 4, tables)
+	}
 	exports, n := slices.Clone(m.exports), m.nexport
 	if m.Pages > 0 {
 		memory := binary.AppendUvarint([]byte{1, 0}, uint64(m.Pages))
@@ -239,6 +248,14 @@ func Return() Code { return Code{0x0f} }
 
 // Grow grows memory by the pages popped, and pushes the old size or -1.
 func Grow() Code { return Code{0x40, 0} }
+
+// GrowTable adds so many null entries to the first table, and answers how many it had, or -1.
+func GrowTable(n int32) Code {
+	return append(append(Code{0xd0, 0x70}, Const(n)...), 0xfc, 15, 0)
+}
+
+// TableSize answers how many entries the first table has.
+func TableSize() Code { return Code{0xfc, 16, 0} }
 
 // Add adds two i32.
 func Add() Code { return Code{0x6a} }
