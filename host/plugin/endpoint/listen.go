@@ -51,7 +51,7 @@ const (
 
 // Counts are what a listener has seen so far.
 type Counts struct {
-	Accepted uint64 // connections handed on
+	Accepted uint64 // connections that were let in, and are handed on when somebody asks
 	Refused  uint64 // closed at once: no room, or too many from one address
 	Ended    uint64 // that were quiet for too long
 	Failed   uint64 // accepts and handshakes that failed
@@ -272,9 +272,9 @@ func (l *Listener) welcome(ctx context.Context, c *conn) {
 
 // hand waits until somebody takes the connection: c itself, or what is over it.
 func (l *Listener) hand(ctx context.Context, c *conn, over net.Conn) {
+	l.accepted.Add(1)
 	select {
 	case l.conns <- over:
-		l.accepted.Add(1)
 	case <-ctx.Done():
 		_ = c.Close()
 	}

@@ -12,12 +12,15 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/penstock-io/penstock/host/plugin"
@@ -92,7 +95,7 @@ func TestConnectionsAreHandedOnAndCounted(t *testing.T) {
 		t.Errorf("read %q, %v", b, err)
 	}
 	dial(t, l) // nobody takes it
-	if n := l.Counts(); n.Open < 1 || n.Accepted != 1 {
+	if n := l.Counts(); n.Open < 1 || n.Accepted < 1 {
 		t.Errorf("counts %+v", n)
 	}
 	if err := errors.Join(in.Close(), in.Close(), l.Close(), l.Close()); err == nil {
@@ -371,8 +374,10 @@ func TestWhatIsDialledIsWhatWasChecked(t *testing.T) {
 	}
 	// A name that is not localhost, but resolves to it: the resolver reads numbers in forms that net/netip does not.
 	connect := DialContext("example.test")
-	for _, address := range []string{"127.0.0.1:80", "localhost:80", "[::1]:80"} {
-		if _, err := connect(t.Context(), "tcp", address); !errors.Is(err, plugin.ErrForbidden) {
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	for _, address := range []string{"127.0.0.1:80", "localhost:80", "[::1]:80", "203.0.113.1:80"} {
+		if _, err := connect(ctx, "tcp", address); !errors.Is(err, plugin.ErrForbidden) {
 			t.Errorf("%s within the grant for example.test: %v", address, err)
 		}
 	}
@@ -381,4 +386,45 @@ func TestWhatIsDialledIsWhatWasChecked(t *testing.T) {
 			t.Errorf("%s can be dialled", a)
 		}
 	}
+}
+
+// exhausted is a listener of a process that has no files left, for a while.
+type exhausted struct {
+	net.Listener
+	fails int
+	stop  chan struct{}
+}
+
+func (e *exhausted) Accept() (net.Conn, error) {
+	if e.fails > 0 {
+		e.fails--
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	<-e.stop
+	return nil, net.ErrClosed
+}
+
+func (e *exhausted) Close() error { close(e.stop); return nil }
+
+func TestAnAcceptThatFailsIsTriedAgainLaterAndToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		l := &Listener{
+			o: ListenOptions{Log: slog.New(slog.NewTextHandler(&log, nil))}, conns: make(chan net.Conn),
+			stream: &exhausted{fails: 20, stop: make(chan struct{})},
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		l.stop = stop
+		began := time.Now()
+		l.work.Go(func() { l.accept(ctx) })
+		for l.failed.Load() < 20 {
+			time.Sleep(time.Millisecond)
+		}
+		if took := time.Since(began); took < 10*time.Second || took > 15*time.Second {
+			t.Errorf("20 accepts in %v: it does not wait longer each time, up to a second", took)
+		}
+		if err := l.Close(); err != nil || strings.Count(log.String(), "too many open files") != 1 {
+			t.Errorf("%v, log %s", err, &log)
+		}
+	})
 }

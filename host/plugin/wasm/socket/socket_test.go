@@ -4,6 +4,7 @@ package socket
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -95,6 +96,8 @@ type setup struct {
 	conns chan net.Conn
 	ln    net.Listener // where "out" leads
 	t     testing.TB
+
+	config *tls.Config // of the other end of "tls"
 }
 
 func start(t testing.TB, limit int) *setup {
@@ -367,13 +370,25 @@ func TestEveryWaitEndsWhenTheHostWantsTheGuest(t *testing.T) {
 		"accept": func() abi.Code { _, code := s.Accept(in, -1); return code },
 		"wait":   func() abi.Code { _, code := s.Wait(make([]int32, 1), -1); return code },
 	} {
-		began := time.Now()
-		time.AfterFunc(10*time.Millisecond, func() { began = time.Now(); s.wanted <- struct{}{} })
-		code := call()
-		if took := time.Since(began); code != abi.EINTR || took > 5*time.Millisecond {
-			t.Errorf("%s: %s, after %v", name, code, took)
+		s.returnsAtOnce(name, call)
+	}
+}
+
+// returnsAtOnce interrupts a call: on a machine that is busy it is tried again.
+func (s *setup) returnsAtOnce(name string, call func() abi.Code) {
+	s.t.Helper()
+	least := time.Hour
+	for range 50 {
+		interrupted := make(chan time.Time, 1)
+		time.AfterFunc(5*time.Millisecond, func() { interrupted <- time.Now(); s.wanted <- struct{}{} })
+		if code := call(); code != abi.EINTR {
+			s.t.Fatalf("%s: %s", name, code)
+		}
+		if least = min(least, time.Since(<-interrupted)); least < time.Millisecond {
+			return
 		}
 	}
+	s.t.Errorf("%s returns after %v", name, least)
 }
 
 func TestHandlesAreBoundedAndFreed(t *testing.T) {
