@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// behaviours are what a durable channel must show, and the tests that show each: "folder: name", where the name is that of a test, or of a
+// behaviours are what a durable channel, and what runs around it, must show, and the tests that show each: "folder: name", where the name is that of a test, or of a
 // case in a table, or a line of a script.
 var behaviours = []struct {
 	id, what string
@@ -58,6 +58,19 @@ var behaviours = []struct {
 		"cmd/penstock/testdata/script: A wrong key and none are refused, with what is missing and what to do; nothing is changed.",
 		"cmd/penstock/testdata/script: Turned off again: the sink that was away gets every line, once and in order.",
 		"host/channel/wal: TestKeysAreTurnedOnChangedAndTurnedOff"}},
+	{"A28", "a guest that loops, recurses, grows its memory and tables, emits too much and nonsense, floods the log, calls what it was not granted, opens handles without an end: ended in its budget, told why, the others keep their speed; clients that say nothing hold up nobody", []string{
+		"host/plugin/wasm: TestAHostileGuestIsEndedAndOthersKeepTheirSpeed",
+		"host/plugin/wasm: TestAGuestThatDoesNotComeBackIsEndedInItsBudget",
+		"host/plugin/wasm: TestEndlessRecursionIsEndedWhereItIsTooDeep",
+		"host/plugin/wasm: TestAGuestThatWantsTooMuchMemoryIsToldNoAndTheErrorNamesTheLimit",
+		"host/plugin/wasm: TestATableGrowsToItsLimitAndNoFurther",
+		"host/plugin/wasm: TestEveryRefusalIsCountedUnderItsName",
+		"host/plugin/wasm: TestAFloodOfLogsIsCountedAndItsLimitIsNamed",
+		"host/plugin/wasm: TestAModuleMayImportWhatIsNotGrantedAndIsToldSo",
+		"host/plugin/wasm/socket: TestHandlesAreBoundedAndFreed",
+		"host/plugin/endpoint: TestConnectionsAreBounded",
+		"host/plugin/endpoint: TestAHandshakeThatDoesNotEndHoldsUpNobody",
+		"host/plugin/endpoint: TestASlowClientIsCutOff"}},
 	{"A30", "a source moved to another channel goes on where it was; a channel restored from a backup: no offset is used twice, a destination that is ahead says so, nothing is lost", []string{
 		"cmd/penstock/crash: TestAChannelRestoredFromABackupIsToldApartAndLosesNothing",
 		"cmd/penstock/testdata/script: A source goes on where it was when it fills another channel, and each line is in one output, once.",
@@ -66,6 +79,10 @@ var behaviours = []struct {
 		"host/channel/channeltest: offsets grow and are never used twice"}},
 	{"A31", "full disk, kill -9, start: it starts, drains to the end, then accepts again", []string{
 		"cmd/penstock/crash: TestKilledOnAFullDiskItDrainsAndThenAccepts"}},
+	{"A32", "a guest with a directory that it may write makes links that lead out of it: refused", []string{
+		"host/plugin/wasm: TestAGuestDoesNotGetOutOfItsDirectories",
+		"host/plugin/wasm: TestALinkIntoAnotherGrantIsFollowed",
+		"host/plugin/wasm: TestAGrantInAGrantHasItsOwnRights"}},
 	{"", "a flush fails: the channel stops, readiness says why, nothing of that group is acknowledged, a restart delivers the committed set", []string{
 		"cmd/penstock/crash: TestAFlushThatFailsStopsTheChannelTurnsReadinessRedAndLosesNothing",
 		"host/channel/wal: TestAfterAFailedFlushNothingIsTrusted"}},

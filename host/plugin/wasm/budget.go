@@ -20,6 +20,9 @@ const (
 	maxDepth = 1 << 15
 	// shareBurst is for how long a guest may save up the processor time that is its share.
 	shareBurst = time.Second
+	// ticks is after how many calls into the host the processor time is looked at: a guest counts the instructions that it executes itself,
+	// and what the host does for it may take a thousand times as long. Looking takes as long as some calls.
+	ticks = 64
 	// maxThrottle is how long a guest that is over its share waits at most, before the host looks again.
 	maxThrottle = time.Second
 )
@@ -38,6 +41,7 @@ type budget struct {
 	cpu     time.Duration // of this thread, when it was looked at last
 	at      time.Time     // when that was; zero: not in this call, or the guest has waited since
 	began   time.Time     // the call that is running, where always
+	calls   uint32        // into the host, of any call
 	always  bool          // look at the beginning and the end of each call, not only when the guest yields
 
 	share   float64       // of a core; 0: all of it
@@ -129,6 +133,13 @@ func yield(in *instance, _ api.Memory, stack []uint64) {
 	}
 	in.throttle()
 	stack[0] = fuel.Slice
+}
+
+// tick counts what the guest has the host do, and ends a guest that has had enough of that.
+func (in *instance) tick() {
+	if in.budget.calls++; in.budget.calls%ticks == 0 && !in.plugin.trusted && in.budget.spent() {
+		panic(errTooLong)
+	}
 }
 
 // throttle waits until the guest is within its share of a core again, or the host wants it back.

@@ -46,6 +46,7 @@ type dirs struct {
 	carved bool     // one grant lies in another: which of them a path is in may hang on a link
 	files  int      // open now
 	most   int      // that may be open
+	tick   func()   // called now and then, as work is done for the guest; it may panic
 	denied func(path string)
 	lost   func(path string, err error) // an error that WASI has no number for
 }
@@ -53,7 +54,7 @@ type dirs struct {
 var _ sys.FS = (*dirs)(nil)
 
 func newDirs(granted []plugin.Dir, denied func(string), lost func(string, error)) *dirs {
-	d := &dirs{denied: denied, lost: lost, most: abi.DefaultHandles}
+	d := &dirs{denied: denied, lost: lost, most: abi.DefaultHandles, tick: func() {}}
 	for _, g := range granted {
 		d.grants = append(d.grants, &grant{path: path.Clean(g.Path), write: g.Write})
 	}
@@ -155,6 +156,7 @@ type intent struct {
 
 // do finds the place of a path as WASI gives it, without the first slash, and runs op there.
 func (d *dirs) do(name string, want intent, op func(root *os.Root, at place) error) sys.Errno {
+	d.tick()
 	p := path.Clean("/" + name)
 	if d.carved || want.write && want.follow { // the rights are those of where the links lead
 		real, errno := d.resolve(p, want.follow)

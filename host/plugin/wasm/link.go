@@ -102,7 +102,9 @@ func (r *Runtime) link(ctx context.Context, compiled wazero.CompiledModule) (hos
 				signature(def.ParamTypes(), def.ResultTypes()), signature(f.params, f.results))
 		}
 		call := api.GoModuleFunc(func(ctx context.Context, m api.Module, stack []uint64) {
-			f.call(ctx.(*callContext).in, m.Memory(), stack)
+			in := ctx.(*callContext).in
+			f.call(in, m.Memory(), stack)
+			in.tick()
 		})
 		b.NewFunctionBuilder().WithName(name).WithGoModuleFunction(call, f.params, f.results).Export(name)
 	}

@@ -32,6 +32,7 @@ type Plugin struct {
 	name     string
 	manifest abi.Manifest
 	digest   string
+	trusted  bool // its processor time is not bounded
 	compiled wazero.CompiledModule
 	host     hostModule
 	metrics  *metricNames
@@ -177,6 +178,7 @@ func newInstance(p *Plugin, kind abi.Kind, open plugin.Request, mem *memory) *in
 	in.log.bound(cmp.Or(open.Limits.LogRate, abi.DefaultLogRate), func() { in.count(plugin.LimitLogRate) })
 	in.dirs = newDirs(open.Dirs,
 		func(path string) { in.denied("dir", path) }, in.fileFailed)
+	in.dirs.tick = in.tick
 	in.dirs.most = cmp.Or(open.Limits.Handles, abi.DefaultHandles)
 	if in.buffers == nil {
 		in.buffers = event.Heap{}

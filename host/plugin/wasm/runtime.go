@@ -118,7 +118,7 @@ func (r *Runtime) Load(ctx context.Context, ref plugin.Ref) (plugin.Plugin, erro
 	if err != nil {
 		return nil, err
 	}
-	p := &Plugin{runtime: r, name: ref.Name, manifest: manifest, digest: digest, compiled: compiled, metrics: newMetricNames()}
+	p := &Plugin{runtime: r, name: ref.Name, manifest: manifest, digest: digest, trusted: ref.Trusted, compiled: compiled, metrics: newMetricNames()}
 	if p.host, err = r.link(ctx, compiled); err == nil {
 		err = checkExports(compiled, manifest)
 	}
