@@ -8,6 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,15 +69,79 @@ func TestExamples(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			module := exampleModule(t, dir)
 			p := scripts(testscript.Params{Files: []string{file}})
 			setup := p.Setup
 			p.Setup = func(env *testscript.Env) error {
 				env.Setenv("EXAMPLE", dir)
+				env.Setenv("MODULE", module)
 				return setup(env)
 			}
 			testscript.Run(t, p)
 		})
 	}
+}
+
+// exampleModule is where `make plugins` has put the plugin of an example that has one, "" for one that has none. Without it the example is
+// left out, but for a machine that must have all compilers.
+func exampleModule(t *testing.T, dir string) string {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join(dir, "plugin.hcl")); err != nil {
+		return ""
+	}
+	module, err := filepath.Abs("../../bin/plugins/examples/" + filepath.Base(dir) + ".wasm")
+	if err == nil {
+		_, err = os.Stat(module)
+	}
+	switch {
+	case err == nil:
+	case os.Getenv("CI") == "true":
+		t.Fatalf("%v: run `make plugins`", err)
+	default:
+		t.Skipf("%v: run `make plugins` where its compiler is installed", err)
+	}
+	return module
+}
+
+// send sends a file over TCP, as soon as somebody listens.
+func send(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, 2, "send HOST:PORT FILE")
+	for deadline := time.Now().Add(awaitLimit); ; time.Sleep(awaitLook) {
+		conn, err := net.Dial("tcp", args[0])
+		if err != nil && time.Now().Before(deadline) {
+			continue
+		}
+		ts.Check(err)
+		_, err = conn.Write([]byte(ts.ReadFile(args[1])))
+		ts.Check(errors.Join(err, conn.Close()))
+		return
+	}
+}
+
+// serve answers HTTP at the address until the script ends: the first request with STATUS, later ones with 200. FILE gets a line for each, and its body.
+func serve(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 3, 3, "serve HOST:PORT FILE STATUS")
+	l, err := net.Listen("tcp", args[0])
+	ts.Check(err)
+	f, err := os.Create(ts.MkAbs(args[1]))
+	ts.Check(err)
+	status := atoi(ts, args[2])
+	var mu sync.Mutex
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintf(f, "%s %s %s %s %d\n%s", r.Method, r.URL.Path, r.Header.Get("Content-Type"), r.Header.Get("Idempotency-Key"), status, body)
+		w.WriteHeader(status)
+		status = http.StatusOK
+	})}
+	done := make(chan struct{}) // closed when Serve has returned
+	go func() { defer close(done); _ = server.Serve(l) }()
+	ts.Defer(func() {
+		_ = server.Close()
+		<-done
+		_ = f.Close()
+	})
 }
 
 // compiledOnce compiles the plugins once for all scripts, which takes seconds, and says where the code is.
@@ -88,6 +155,8 @@ var compiledOnce = sync.OnceValues(func() (string, error) {
 //
 //	exits CODE PROGRAM ARG… runs the program, which must end with that exit code
 //	await GLOB REGEXP [N]   until the file has (N) matches; fails after awaitLimit
+//	send HOST:PORT FILE     sends the file over TCP
+//	serve HOST:PORT FILE STATUS  answers HTTP, the first time with that status, and writes down what came
 //	term DATADIR            SIGTERM to the agent that holds the data directory
 //	awaitstatus DATADIR COMPONENT STATE  until it is in that state
 //	kill9 DATADIR           SIGKILL to it
@@ -115,7 +184,7 @@ func scripts(p testscript.Params) testscript.Params {
 		return false, fmt.Errorf("no condition %q", cond)
 	}
 	p.Cmds = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-		"exits": exits, "await": await, "term": sendTerm, "kill9": sendKill, "awaitstatus": awaitStatus, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache, "settle": settle, "awaitput": awaitPut, "sum": sum,
+		"exits": exits, "await": await, "send": send, "serve": serve, "term": sendTerm, "kill9": sendKill, "awaitstatus": awaitStatus, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache, "settle": settle, "awaitput": awaitPut, "sum": sum,
 	}
 	return p
 }

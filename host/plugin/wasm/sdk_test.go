@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -295,4 +296,43 @@ func TestEachSDKKeepsTheContract(t *testing.T) {
 			plugintest.Case{Kind: abi.Sink, Name: "echo"},
 			plugintest.Case{Kind: abi.Processor, Name: "echo", BadConfig: `{"mode":"b\u00e9d\t\ud83d\ude00"}`})
 	})
+}
+
+// assemble makes a module of WAT, with the assembler that comes with AssemblyScript's compiler.
+func assemble(t *testing.T, wat string) []byte {
+	t.Helper()
+	binaryen, err := filepath.Abs("../../../.ci/node_modules/binaryen/index.js")
+	if err == nil {
+		_, err = os.Stat(binaryen)
+	}
+	if err != nil && os.Getenv("CI") != "true" {
+		t.Skipf("%v: npm --prefix .ci ci", err)
+	}
+	program := `import b from "` + binaryen + `"; import { readFileSync } from "fs"; process.stdout.write(b.parseText(readFileSync(0, "utf8")).emitBinary())`
+	cmd := exec.CommandContext(t.Context(), "node", "--input-type=module", "-e", program)
+	cmd.Stdin, cmd.Stderr = strings.NewReader(wat), os.Stderr
+	code, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code
+}
+
+func TestTheSmallestPluginOfTheSpecKeepsTheContract(t *testing.T) {
+	text, err := os.ReadFile("../../../spec/abi.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, wat, _ := strings.Cut(string(text), "```wat\n")
+	wat, _, found := strings.Cut(wat, "```")
+	if !found {
+		t.Fatal("spec/abi.md has no plugin in WAT")
+	}
+	code, err := Pack(assemble(t, wat), abi.Manifest{
+		Name: "null", Version: "1.0.0", Plugins: []abi.Plugin{{Kind: abi.Sink, Name: "null", Effects: "idempotent"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plugintest.Run(t, load(t, code), plugintest.Case{Kind: abi.Sink, Name: "null"})
 }
