@@ -59,6 +59,7 @@ skeleton:
 	@{ echo "# github.com/penstock-io/penstock v0.0.0"; echo "## explicit; go 1.26.0"; \
 		for p in $(GO_SDK); do echo "github.com/penstock-io/penstock/$$p"; done; } > $(SKELETON)/go/modules.txt
 	@mkdir -p $(SKELETON)/c && cp sdk/c/penstock.h $(SKELETON)/c
+	@mkdir -p $(SKELETON)/zig && cp sdk/zig/penstock.zig $(SKELETON)/zig
 	@mkdir -p $(SKELETON)/rust && cp -r sdk/rust/Cargo.toml sdk/rust/src $(SKELETON)/rust
 
 vet: plugins
