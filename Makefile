@@ -60,6 +60,7 @@ skeleton:
 		for p in $(GO_SDK); do echo "github.com/penstock-io/penstock/$$p"; done; } > $(SKELETON)/go/modules.txt
 	@mkdir -p $(SKELETON)/c && cp sdk/c/penstock.h $(SKELETON)/c
 	@mkdir -p $(SKELETON)/zig && cp sdk/zig/penstock.zig $(SKELETON)/zig
+	@mkdir -p $(SKELETON)/assemblyscript && cp sdk/assemblyscript/penstock.ts $(SKELETON)/assemblyscript
 	@mkdir -p $(SKELETON)/rust && cp -r sdk/rust/Cargo.toml sdk/rust/src $(SKELETON)/rust
 
 vet: plugins

@@ -24,7 +24,7 @@ import (
 var files embed.FS
 
 // places says where in a new plugin the SDK of a language goes.
-var places = map[string]string{"go": "vendor", "c": ".", "rust": "penstock", "zig": ".", "assemblyscript": "assembly"}
+var places = map[string]string{"go": "vendor", "c": ".", "rust": "penstock", "zig": ".", "assemblyscript": "."}
 
 // Languages lists the languages that there are templates for, sorted.
 func Languages() (names []string) {
