@@ -507,7 +507,7 @@ func TestRequestsThatGoWrong(t *testing.T) {
 
 func TestOpenRequestsAreBoundedAndEndWithTheInstance(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
-	defer srv.Close()
+	t.Cleanup(srv.Close) // after the instance has ended, and with it the requests that hang there
 	in := fetcher(t, srv.URL, 100)
 	mem := ram{b: make([]byte, 4096)}
 	n := mem.put(t, "")
