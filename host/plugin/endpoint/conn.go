@@ -90,7 +90,7 @@ func (l *Listener) makeRoom() bool {
 	}
 	l.madeRoom = time.Now()
 	var quietest *conn
-	longest := makeRoomAfter
+	longest := l.patience
 	for c := range l.open {
 		if d := quiet(c.stream); d > longest {
 			quietest, longest = c, d

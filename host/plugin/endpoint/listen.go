@@ -75,8 +75,9 @@ type Listener struct {
 	mu       sync.Mutex
 	open     map[*conn]struct{}
 	peers    map[netip.Addr]int
-	madeRoom time.Time // when room was looked for last
-	said     time.Time // when refused connections were told of last
+	madeRoom time.Time     // when room was looked for last
+	patience time.Duration // makeRoomAfter, but in tests
+	said     time.Time     // when refused connections were told of last
 }
 
 // Listen begins to listen, and to accept. The caller closes it, after every instance that has its grant.
@@ -96,7 +97,7 @@ func Listen(a Address, o ListenOptions) (*Listener, error) {
 	if a.TLS && o.TLS == nil {
 		return nil, fmt.Errorf("listen on %s: it needs a certificate and its key", a)
 	}
-	l := &Listener{address: a, o: o, conns: make(chan net.Conn), open: map[*conn]struct{}{}, peers: map[netip.Addr]int{}}
+	l := &Listener{address: a, o: o, conns: make(chan net.Conn), patience: makeRoomAfter, open: map[*conn]struct{}{}, peers: map[netip.Addr]int{}}
 	ctx, stop := context.WithCancel(context.Background())
 	l.stop = stop
 	if err := l.bind(ctx); err != nil {

@@ -32,3 +32,26 @@ func TestQuietConnectionsAreEnded(t *testing.T) {
 		t.Errorf("counts %+v", n)
 	}
 }
+
+func TestTheQuietestMakesRoom(t *testing.T) {
+	l := listen(t, "tcp://127.0.0.1:0", ListenOptions{Connections: 2, PerPeer: 10})
+	l.patience = 100 * time.Millisecond
+	loris, reader := dial(t, l), dial(t, l)
+	take(t, l)
+	heard := take(t, l)
+	go func() { _, _ = io.Copy(io.Discard, heard) }()
+	time.Sleep(200 * time.Millisecond)
+	_, _ = io.WriteString(reader, "still here")
+	fresh := dial(t, l)
+	in := take(t, l)
+	if !ends(t, loris) {
+		t.Error("who says nothing keeps a newcomer out")
+	}
+	_, _ = io.WriteString(fresh, "x")
+	if _, err := in.Read(make([]byte, 1)); err != nil {
+		t.Errorf("the newcomer: %v", err)
+	}
+	if n := l.Counts(); n.Ended != 1 || n.Refused != 0 || n.Open != 2 {
+		t.Errorf("counts %+v", n)
+	}
+}

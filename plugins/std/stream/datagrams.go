@@ -18,6 +18,9 @@ func Packet(address string) bool {
 // maxSender is as long as an address gets: the path of a unix socket.
 const maxSender = 128
 
+// maxDatagrams is how many are received in one Poll, be there events in them or not: a flood of empty ones must not use up its processor time.
+const maxDatagrams = 16 << 10
+
 // Datagrams takes records, one from each datagram.
 type Datagrams struct {
 	// Append appends an event to the batch, with attributes of 8 KiB at most. It answers sdk.ErrFull when there is no room.
@@ -42,7 +45,7 @@ func (d *Datagrams) Open(o *sdk.Open, handle string, max int) (err error) {
 // Poll fills one batch.
 func (d *Datagrams) Poll(p *sdk.Poll) error {
 	now, wait := p.Now().UnixNano(), p.Timeout
-	for {
+	for range maxDatagrams {
 		if d.record.Size == 0 {
 			n, sender, err := d.ln.Receive(d.buf, d.from[:], wait)
 			if err != nil {
@@ -74,4 +77,5 @@ func (d *Datagrams) Poll(p *sdk.Poll) error {
 		}
 		d.record = Record{}
 	}
+	return nil
 }

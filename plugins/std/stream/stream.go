@@ -21,6 +21,10 @@ import (
 const (
 	// chunk is how much is read of one connection before the next has its turn.
 	chunk = 256 << 10
+	// maxPoll is how much is read in one Poll, be there events in it or not: a flood of empty lines must not use up its processor time.
+	maxPoll = 1 << 20
+	// acceptCost is what a new connection counts as, of that.
+	acceptCost = 16 << 10
 	// maxReady is how many connections are looked at between two waits.
 	maxReady = 256
 	// attributesRoom is left beside a body that fills a batch.
@@ -61,6 +65,7 @@ type Server struct {
 	buf   []byte // chunk, and before it room for what a record has already
 	max   int    // of a record
 	now   int64
+	read  int // in this Poll
 
 	cur    *Peer  // whose data is in win; nil: nobody's
 	win    []byte // not taken yet
@@ -95,8 +100,8 @@ func (s *Server) Open(o *sdk.Open, handle, prefix string, max int) (err error) {
 
 // Poll fills one batch.
 func (s *Server) Poll(p *sdk.Poll) error {
-	s.now = p.Now().UnixNano()
-	for {
+	s.now, s.read = p.Now().UnixNano(), 0
+	for s.read < maxPoll {
 		if s.cur != nil {
 			if err := s.take(p); err != nil {
 				return quiet(err)
@@ -113,6 +118,7 @@ func (s *Server) Poll(p *sdk.Poll) error {
 			return quiet(err)
 		}
 	}
+	return nil
 }
 
 // quiet makes nothing of what is no error of a Poll.
@@ -157,6 +163,7 @@ func (s *Server) serve(id int32) error {
 		s.log.Debug("a connection broke", "peer", peer.Remote, "error", err)
 		s.broken.Add(1)
 	}
+	s.read += n
 	peer.setRest(nil)
 	s.cur, s.win, s.end = peer, s.buf[:at+n], err != nil
 	return nil
@@ -168,6 +175,7 @@ func (s *Server) accept() error {
 		return quiet(err) // somebody else has it
 	}
 	s.connections.Add(1)
+	s.read += acceptCost
 	peer := &Peer{Conn: conn, framer: s.Framer()}
 	s.peers[conn.ID] = peer
 	info, err := conn.Info()

@@ -73,6 +73,22 @@ func TestWhatDoesNotFitABatchIsInTheNext(t *testing.T) {
 	}
 }
 
+func TestAFloodOfEmptyLinesEndsAPoll(t *testing.T) {
+	s := sdktest.OpenSource(t, New, settings(nil))
+	p := s.Net.Connect("listen", "x")
+	p.Send(strings.Repeat("\n", 8<<20) + "last\n")
+	polls := 0
+	for ; len(s.Events) == 0 && polls < 100; polls++ {
+		if _, err := s.Poll(); err != nil {
+			t.Fatal(err)
+		}
+		s.Commit()
+	}
+	if polls < 8 || len(s.Events) != 1 {
+		t.Errorf("%d events after %d polls", len(s.Events), polls)
+	}
+}
+
 func TestLongLinesAreSplit(t *testing.T) {
 	s := sdktest.OpenSource(t, New, settings(map[string]any{"max_line": 10}))
 	p := s.Net.Connect("listen", "x")

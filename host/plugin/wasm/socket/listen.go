@@ -158,7 +158,7 @@ func (s *Set) Wait(out []int32, timeout time.Duration) (int, abi.Code) {
 // collect looks once.
 func (s *Set) collect(out []int32) (n int, err error) {
 	for fd, l := range s.of {
-		if l != nil && n < len(out) && (l.pending != nil || s.room() && l.take()) {
+		if l != nil && n < len(out) && s.room() && l.take() {
 			out[n] = s.names[s.of[fd].name]
 			n++
 		}

@@ -407,6 +407,12 @@ func TestHandlesAreBoundedAndFreed(t *testing.T) {
 		t.Errorf("the listener is ready although there is no handle: %s", code)
 	}
 	s.CloseHandle(a)
+	must[int](t)(s.Wait(make([]int32, 3), time.Second)) // has it at hand, but something else takes the handle
+	d, _ := s.pair()
+	if _, code := s.Wait(make([]int32, 3), 20*time.Millisecond); code != abi.ETIMEOUT {
+		t.Errorf("the listener is ready although there is no handle any more: %s", code)
+	}
+	s.CloseHandle(d)
 	c := must[int32](t)(s.Accept(in, time.Second))
 	if c != a || c == b {
 		t.Errorf("handles %d, %d and %d", a, b, c)
