@@ -18,6 +18,10 @@ type Lines struct {
 
 // Next implements [Framer].
 func (l *Lines) Next(data []byte, end bool) (Record, error) {
+	if n := l.empty(data); n > 0 {
+		l.seen = 0
+		return Record{Size: n, Skip: true}, nil
+	}
 	n := index(data[l.seen:], l.Delimiter)
 	if n >= 0 {
 		n += l.seen
@@ -42,6 +46,21 @@ func (l *Lines) Next(data []byte, end bool) (Record, error) {
 		return Record{Size: l.Max, Body: data[:l.Max], Partial: true}, nil
 	}
 	return Record{Size: size, Body: body, Skip: len(body) == 0}, nil
+}
+
+// empty is how many bytes of empty lines data begins with: a flood of them costs little.
+func (l *Lines) empty(data []byte) (n int) {
+	for n < len(data) {
+		switch {
+		case data[n] == l.Delimiter:
+			n++
+		case l.Delimiter == '\n' && data[n] == '\r' && n+1 < len(data) && data[n+1] == '\n':
+			n += 2
+		default:
+			return n
+		}
+	}
+	return n
 }
 
 // index is [bytes.IndexByte], which for WebAssembly looks at one byte at a time: most of the time of a line went there.
@@ -78,13 +97,20 @@ type Lengths struct{ Max int }
 
 // Next implements [Framer].
 func (l *Lengths) Next(data []byte, end bool) (Record, error) {
+	empty := 0
+	for len(data)-empty >= LengthSize && binary.BigEndian.Uint32(data[empty:]) == 0 {
+		empty += LengthSize
+	}
+	if empty > 0 {
+		return Record{Size: empty, Skip: true}, nil
+	}
 	if len(data) >= LengthSize {
 		n := binary.BigEndian.Uint32(data)
 		if uint64(n) > uint64(l.Max) {
 			return Record{}, fmt.Errorf("a record of %d bytes is over the limit of %d", n, l.Max)
 		}
 		if size := LengthSize + int(n); len(data) >= size {
-			return Record{Size: size, Body: data[LengthSize:size], Skip: n == 0}, nil
+			return Record{Size: size, Body: data[LengthSize:size]}, nil
 		}
 	}
 	if end {
