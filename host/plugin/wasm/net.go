@@ -9,6 +9,7 @@ import (
 
 	"github.com/tetratelabs/wazero/api"
 
+	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/host/plugin/wasm/socket"
 	"github.com/penstock-io/penstock/spec/abi"
 )
@@ -62,7 +63,13 @@ func (in guestCalls) Await(d time.Duration, ready <-chan struct{}, from *socket.
 func (in guestCalls) Promise(after int64, f func(durable bool)) abi.Code { return in.promise(after, f) }
 
 // Denied implements [socket.Caller].
-func (in guestCalls) Denied(capability, what string) { in.denied(capability, what) }
+func (in guestCalls) Denied(capability, what string) {
+	if capability == plugin.LimitHandles {
+		in.limited(capability, what)
+		return
+	}
+	in.denied(capability, what)
+}
 
 // Lost implements [socket.Caller].
 func (in guestCalls) Lost(err error) { in.lost = err }

@@ -27,8 +27,6 @@ import (
 )
 
 const (
-	// DefaultHandles is how many handles an instance may have open: 5 000 idle connections and some.
-	DefaultHandles = 8192
 	// MaxListeners is how many listeners for connections an instance may have open: one each for tcp, tls and unix, and one to spare.
 	MaxListeners = 4
 	// MaxReady bounds what one Wait finds: the guest asks again.
@@ -49,7 +47,7 @@ type Caller interface {
 	Await(d time.Duration, ready <-chan struct{}, from *Conns) (c net.Conn, of int, code abi.Code)
 	// Promise has f called, by any goroutine, once the batch that the guest emitted as after is durable or refused.
 	Promise(after int64, f func(durable bool)) abi.Code
-	// Denied counts what the guest tried and may not.
+	// Denied counts what the guest tried and may not: for want of a grant, or of [plugin.LimitHandles].
 	Denied(capability, what string)
 	// Lost keeps what happened for the error of the running call.
 	Lost(err error)
@@ -77,10 +75,10 @@ type Set struct {
 	spent account       // bytes in outboxes, and connections that are being closed
 }
 
-// New makes a set without handles. Limit 0 is DefaultHandles.
+// New makes a set without handles. Limit 0 is [abi.DefaultHandles].
 func New(caller Caller, grants plugin.Grants, limit int) *Set {
 	if limit <= 0 {
-		limit = DefaultHandles
+		limit = abi.DefaultHandles
 	}
 	return &Set{caller: caller, grants: grants, limit: limit, ready: make(chan struct{}, 1)}
 }
@@ -151,7 +149,7 @@ func (s *Set) room() bool { return len(s.handles)-len(s.free)+s.spent.closing() 
 
 // full refuses a handle, for now.
 func (s *Set) full() abi.Code {
-	s.caller.Denied("handles", "more handles than limits.handles")
+	s.caller.Denied(plugin.LimitHandles, "one more connection or listener")
 	return abi.EAGAIN
 }
 
