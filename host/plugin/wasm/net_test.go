@@ -172,3 +172,24 @@ func TestAnInterruptedNetWaitReturnsAtOnce(t *testing.T) {
 		t.Error("the poll did not end with the instance")
 	}
 }
+
+func TestConnectionsEndWithAGuestThatTrapsAndItsSuccessorHasTheListener(t *testing.T) {
+	grant, dial := dialled(t)
+	m := NewModule()
+	open := m.Import(abi.ImportNetOpen, three, one)
+	accept := m.Import(abi.ImportNetAccept, two, one)
+	name := m.Data("in")
+	m.Plugin(0)
+	m.Export(abi.ExportPoll, three, one,
+		Const(name), Const(2), Const(0), Call(open), Const(-1), Call(accept), Drop(), Trap())
+	for range 2 {
+		s := start(t, m, abi.Source, func(r *plugin.Request) { r.Grants.Listen = map[string]plugin.Listener{"in": grant} })
+		peer := dial()
+		_, err := s.Source.Read(t.Context())
+		wantError(t, err, abi.Fatal, "unreachable")
+		_ = peer.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if n, err := peer.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("the other end reads %d, %v", n, err)
+		}
+	}
+}
