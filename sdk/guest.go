@@ -178,6 +178,9 @@ func (g *Guest) Process(n int) abi.Code {
 	}
 	g.output.begin(b.Base())
 	if err := s.Process(b, &g.output); err != nil {
+		if errors.Is(err, ErrFull) { // the host hands it over again in halves
+			err = &Error{Code: abi.ETOOBIG, Err: err}
+		}
 		return g.code(err)
 	}
 	return g.code(check(abi.Code(min(g.host.Emit(g.output.batch.Bytes()), 0)), "emit"))

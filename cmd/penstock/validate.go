@@ -4,6 +4,8 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -26,11 +28,12 @@ type permitted struct {
 
 // deliveryPath is one way through the configuration, and what it promises.
 type deliveryPath struct {
-	Source   string `json:"source"`
-	Channel  string `json:"channel"`
-	Sink     string `json:"sink"`
-	Delivery string `json:"delivery"`
-	Why      string `json:"why"`
+	Source   string   `json:"source"`
+	Through  []string `json:"through"` // processors
+	Channel  string   `json:"channel"`
+	Sink     string   `json:"sink"`
+	Delivery string   `json:"delivery"`
+	Why      string   `json:"why"`
 }
 
 func newValidateCommand(a *app) *cobra.Command {
@@ -74,7 +77,8 @@ func areValid(files int) string {
 func printPaths(t *terminal, paths []deliveryPath) {
 	rows := make([][]string, 0, len(paths))
 	for _, p := range paths {
-		rows = append(rows, []string{p.Source + " → " + p.Channel + " → " + p.Sink, p.Delivery, "(" + p.Why + ")"})
+		way := slices.Concat([]string{p.Source}, p.Through, []string{p.Channel, p.Sink})
+		rows = append(rows, []string{strings.Join(way, " → "), p.Delivery, "(" + p.Why + ")"})
 	}
 	t.printf("\n")
 	t.table(rows)
@@ -116,7 +120,10 @@ func pathsOf(c *config.Config) []deliveryPath {
 			if source.Into != sink.From {
 				continue
 			}
-			p := deliveryPath{Source: source.Address(), Channel: "channel." + source.Into, Sink: sink.Address()}
+			p := deliveryPath{Source: source.Address(), Through: []string{}, Channel: "channel." + source.Into, Sink: sink.Address()}
+			for _, name := range source.Through {
+				p.Through = append(p.Through, "processor."+name)
+			}
 			p.Delivery, p.Why = delivery(source.Plugin.Replay, kinds[source.Into], sink.Plugin.Effects)
 			paths = append(paths, p)
 		}

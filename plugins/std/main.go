@@ -8,6 +8,7 @@ import (
 	"github.com/penstock-io/penstock/plugins/std/filesink"
 	"github.com/penstock-io/penstock/plugins/std/httpsink"
 	"github.com/penstock-io/penstock/plugins/std/httpsource"
+	"github.com/penstock-io/penstock/plugins/std/process"
 	"github.com/penstock-io/penstock/plugins/std/syslog"
 	"github.com/penstock-io/penstock/plugins/std/tail"
 	"github.com/penstock-io/penstock/plugins/std/tcp"
@@ -25,5 +26,10 @@ func main() {
 		"syslog":   {Source: syslog.New},
 		"stdout":   {Sink: newStdout},
 		"discard":  {Sink: newDiscard},
+		"filter":   {Processor: process.NewFilter},
+		"set":      {Processor: process.NewSet},
+		"regex":    {Processor: process.NewRegex},
+		"json":     {Processor: process.NewJSON},
+		"mask":     {Processor: process.NewMask},
 	})
 }

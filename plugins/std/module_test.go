@@ -73,6 +73,11 @@ func TestModuleKeepsTheContract(t *testing.T) {
 				open := plugintest.Opening{Config: config, Dirs: []plugin.Dir{{Path: dir}}}
 				return open, os.WriteFile(dir+"/a.log", []byte(text.String()), 0o600)
 			}},
+		plugintest.Case{Kind: abi.Processor, Name: "filter", BadConfig: `{}`, Setup: with(`{"matches":"a"}`)},
+		plugintest.Case{Kind: abi.Processor, Name: "set", BadConfig: `{}`, Setup: with(`{"remove":["a"]}`)},
+		plugintest.Case{Kind: abi.Processor, Name: "regex", BadConfig: `{"pattern":"a"}`, Setup: with(`{"pattern":"(?P<a>a)"}`)},
+		plugintest.Case{Kind: abi.Processor, Name: "json", BadConfig: `{"fields":{"penstock.a":"b"}}`},
+		plugintest.Case{Kind: abi.Processor, Name: "mask", BadConfig: `{"pattern":"("}`, Setup: with(`{"pattern":"a"}`)},
 		plugintest.Case{Kind: abi.Sink, Name: "discard"},
 		plugintest.Case{Kind: abi.Sink, Name: "stdout", BadConfig: `{"format":"xml"}`},
 		plugintest.Case{Kind: abi.Sink, Name: "file", BadConfig: `{"path":""}`,
@@ -85,6 +90,11 @@ func TestModuleKeepsTheContract(t *testing.T) {
 				return strings.Split(strings.TrimSuffix(string(b), "\n"), "\n"), err
 			}},
 	)
+}
+
+// with opens an instance with that config alone.
+func with(config string) func(string) (plugintest.Opening, error) {
+	return func(string) (plugintest.Opening, error) { return plugintest.Opening{Config: config}, nil }
 }
 
 // cpu is the processor time that this process has used: what counts on a machine that is not quiet.

@@ -365,3 +365,131 @@ sink "discard" {
   effects    = "idempotent"
   concurrent = true
 }
+
+processor "filter" {
+  doc = "Keeps the events that match, or drops them. An event without the attribute does not match."
+
+  argument "action" {
+    type    = string
+    default = "keep"
+    enum    = ["keep", "drop"]
+    doc     = "What is done with the events that match; with the others the opposite is."
+  }
+  argument "attribute" {
+    type    = string
+    default = ""
+    doc     = "The attribute that is looked at; not set: the body."
+  }
+  argument "equals" {
+    type    = list(string)
+    default = []
+    doc     = "It matches when it is one of these, to the byte."
+  }
+  argument "matches" {
+    type    = string
+    default = ""
+    doc     = "It matches when this regular expression (RE2) is found in it. Either equals or matches is set."
+  }
+}
+
+processor "set" {
+  doc = "Removes attributes, gives others a new name, and adds some, in that order."
+
+  argument "remove" {
+    type    = list(string)
+    default = []
+    doc     = "Names of attributes that go."
+  }
+  argument "rename" {
+    type    = map(string)
+    default = {}
+    doc     = "New names by old ones. An attribute that has the new name already goes; two may change places."
+  }
+  argument "add" {
+    type    = map(string)
+    default = {}
+    doc     = "Values by name."
+  }
+  argument "overwrite" {
+    type    = bool
+    default = true
+    doc     = "add changes attributes that are there already."
+  }
+}
+
+processor "regex" {
+  doc = "Makes attributes of the named groups of a regular expression."
+
+  argument "pattern" {
+    type     = string
+    required = true
+    doc      = "The regular expression (RE2), with groups such as (?P<level>[A-Z]+). A group that took no part leaves its attribute alone."
+  }
+  argument "attribute" {
+    type    = string
+    default = ""
+    doc     = "The attribute that is looked at; not set: the body."
+  }
+  argument "prefix" {
+    type    = string
+    default = ""
+    doc     = "What the names of the attributes begin with, before that of the group."
+  }
+  argument "otherwise" {
+    type    = string
+    default = "pass"
+    enum    = ["pass", "drop", "reject"]
+    doc     = "What is done with an event that does not match. reject: what the processor's on_error says."
+  }
+}
+
+processor "json" {
+  doc = "Makes attributes of the fields of a body that is an object of JSON. Strings as what they say, all else as JSON; null is as if it were not there."
+
+  argument "fields" {
+    type    = map(string)
+    default = {}
+    doc     = "Where the value of each attribute is: level = \"log.level\". Empty: all fields at the top, 256 at most, under their own names."
+  }
+  argument "attribute" {
+    type    = string
+    default = ""
+    doc     = "The attribute that is looked at; not set: the body."
+  }
+  argument "prefix" {
+    type    = string
+    default = ""
+    doc     = "What the names of the attributes begin with."
+  }
+  argument "otherwise" {
+    type    = string
+    default = "reject"
+    enum    = ["pass", "drop", "reject"]
+    doc     = "What is done with an event that is no object of JSON. reject: what the processor's on_error says."
+  }
+}
+
+processor "mask" {
+  doc = "Replaces what a regular expression finds, in the body and in attributes."
+
+  argument "pattern" {
+    type     = string
+    required = true
+    doc      = "The regular expression (RE2) of what must not go on."
+  }
+  argument "replacement" {
+    type    = string
+    default = "***"
+    doc     = "What stands there instead; $1 is the first group, $$ a dollar."
+  }
+  argument "body" {
+    type    = bool
+    default = true
+    doc     = "Look into the body."
+  }
+  argument "attributes" {
+    type    = list(string)
+    default = []
+    doc     = "Names of attributes to look into; \"*\": all."
+  }
+}

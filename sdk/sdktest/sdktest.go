@@ -2,7 +2,7 @@
 
 // Package sdktest runs a plugin inside an ordinary Go test, without WebAssembly and without an agent.
 //
-// [OpenSource] and [OpenSink] play the host: they keep the cursor and the ranges, hand the plugin
+// [OpenSource], [OpenProcessor] and [OpenSink] play the host: they keep the cursor and the ranges, hand the plugin
 // what an agent would, byte for byte, and kill and reopen it when the test says so. Time is that of
 // package time, so a test may run in a bubble of testing/synctest, where waits take no time.
 package sdktest
@@ -369,6 +369,63 @@ func (s *Sink) Hand(r event.Range, b event.Batch) error {
 
 // Prune tells the sink that ranges below low may go.
 func (s *Sink) Prune(low event.Offset) error { return s.answer(s.guest.Prune(low)) }
+
+// Processor is a processor under test.
+type Processor struct {
+	*bench
+	// Rejected are the places that it rejected in the last batch, and why.
+	Rejected map[int]string
+
+	made event.Batch
+	buf  event.Builder
+}
+
+// OpenProcessor opens a processor with this config, which is what an agent would hand over: complete, with defaults filled in. It fails
+// the test if the processor does not open.
+func OpenProcessor(t testing.TB, create func() sdk.Processor, config any) *Processor {
+	t.Helper()
+	p := &Processor{bench: newBench(t, sdk.Plugin{Processor: create}, config)}
+	if err := p.Restart(); err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	return p
+}
+
+// Restart drops the instance without closing it and opens a new one.
+func (p *Processor) Restart() error {
+	host := p.host()
+	host.Emit = func(data []byte) int64 {
+		b, err := event.CopyMade(event.Heap{}, data, event.Offset(p.buf.Len()))
+		if err != nil {
+			p.t.Errorf("emit: %v", err)
+			return int64(abi.EINVAL)
+		}
+		p.made = b
+		return 1
+	}
+	host.Result = func(index int, _ abi.Code, reason string) abi.Code {
+		p.Rejected[index] = reason
+		return abi.OK
+	}
+	return p.open(host, abi.OpenRequest{Kind: abi.Processor})
+}
+
+// Process hands over a batch of these events, and answers what becomes of it. It fails the test where an event is not numbered as one
+// that was handed over.
+func (p *Processor) Process(events ...event.Event) ([]Event, error) {
+	p.Rejected, p.made = map[int]string{}, event.Batch{}
+	p.buf.Reset()
+	p.buf.Limit = event.MaxBatch
+	for i, e := range events {
+		if err := p.buf.Append(e); err != nil {
+			p.t.Fatalf("encode event %d: %v", i, err)
+		}
+	}
+	data := p.buf.Bytes()
+	copy(p.guest.Alloc(len(data)), data)
+	err := p.answer(p.guest.Process(len(data)))
+	return Events(p.made), err
+}
 
 // Events returns copies of a batch's events.
 func Events(b event.Batch) []Event {
