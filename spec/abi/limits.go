@@ -10,7 +10,7 @@ const (
 	DefaultMemory = 64 << 20
 	// DefaultCall is how much processor time one call may take: a batch of 1 MiB takes some milliseconds.
 	DefaultCall = 200 * time.Millisecond
-	// DefaultPoll is the same for a poll, which may read and split a lot before it emits.
+	// DefaultPoll is the same for a poll, which may read and split a lot before it emits, and for a batch that is processed.
 	DefaultPoll = time.Second
 	// DefaultOpen is the same for what comes before the first batch: a Go guest sets up its memory, and a sink may read what it holds.
 	DefaultOpen = 10 * time.Second
