@@ -245,6 +245,7 @@ func TestWhatAPluginReportsIsExposed(t *testing.T) {
 	for key, want := range map[string]string{
 		"penstock_plugin_info{digest=9b74,plugin=std,runtime=wasm,version=0.1.0}": "1",
 		"penstock_plugin_call_seconds{component=source.shop}":                     "1 of 0.001",
+		"penstock_plugin_cpu_seconds_total{component=source.shop}":                "1e-06",
 		"penstock_plugin_memory_bytes{component=source.shop}":                     "4096",
 		"penstock_plugin_traps_total{component=source.shop}":                      "1",
 		"penstock_plugin_restarts_total{component=source.shop}":                   "1",
