@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -407,5 +408,75 @@ func TestABatchOfSeveralIsNeverConvicted(t *testing.T) {
 	two := channel.Delivery{Range: event.Range{First: 5, Next: 7}, Batch: encode(t, "x", "y").WithBase(5)} // as another loop may have taken it before
 	if _, err := s.broken(t.Context(), nil, two, &plugin.Error{Class: abi.Fatal}); !errors.Is(err, errSuspect) {
 		t.Error(err)
+	}
+}
+
+// mortal observes a sink that dies just before its first commit.
+type mortal struct {
+	quiet
+	dead bool
+}
+
+func (m *mortal) Step(name string) {
+	if name == "commit" && !m.dead {
+		m.dead = true
+		panic("killed")
+	}
+}
+
+func TestADeathBetweenTheDeadLetterAndTheCommitLosesNothingAndKeepsTheIdentity(t *testing.T) {
+	main, rejected := memory.New(memory.Options{}), memory.New(memory.Options{})
+	defer main.Close()
+	defer rejected.Close()
+	put(t, main, "a", "bad", "b")
+	seen := &mortal{}
+	kept := 0
+	for range 2 {
+		r, err := main.Reader(channel.ReaderSpec{Name: "sink.a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		j := &judge{whole: true}
+		s := newSink(&trace{})
+		s.Reader, s.Buffers, s.Observer, s.Dead = r, event.Heap{}, seen, &DeadLetters{Component: "sink.a", Channel: rejected}
+		s.Open = func(context.Context, channel.ReaderInfo) (plugin.Instance, error) {
+			return plugin.Instance{Sink: j}, nil
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		func() {
+			defer cancel()
+			defer func() { _ = recover() }()
+			if err := s.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		}()
+		if kept = len(j.kept); r.Close() != nil {
+			t.Error("the reader does not close")
+		}
+	}
+	c, err := rejected.Reader(channel.ReaderSpec{Name: "r"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]int{}
+	for c.Info().Waiting > 0 {
+		lease, err := c.Take(t.Context(), channel.Want{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range lease.Delivery().Batch.All() {
+			id := ""
+			for _, key := range []string{event.DeadComponent, event.DeadChannel, event.DeadIncarnation, event.DeadOffset} {
+				value, _ := e.Attribute(key)
+				id += string(value) + "/"
+			}
+			ids[id]++
+		}
+		if err := lease.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if kept != 2 || len(ids) != 1 || !slices.Contains(slices.Collect(maps.Values(ids)), 2) {
+		t.Errorf("delivered %d, letters by identity %v", kept, ids)
 	}
 }
