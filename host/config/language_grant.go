@@ -48,7 +48,7 @@ var tlsArgument = arg{name: "tls", typ: "tls", doc: "The `tls` block for the add
 var limitsBlock = block{name: "limits", once: true, doc: "Bounds of each instance, and of the module. What goes over one is refused, told, and counted in `penstock_plugin_denied_total` under the name of the argument.", args: arguments(
 	arg{name: "memory", typ: "size", shown: "what the plugin asks for, else " + formatSize(abi.DefaultMemory), min: 1 << 20, max: 4 << 30, doc: "The most memory that the guest may have."},
 	arg{name: "cpu", typ: "duration", min: 1e6, max: hour,
-		shown: fmt.Sprintf("%s, a poll %s, to open %s", formatDuration(abi.DefaultCall), formatDuration(abi.DefaultPoll), formatDuration(abi.DefaultOpen)),
+		shown: fmt.Sprintf("%s, and to deliver %s more for each MiB, a poll %s, to open %s", formatDuration(abi.DefaultCall), formatDuration(abi.DefaultCallInput), formatDuration(abi.DefaultPoll), formatDuration(abi.DefaultOpen)),
 		doc:   "The most processor time of one call. Then the guest is ended."},
 	arg{name: "cpu_share", typ: "number", def: strconv.FormatFloat(abi.DefaultShare, 'f', -1, 64), min: 0.01, max: 1, doc: "The most processor time in a second, in seconds. Over it the guest waits. It runs on one core at a time, so 1 is no bound."},
 	arg{name: "handles", typ: "integer", def: strconv.Itoa(abi.DefaultHandles), min: 1, max: 1 << 20, doc: "How many files may be open at a time, and as many sockets."},

@@ -10,6 +10,9 @@ const (
 	DefaultMemory = 64 << 20
 	// DefaultCall is how much processor time one call may take: a batch of 1 MiB takes some milliseconds.
 	DefaultCall = 200 * time.Millisecond
+	// DefaultCallInput is added to DefaultCall for each MiB of a batch that is delivered: to make JSON of it and compress that takes a Go
+	// guest some 180 ms.
+	DefaultCallInput = 500 * time.Millisecond
 	// DefaultPoll is the same for a poll, which may read and split a lot before it emits, and for a batch that is processed.
 	DefaultPoll = time.Second
 	// DefaultOpen is the same for what comes before the first batch: a Go guest sets up its memory, and a sink may read what it holds.

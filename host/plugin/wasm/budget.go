@@ -57,10 +57,12 @@ func newBudget(l plugin.Limits, counted bool) budget {
 	return b
 }
 
-// begin is called before each call of an export.
-func (b *budget) begin(export string) {
+// begin is called before each call of an export, with how many bytes were handed over for it.
+func (b *budget) begin(export string, input int) {
 	b.allowed = abi.DefaultCall
 	switch export {
+	case abi.ExportDeliver:
+		b.allowed += time.Duration(input) * abi.DefaultCallInput >> 20
 	case abi.ExportPoll, abi.ExportProcess: // a processor may look for an expression in each event: some 5 MB/s in a Go guest
 		b.allowed = abi.DefaultPoll
 	case abi.ExportOpen, exportInitialize, exportStart:

@@ -236,7 +236,7 @@ func (in *instance) run(ctx context.Context, name string, f api.Function, params
 	in.stderr.begin()
 	in.call.Context = ctx
 	in.throttle()
-	in.budget.begin(name)
+	in.budget.begin(name, in.given.Size())
 	err := f.CallWithStack(&in.call, in.stack[:])
 	in.account()
 	if err != nil {

@@ -106,7 +106,7 @@ func (p *Plugin) start(ctx context.Context, kind abi.Kind, described abi.Plugin,
 	in := newInstance(p, kind, open, mem)
 	in.call.Context = experimental.WithMemoryAllocator(experimental.WithImportResolver(ctx, p.resolve), mem)
 	in.inside, in.call.starting = exportStart, true
-	in.budget.begin(exportStart)
+	in.budget.begin(exportStart, 0)
 	in.module, err = p.runtime.engine.InstantiateModule(&in.call, p.compiled, in.config())
 	in.call.starting = false
 	if err != nil {
