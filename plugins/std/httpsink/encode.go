@@ -5,6 +5,7 @@ package httpsink
 import (
 	"bytes"
 	"encoding/json"
+	"unicode/utf8"
 
 	"github.com/penstock-io/penstock/plugins/std/filesink/line"
 	"github.com/penstock-io/penstock/sdk"
@@ -59,14 +60,20 @@ func (c encoder) batch(to *bytes.Buffer, events []event.Event) error {
 
 // appendBody writes a body that is JSON as it is, in one line, and any other as a string.
 func appendBody(to *bytes.Buffer, e event.Event) error {
-	if before := to.Len(); json.Compact(to, e.Body) != nil {
-		to.Truncate(before)
-		text, err := json.Marshal(string(e.Body))
-		if err != nil {
-			return err
-		}
-		to.Write(text)
+	if oneLine(e.Body) {
+		to.Write(e.Body)
+		return nil
 	}
+	before := to.Len()
+	if text := bytes.TrimLeft(e.Body, " \t\r\n"); len(text) > 0 && bytes.IndexByte([]byte(`{["-0123456789tfn`), text[0]) >= 0 && json.Compact(to, text) == nil {
+		return nil
+	}
+	to.Truncate(before)
+	body := e.Body
+	if !utf8.Valid(body) {
+		body = bytes.ToValidUTF8(body, []byte("\uFFFD")) // JSON has no other bytes; content = "object" keeps them
+	}
+	to.Write(line.AppendString(to.AvailableBuffer(), body))
 	return nil
 }
 

@@ -54,8 +54,9 @@ func TestHowEventsAreWritten(t *testing.T) {
 		want   string
 		kind   string
 	}{
-		{nil, []string{`{"a": 1}`, "two", "3"}, "{\"a\":1}\n\"two\"\n3\n", "application/x-ndjson"},
+		{nil, []string{`{"a": 1}`, "two", "3"}, "{\"a\": 1}\n\"two\"\n3\n", "application/x-ndjson"},
 		{map[string]any{"format": "json"}, []string{"{\"a\":\n1}", "two", ""}, `[{"a":1},"two",""]`, "application/json"},
+		{nil, []string{"a \"<\n", "{\n}", "{x", "\xff", `"\u00e4"`}, "\"a \\\"<\\n\"\n{}\n\"{x\"\n\"\uFFFD\"\n\"\\u00e4\"\n", "application/x-ndjson"},
 		{map[string]any{"format": "raw"}, []string{"one", "two"}, "one\ntwo\n", "text/plain"},
 		{map[string]any{"format": "json", "content": "object"}, []string{"x"}, `[{"time":"1970-01-01T00:00:00Z","attributes":{},"body":"x"}]`, "application/json"},
 		{map[string]any{"compression": "gzip"}, []string{"1", "2"}, "1\n2\n", "application/x-ndjson"},

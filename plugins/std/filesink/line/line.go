@@ -121,6 +121,9 @@ func appendMap(dst []byte, attrs []event.Attribute, choose func(event.Attribute)
 	return append(dst, '}')
 }
 
+// AppendString writes s, which is UTF-8, as a string of JSON onto dst.
+func AppendString(dst, s []byte) []byte { return appendString(dst, s) }
+
 // appendString quotes s, which is UTF-8.
 func appendString(dst, s []byte) []byte {
 	dst = append(dst, '"')
