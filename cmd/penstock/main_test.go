@@ -164,6 +164,7 @@ var compiledOnce = sync.OnceValues(func() (string, error) {
 //	lines FILE N [PREFIX]   FILE gets N numbered lines at its end
 //	json VAR PATH           sets VAR to what is at PATH ("result.channels.0.events") of the last stdout
 //	sharecache DATADIR      the data directory gets the plugins compiled already
+//	freeport VAR FILE OLD   sets VAR to a port that is free, and in FILE writes it with the host of OLD, "127.0.0.1:8080", instead of that
 func scripts(p testscript.Params) testscript.Params {
 	p.RequireUniqueNames = true
 	p.RequireExplicitExec = true
@@ -178,13 +179,16 @@ func scripts(p testscript.Params) testscript.Params {
 		return errors.Join(err, cacheErr)
 	}
 	p.Condition = func(cond string) (bool, error) {
-		if cond == "root" {
+		switch cond {
+		case "root":
 			return os.Geteuid() == 0, nil
+		case "ci": // where nothing is left out
+			return os.Getenv("CI") != "", nil
 		}
 		return false, fmt.Errorf("no condition %q", cond)
 	}
 	p.Cmds = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-		"exits": exits, "await": await, "send": send, "serve": serve, "term": sendTerm, "kill9": sendKill, "awaitstatus": awaitStatus, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache, "settle": settle, "awaitput": awaitPut, "sum": sum,
+		"exits": exits, "await": await, "send": send, "serve": serve, "term": sendTerm, "kill9": sendKill, "awaitstatus": awaitStatus, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache, "settle": settle, "awaitput": awaitPut, "sum": sum, "freeport": freePort,
 	}
 	return p
 }
@@ -352,6 +356,24 @@ func shareCache(ts *testscript.TestScript, neg bool, args []string) {
 	dir := filepath.Join(ts.MkAbs(args[0]), "cache")
 	ts.Check(os.MkdirAll(dir, 0o700))
 	ts.Check(os.CopyFS(dir, os.DirFS(shared)))
+}
+
+func freePort(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 3, 3, "freeport VAR FILE OLD")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Check(l.Close())
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	ts.Check(err)
+	host, _, err := net.SplitHostPort(args[2])
+	ts.Check(err)
+	text := ts.ReadFile(args[1])
+	if !strings.Contains(text, args[2]) {
+		ts.Fatalf("%s has no %s", args[1], args[2])
+	}
+	text = strings.ReplaceAll(text, args[2], net.JoinHostPort(host, port))
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o644))
+	ts.Setenv(args[0], port)
 }
 
 func atoi(ts *testscript.TestScript, s string) int {

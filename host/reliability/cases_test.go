@@ -58,6 +58,12 @@ var behaviours = []struct {
 		"cmd/penstock/testdata/script: A wrong key and none are refused, with what is missing and what to do; nothing is changed.",
 		"cmd/penstock/testdata/script: Turned off again: the sink that was away gets every line, once and in order.",
 		"host/channel/wal: TestKeysAreTurnedOnChangedAndTurnedOff"}},
+	{"A23", "requests by HTTP: channel full, malformed, huge, client gone, agent killed: 503 with Retry-After, 400, 413; stored and answered, or neither; with a key, once", []string{
+		"cmd/penstock/crash: TestKilledUnderRequestsWhatWasAnsweredIsThereAndOnceWithItsKey",
+		"cmd/penstock/testdata/script: An HTTP client is told 200 when all of its request is on disk, and anything else when nothing of it is.",
+		"cmd/penstock/testdata/script: While the channel is full, because the sink cannot write, requests are refused, and never stored.",
+		"host/pipeline: TestWhoeverWaitsForAnAnswerIsRefusedWhenThereIsNoRoom",
+		"host/plugin/wasm: TestAnAnswerGoesOutAfterTheCommitAndWithoutTheGuest"}},
 	{"A28", "a guest that loops, recurses, grows its memory and tables, emits too much and nonsense, floods the log, calls what it was not granted, opens handles without an end: ended in its budget, told why, the others keep their speed; clients that say nothing hold up nobody", []string{
 		"host/plugin/wasm: TestAHostileGuestIsEndedAndOthersKeepTheirSpeed",
 		"host/plugin/wasm: TestAGuestThatDoesNotComeBackIsEndedInItsBudget",
