@@ -355,3 +355,41 @@ func TestAServerListensOverTCPAndFreesItsAddress(t *testing.T) {
 	}
 	again.Close()
 }
+
+func TestRequestsComeOverTLS(t *testing.T) {
+	dir := t.TempDir()
+	certificate(t, dir, "server", "localhost")
+	secure, err := ServerTLS(TLSOptions{Cert: dir + "/server.pem", Key: dir + "/server.key"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Serve(Address{Network: "tcp", TLS: true, Host: "127.0.0.1"}, ServeOptions{TLS: secure})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	trusting, err := ClientTLS("localhost", TLSOptions{CA: dir + "/server.pem"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := HTTP(fmt.Sprintf("https://localhost:%d/in", s.Addr().(*net.TCPAddr).Port), HTTPOptions{TLS: trusting})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Client.CloseIdleConnections()
+	go func() { (<-s.Requests()).Answer(http.StatusOK, nil, nil) }()
+	resp, err := c.Client.Post(c.Base.String(), "", strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Error(resp.Status)
+	}
+	if _, err := Serve(Address{Network: "tcp", TLS: true, Host: "127.0.0.1"}, ServeOptions{}); err == nil {
+		t.Error("without a certificate it serves, in plain")
+	}
+	if _, err := Serve(Address{Network: "udp", Host: "127.0.0.1"}, ServeOptions{}); err == nil {
+		t.Error("it serves datagrams")
+	}
+}
