@@ -4,11 +4,13 @@ package crash
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -146,7 +148,9 @@ func (p *posters) check(t *testing.T, out []byte) {
 	}
 }
 
-func TestKilledUnderRequestsWhatWasAnsweredIsThereAndOnceWithItsKey(t *testing.T) {
+// newHTTPRig is a rig whose agent takes requests, and who sends them.
+func newHTTPRig(t *testing.T) (*rig, *posters) {
+	t.Helper()
 	r := newRig(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -158,7 +162,11 @@ func TestKilledUnderRequestsWhatWasAnsweredIsThereAndOnceWithItsKey(t *testing.T
 	if err := os.WriteFile(r.cfg, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	p := &posters{url: "http://" + address, client: http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}}}
+	return r, &posters{url: "http://" + address, client: http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}}}
+}
+
+func TestKilledUnderRequestsWhatWasAnsweredIsThereAndOnceWithItsKey(t *testing.T) {
+	r, p := newHTTPRig(t)
 	for n := range 16 {
 		p.work.Go(func() { p.run(n, n%2 == 0) })
 	}
@@ -199,4 +207,54 @@ func TestKilledUnderRequestsWhatWasAnsweredIsThereAndOnceWithItsKey(t *testing.T
 	t.Logf("%d lines were answered, %d had no answer", len(p.taken), len(p.given))
 	reliability.Report(t, reliability.Row{Part: reliability.Kill, What: "an agent under HTTP requests", Tried: *kills, Checked: len(p.taken), Seed: *seed,
 		Seconds: time.Since(begun).Seconds(), Note: "killed at " + strings.Trim(fmt.Sprint(r.byAim), "map[]")})
+}
+
+// flushTime is what a flush of a small write takes here and now, at the median.
+func flushTime(t *testing.T, dir string) time.Duration {
+	t.Helper()
+	f, err := os.CreateTemp(dir, "flush")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	took := make([]time.Duration, 50)
+	for i := range took {
+		start := time.Now()
+		_, err := f.Write(make([]byte, 512))
+		if err = errors.Join(err, f.Sync()); err != nil {
+			t.Fatal(err)
+		}
+		took[i] = time.Since(start)
+	}
+	slices.Sort(took)
+	return took[len(took)/2]
+}
+
+// A client that sends one request after the other waits for a flush each time, and for nothing else: not for the end of a poll, which takes
+// 250 ms when nothing comes, nor for the pause between two.
+func TestAnAnswerWaitsForTheFlushAlone(t *testing.T) {
+	r, p := newHTTPRig(t)
+	cmd := r.start()
+	defer cmd.Process.Kill()
+	for deadline := time.Now().Add(time.Minute); !p.post("begin", []string{"begin"}, true); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no answers\n%s", &r.said)
+		}
+	}
+	took := make([]time.Duration, 300)
+	for i := range took {
+		start := time.Now()
+		if !p.post(fmt.Sprint(i), []string{"line"}, false) {
+			t.Fatalf("request %d was not answered with 200: %q", i, p.odd)
+		}
+		took[i] = time.Since(start)
+	}
+	slices.Sort(took)
+	flush := flushTime(t, r.path("data"))
+	median := took[len(took)/2]
+	t.Logf("p50 %v, p99 %v; a flush takes %v", median, took[len(took)*99/100], flush)
+	if most := 5*time.Millisecond + 4*flush; median > most {
+		t.Errorf("half of the requests took more than %v, which is more than %v", median, most)
+	}
+	r.terminate(cmd, 0)
 }
