@@ -33,8 +33,10 @@ const (
 	DefaultMaxWaiting = 1024
 	// DefaultMaxHeld is how many bytes of bodies may be held at once, however many requests they are of.
 	DefaultMaxHeld = 64 << 20
-	// DefaultReadTimeout is how long a client may take to send its header, and again for its body.
-	DefaultReadTimeout = 10 * time.Second
+	// DefaultHeaderTimeout is how long a client may take to send a header, from when it may.
+	DefaultHeaderTimeout = 10 * time.Second
+	// DefaultBodyTimeout is the same for the body: 1 MiB at 35 KB/s.
+	DefaultBodyTimeout = 30 * time.Second
 	// DefaultWait is how long a request waits for a plugin to take it. None does while the channel is full.
 	DefaultWait = time.Second
 	// DefaultAnswer is how long a request waits for its answer once a plugin has it: much longer than a flush of a slow disk, so that
@@ -50,16 +52,17 @@ const (
 
 // ServeOptions bound what an HTTP server takes. Zero means the default.
 type ServeOptions struct {
-	TLS         *tls.Config   // nil: without
-	MaxBody     int64         // bytes of one body; more is answered with 413
-	MaxHeader   int           // bytes of request line and headers; more is answered with 431
-	MaxConns    int           // at once; more are not accepted until others have gone
-	MaxWaiting  int           // requests at once; more are answered with 503
-	MaxHeld     int64         // bytes of bodies at once; more are answered with 503
-	ReadTimeout time.Duration // for the header, and again for the body; answered with 408, or by hanging up
-	Wait        time.Duration // until a plugin takes a request; answered with 503
-	Answer      time.Duration // until the plugin has answered; answered with 503
-	Log         *slog.Logger  // nil: none
+	TLS        *tls.Config   // nil: without
+	MaxBody    int64         // bytes of one body; more is answered with 413
+	MaxHeader  int           // bytes of request line and headers; more is answered with 431
+	MaxConns   int           // at once; more are not accepted until others have gone
+	MaxWaiting int           // requests that have been read, at once; more are answered with 503
+	MaxHeld    int64         // bytes of bodies at once; more are answered with 503
+	Header     time.Duration // to send the header; then it hangs up
+	Body       time.Duration // to send the body; answered with 408
+	Wait       time.Duration // until a plugin takes a request; answered with 503
+	Answer     time.Duration // until the plugin has answered; answered with 503
+	Log        *slog.Logger  // nil: none
 }
 
 func (o ServeOptions) orDefaults() ServeOptions {
@@ -68,7 +71,8 @@ func (o ServeOptions) orDefaults() ServeOptions {
 	o.MaxConns = cmp.Or(o.MaxConns, DefaultMaxConns)
 	o.MaxWaiting = cmp.Or(o.MaxWaiting, DefaultMaxWaiting)
 	o.MaxHeld = max(cmp.Or(o.MaxHeld, DefaultMaxHeld), o.MaxBody) // one at least
-	o.ReadTimeout = cmp.Or(o.ReadTimeout, DefaultReadTimeout)
+	o.Header = cmp.Or(o.Header, DefaultHeaderTimeout)
+	o.Body = cmp.Or(o.Body, DefaultBodyTimeout)
 	o.Wait = cmp.Or(o.Wait, DefaultWait)
 	o.Answer = cmp.Or(o.Answer, DefaultAnswer)
 	if o.Log == nil {
@@ -85,7 +89,8 @@ type HTTPServer struct {
 	listener net.Listener
 	http     *http.Server
 	requests chan *plugin.Exchange // never closed
-	slots    chan struct{}         // a token for each request that is being read or waits; never closed
+	active   chan struct{}         // a token for each handler; never closed
+	slots    chan struct{}         // a token for each request that waits; never closed
 	held     *semaphore.Weighted   // bytes of bodies
 	ending   chan struct{}         // closed by Close
 	cut      context.CancelFunc    // ends all requests
@@ -137,6 +142,7 @@ func serve(l net.Listener, o ServeOptions) *HTTPServer {
 	s := &HTTPServer{
 		o: o, listener: l,
 		requests: make(chan *plugin.Exchange),
+		active:   make(chan struct{}, o.MaxConns),
 		slots:    make(chan struct{}, o.MaxWaiting),
 		held:     semaphore.NewWeighted(o.MaxHeld),
 		ending:   make(chan struct{}),
@@ -144,7 +150,7 @@ func serve(l net.Listener, o ServeOptions) *HTTPServer {
 	}
 	s.http = &http.Server{
 		Handler:           s,
-		ReadHeaderTimeout: o.ReadTimeout,
+		ReadHeaderTimeout: o.Header,
 		IdleTimeout:       httpIdle,
 		MaxHeaderBytes:    o.MaxHeader,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
@@ -178,8 +184,8 @@ func (s *HTTPServer) Close() error {
 		}
 		s.cut()
 		s.work.Wait()
-		for range cap(s.slots) { // no handler is left then
-			s.slots <- struct{}{}
+		for range cap(s.active) { // no handler is left then
+			s.active <- struct{}{}
 		}
 	})
 	return s.closed
@@ -195,15 +201,15 @@ func (s *HTTPServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = control.SetWriteDeadline(time.Now().Add(httpWrite)) // a writer that knows none of it is a test's
 		a.write(w)
 	}
-	// The deadline stays where the body is not read to its end: what is left of it net/http reads, to keep the connection.
-	_ = control.SetReadDeadline(time.Now().Add(s.o.ReadTimeout))
 	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	default:
-		reply(refusal("too many requests at once"))
+	case s.active <- struct{}{}:
+		defer func() { <-s.active }()
+	case <-s.ending:
+		reply(refusal("the server is stopping"))
 		return
 	}
+	// The deadline stays where the body is not read to its end: what is left of it net/http reads, to keep the connection.
+	_ = control.SetReadDeadline(time.Now().Add(s.o.Body))
 	if r.ContentLength > s.o.MaxBody {
 		reply(failure(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has %d bytes, and may have %d", r.ContentLength, s.o.MaxBody)))
 		return
@@ -214,6 +220,13 @@ func (s *HTTPServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reply(s.unreadable(err))
 		return
 	}
+	select {
+	case s.slots <- struct{}{}: // only now: who sends slowly keeps nobody else out
+		defer func() { <-s.slots }()
+	default:
+		reply(refusal("too many requests at once"))
+		return
+	}
 	_ = control.SetReadDeadline(time.Time{}) // from here on a reader looks only whether the client goes away
 	if a, ok := s.exchange(r, body); ok {
 		reply(a)
@@ -222,7 +235,7 @@ func (s *HTTPServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // body reads the whole body, and says how many bytes of held it has taken, also on an error.
 func (s *HTTPServer) body(w http.ResponseWriter, r *http.Request) (buf []byte, held int64, err error) {
-	const first = 16 << 10 // memory grows with what has come, not with what was announced
+	const first = 4 << 10 // memory grows with what has come, not with what was announced
 	from := http.MaxBytesReader(w, r.Body, s.o.MaxBody)
 	for {
 		if len(buf) == cap(buf) {
@@ -259,7 +272,7 @@ func (s *HTTPServer) unreadable(err error) answer {
 	case errors.Is(err, errBusy):
 		return refusal(err.Error())
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return failure(http.StatusRequestTimeout, fmt.Sprintf("the body took longer than %v", s.o.ReadTimeout))
+		return failure(http.StatusRequestTimeout, fmt.Sprintf("the body took longer than %v", s.o.Body))
 	default:
 		return failure(http.StatusBadRequest, "the body cannot be read: "+err.Error())
 	}

@@ -251,11 +251,12 @@ func TestASlowClientIsCutOff(t *testing.T) {
 	for name, c := range map[string]struct {
 		once, then string
 		want       string
+		after      time.Duration
 	}{
-		"nothing sent": {"", "", "EOF"},
-		"header":       {"", "POST / HTTP/1.1\r\nHost: server\r\nX-A: " + strings.Repeat("x", 100), "HTTP/1.1 400 Bad Request"},
-		"body":         {"POST / HTTP/1.1\r\nHost: server\r\nContent-Length: 100\r\n\r\n", strings.Repeat("x", 100), "HTTP/1.1 408 Request Timeout"},
-		"chunked body": {"POST / HTTP/1.1\r\nHost: server\r\nTransfer-Encoding: chunked\r\n\r\n", "64\r\n" + strings.Repeat("x", 100), "HTTP/1.1 408 Request Timeout"},
+		"nothing sent": {"", "", "EOF", DefaultHeaderTimeout},
+		"header":       {"", "POST / HTTP/1.1\r\nHost: server\r\nX-A: " + strings.Repeat("x", 100), "HTTP/1.1 400 Bad Request", DefaultHeaderTimeout},
+		"body":         {"POST / HTTP/1.1\r\nHost: server\r\nContent-Length: 100\r\n\r\n", strings.Repeat("x", 100), "HTTP/1.1 408 Request Timeout", DefaultBodyTimeout},
+		"chunked body": {"POST / HTTP/1.1\r\nHost: server\r\nTransfer-Encoding: chunked\r\n\r\n", "64\r\n" + strings.Repeat("x", 100), "HTTP/1.1 408 Request Timeout", DefaultBodyTimeout},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, ServeOptions{}, func(t *testing.T, b *bench) {
@@ -263,12 +264,36 @@ func TestASlowClientIsCutOff(t *testing.T) {
 					_, _ = io.WriteString(conn, c.once)
 					drip(conn, c.then)
 				})
-				if got != c.want || after != DefaultReadTimeout {
+				if got != c.want || after != c.after {
 					t.Errorf("after %v: %s", after, got)
 				}
 			})
 		})
 	}
+}
+
+func TestManyWhoSendSlowlyKeepNobodyOut(t *testing.T) {
+	inBubble(t, ServeOptions{MaxWaiting: 3}, func(t *testing.T, b *bench) {
+		var slow sync.WaitGroup
+		for range 1000 {
+			slow.Go(func() {
+				got, _ := b.raw(t, func(c net.Conn) {
+					_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: server\r\nContent-Length: 1000000\r\n\r\nx")
+				})
+				if got != "HTTP/1.1 408 Request Timeout" {
+					t.Error(got)
+				}
+			})
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go b.echo(ctx)
+		if got := b.post(t, strings.NewReader(strings.Repeat("x", 100_000))); got.status != http.StatusOK {
+			t.Errorf("%+v", got)
+		}
+		slow.Wait()
+	})
 }
 
 func TestAHugeHeaderIsRefused(t *testing.T) {
