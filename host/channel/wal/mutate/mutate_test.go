@@ -154,8 +154,18 @@ func TestAMutationThatIsNotCaughtFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	if err := (&options{}).do(s, &out); !errors.Is(err, errUncaught) || strings.Count(out.String(), "NOT CAUGHT") != 1 {
+	if err := (&options{}).do(s, &out); !errors.Is(err, errUncaught) || strings.Count(out.String(), "NOT CAUGHT") != 1+chances {
 		t.Errorf("%v\n%s", err, out.String())
+	}
+}
+
+func TestARowThatIsOpenFails(t *testing.T) {
+	s, err := plant(t, strings.Replace(rows, "\tTestEmpty", "\topen: nobody has looked", 1), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (&options{}).do(s, &strings.Builder{}); !errors.Is(err, errUncaught) {
+		t.Error(err)
 	}
 }
 

@@ -91,7 +91,7 @@ func (o *options) report(s *survey, results []outcome, to io.Writer) error {
 	} else {
 		printCounts(to, counts, s.swaps)
 	}
-	if total.Uncaught > 0 {
+	if total.Uncaught+total.Open > 0 {
 		return errUncaught
 	}
 	return nil
