@@ -15,17 +15,18 @@ import (
 func (s *Source) occupy(path string, f *file, now time.Time) {
 	before, ok := s.at[path]
 	s.at[path] = occupant{f.id, f.mtime}
-	last := s.behind[path]
-	switch {
-	case !ok:
+	if !ok {
 		return
-	case before.id == f.id:
+	}
+	last := s.behind[path]
+	if before.id == f.id {
 		if last != nil && !last.waitsFor(f) {
 			f.after = last
 		}
 		return
-	case s.files[before.id] != nil:
-		last = s.files[before.id]
+	}
+	if b := s.files[before.id]; b != nil && !last.waitsFor(b) { // else one that was rotated away later waits for it already
+		last = b
 	}
 	if last != nil && (last.path != path || last.waitsFor(f)) {
 		return // files changed names: none comes before the other

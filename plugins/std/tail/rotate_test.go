@@ -66,6 +66,31 @@ func TestSeveralRotationsWhileDownAreReadInOrder(t *testing.T) {
 	}
 }
 
+// A clock may give the last write to a file and the beginning of the next the same time.
+func TestFilesOfOneMomentAreReadInOrder(t *testing.T) {
+	for range 30 { // the entries of a cursor come in any order
+		tailing(t, config{}, func(b *bed) {
+			b.add("spare", "") // nor do identities say which is older
+			b.add("app.log", "1\n")
+			b.age("app.log", 3*time.Hour)
+			b.start()
+			b.read("1")
+			b.move("app.log", "app.log.1")
+			b.move("spare", "app.log")
+			b.age("app.log", 3*time.Hour)
+			b.read()
+			b.add("app.log.1", "2\n") // its writer had not noticed
+			b.age("app.log.1", 2*time.Hour)
+			b.add("app.log", "3\n")
+			b.age("app.log", time.Hour)
+			b.move("app.log", "app.log.2")
+			b.add("app.log", "4\n")
+			b.restart()
+			b.read("2", "3", "4")
+		})
+	}
+}
+
 // age sets when a file was written last.
 func (b *bed) age(name string, d time.Duration) {
 	b.t.Helper()
