@@ -174,7 +174,8 @@ func TestKilledUnderRequestsWhatWasAnsweredIsThereAndOnceWithItsKey(t *testing.T
 	defer p.stop.Store(true)
 	begun := time.Now()
 	at := []string{"put", "fsync", "take", "write", atRandom, atRandom, atRandom}
-	for n := range *kills {
+	times := max(6, *kills/5) // each takes a second
+	for n := range times {
 		aim := at[n%len(at)]
 		var args []string
 		if aim != atRandom {
@@ -205,7 +206,7 @@ func TestKilledUnderRequestsWhatWasAnsweredIsThereAndOnceWithItsKey(t *testing.T
 	}
 	p.check(t, out)
 	t.Logf("%d lines were answered, %d had no answer", len(p.taken), len(p.given))
-	reliability.Report(t, reliability.Row{Part: reliability.Kill, What: "an agent under HTTP requests", Tried: *kills, Checked: len(p.taken), Seed: *seed,
+	reliability.Report(t, reliability.Row{Part: reliability.Kill, What: "an agent under HTTP requests", Tried: times, Checked: len(p.taken), Seed: *seed,
 		Seconds: time.Since(begun).Seconds(), Note: "killed at " + strings.Trim(fmt.Sprint(r.byAim), "map[]")})
 }
 
