@@ -98,12 +98,16 @@ func (o *opener) dial(h config.Handle) error {
 	return err
 }
 
-func (o *opener) listen(h config.Handle) error {
-	address, err := endpoint.ParseAddress(h.Address)
-	if err != nil {
-		return err
+// served is where to wait for others, and with which certificate; nil: without.
+func (o *opener) served(h config.Handle) (address endpoint.Address, secure *tls.Config, err error) {
+	if address, err = endpoint.ParseAddress(h.Address); err == nil {
+		secure, err = o.serverTLS(h)
 	}
-	secure, err := o.serverTLS(h)
+	return address, secure, err
+}
+
+func (o *opener) listen(h config.Handle) error {
+	address, secure, err := o.served(h)
 	if err != nil {
 		return err
 	}
@@ -118,11 +122,7 @@ func (o *opener) listen(h config.Handle) error {
 }
 
 func (o *opener) serve(h config.Handle) error {
-	address, err := endpoint.ParseAddress(h.Address)
-	if err != nil {
-		return err
-	}
-	secure, err := o.serverTLS(h)
+	address, secure, err := o.served(h)
 	if err != nil {
 		return err
 	}
