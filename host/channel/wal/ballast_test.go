@@ -222,15 +222,14 @@ func TestNobodyWaitsForRoomForAChannelThatIsClosed(t *testing.T) {
 		b := onSmallDisk(t, d, held("put", &on))
 		d.leave(0)
 		on.Store(true)
-		done := make(chan error)
-		go func() { done <- submit(b.c, "source.a", "1", "event")() }()
+		written := make(chan error, 1)
+		go func() { written <- submit(b.c, "source.a", "1", "event")() }()
 		synctest.Wait()
 		begun := time.Now()
-		go func() { done <- b.c.Close() }()
-		if err := <-done; !errors.Is(err, channel.ErrFull) {
+		b.must(b.c.Close())
+		if err := <-written; !errors.Is(err, channel.ErrFull) {
 			t.Errorf("the write answered %v", err)
 		}
-		b.must(<-done)
 		if took := time.Since(begun); took >= roomPoll {
 			t.Errorf("it took %v to close", took)
 		}
