@@ -5,7 +5,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -103,6 +105,7 @@ func printStatus(t *terminal, s admin.Status, now time.Time) {
 	}
 	t.table(rows)
 	printComponents(t, "source", s.Components)
+	printListeners(t, s.Components)
 	printChannels(t, s.Channels)
 	printComponents(t, "sink", s.Components)
 	printPermitted(t, permittedNow(s))
@@ -119,6 +122,26 @@ func printComponents(t *terminal, kind string, components []admin.Component) {
 		if c.Kind == kind {
 			rows = append(rows, []string{
 				c.Address, c.Plugin, string(c.State), number(c.Events), number(c.Waiting), number(c.Retries), c.Channel,
+			})
+		}
+	}
+	if len(rows) > 1 {
+		t.printf("\n")
+		t.table(rows)
+	}
+}
+
+// printListeners says what comes to the addresses that are listened on.
+func printListeners(t *terminal, components []admin.Component) {
+	rows := [][]string{{"LISTENER", "ADDRESS", "OPEN", "ACCEPTED", "REFUSED", "ENDED", "FAILED"}}
+	for _, c := range components {
+		for _, l := range c.Listeners {
+			open := "-" // of datagrams
+			if l.Limit > 0 {
+				open = fmt.Sprintf("%d of %d", l.Connections, l.Limit)
+			}
+			rows = append(rows, []string{
+				c.Address + " " + l.Handle, l.Address, open, number(l.Accepted), number(l.Refused), number(l.Ended), number(l.Failed),
 			})
 		}
 	}
@@ -170,6 +193,9 @@ func printReasons(t *terminal, s admin.Status) {
 			t.printf("\n%s has given %s to the dead letters since the agent started\n", t.paint(bold, c.Address), plural(c.Dead, "event"))
 		}
 	}
+	for _, c := range s.Components {
+		printDenied(t, c)
+	}
 	for _, c := range s.Channels {
 		for _, r := range c.Readers {
 			if !r.InUse {
@@ -189,6 +215,17 @@ func printReasons(t *terminal, s admin.Status) {
 			t.printf("\n%s is short of disk: %s\n  Its sources wait, its sinks go on. It ends by itself when there is room: free some, or set a smaller min_free.\n",
 				t.paint(bold, c.Address), c.ShortOfDisk)
 		}
+	}
+}
+
+// printDenied says which limits were reached, and what was tried without a grant.
+func printDenied(t *terminal, c admin.Component) {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(c.Denied)) {
+		list = append(list, fmt.Sprintf("%s %s", name, number(c.Denied[name])))
+	}
+	if len(list) > 0 {
+		t.printf("\n%s was refused something since the agent started, by limit or grant: %s\n", t.paint(bold, c.Address), strings.Join(list, ", "))
 	}
 }
 

@@ -60,6 +60,9 @@ type Component struct {
 	Dead     uint64    `json:"dead_letters"`    // given to the dead letters
 	Parts    []Part    `json:"parts,omitempty"` // of a sink that delivers several batches at a time
 	May      []string  `json:"may"`             // what its plugin may touch, a few words each
+	// Denied is how often the plugin, or who connected to it, tried what was not granted or went over a limit: by its name, "memory", "listen.per_peer".
+	Denied    map[string]uint64 `json:"denied,omitempty"`
+	Listeners []Listener        `json:"listeners,omitempty"`
 }
 
 // Part is one loop of a sink.

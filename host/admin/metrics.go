@@ -45,6 +45,7 @@ type Metrics struct {
 	dead      *prometheus.CounterVec
 	plugin    *PluginMetrics
 	scraped   *channelCollector
+	listeners *listenerCollector
 }
 
 // NewMetrics registers every family with reg, the agent's own registry, together with those of the
@@ -61,10 +62,11 @@ func NewMetrics(reg *prometheus.Registry, build Build) *Metrics {
 		dead:      newDeadLetterEvents(r),
 		plugin:    newPluginMetrics(r),
 		scraped:   newChannelCollector(),
+		listeners: newListenerCollector(),
 	}
 	r.gauge("build_info", "1, with the version of this binary.", "version", "revision", "goversion").
 		WithLabelValues(build.Version, build.Revision, runtime.Version()).Set(1)
-	reg.MustRegister(m.scraped, collectors.NewGoCollector(),
+	reg.MustRegister(m.scraped, m.listeners, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -306,3 +306,29 @@ func BenchmarkABatch(b *testing.B) {
 		sink.Committed(1000, 256000, time.Millisecond, 2*time.Millisecond)
 	}
 }
+
+func TestWhatListensIsReadAtEachScrape(t *testing.T) {
+	reg, m := newTestMetrics()
+	l := Listener{Handle: "in", Address: "tcp://127.0.0.1:514", Limit: 10, Connections: 3, Accepted: 5, Refused: 2, Ended: 1, Failed: 4, Answers: map[string]uint64{"2xx": 7}}
+	m.Listeners("source.in", func() []Listener { return []Listener{l, {Handle: "datagrams"}} })
+	l.Accepted = 6
+	got := expose(t, reg)
+	for series, want := range map[string]string{
+		"penstock_listener_connections{component=source.in,handle=in}":                       "3",
+		"penstock_listener_connections_total{component=source.in,handle=in,result=accepted}": "6",
+		"penstock_listener_connections_total{component=source.in,handle=in,result=refused}":  "2",
+		"penstock_listener_connections_total{component=source.in,handle=in,result=ended}":    "1",
+		"penstock_listener_connections_total{component=source.in,handle=in,result=failed}":   "4",
+		"penstock_listener_answers_total{component=source.in,handle=in,status=2xx}":          "7",
+		"penstock_listener_connections{component=source.in,handle=datagrams}":                "",
+	} {
+		if got[series] != want {
+			t.Errorf("%s is %q, want %q", series, got[series], want)
+		}
+	}
+	m.Plugin().Denied("source.in", "listen.per_peer")
+	m.Plugin().Denied("source.in", "listen.per_peer")
+	if n := m.Plugin().Denials("source.in"); len(n) != 1 || n["listen.per_peer"] != 2 {
+		t.Error(n)
+	}
+}

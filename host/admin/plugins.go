@@ -101,6 +101,18 @@ func (p *PluginMetrics) Denied(component, capability string) {
 	s.denied[capability].Inc()
 }
 
+// Denials counts what Denied was called with.
+func (p *PluginMetrics) Denials(component string) map[string]uint64 {
+	s := p.of(component)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := make(map[string]uint64, len(s.denied))
+	for capability, c := range s.denied {
+		n[capability] = count(c)
+	}
+	return n
+}
+
 // Plugin is a metric that the plugin reports of itself, of kind abi.MetricCounter or abi.MetricGauge.
 // An unknown kind, or a counter that would fall, is ignored.
 func (p *PluginMetrics) Plugin(component string, kind int, name string, value float64) {

@@ -67,6 +67,7 @@ type Agent struct {
 	server   *admin.Server
 
 	plugins    map[config.PluginRef]plugin.Plugin // see keyOf
+	listeners  map[string][]func() admin.Listener // by address of the component
 	grants     map[string]plugin.Grants           // by address of the component
 	channels   []*openChannel
 	components []*component
@@ -102,6 +103,7 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 	a := &Agent{
 		opts: o, dir: o.Config.Agent.DataDir, started: time.Now(),
 		registry: prometheus.NewRegistry(), plugins: make(map[config.PluginRef]plugin.Plugin), grants: make(map[string]plugin.Grants),
+		listeners: make(map[string][]func() admin.Listener),
 	}
 	a.metrics = admin.NewMetrics(a.registry, o.Build)
 	a.metrics.ConfigRevision(o.Config.Revision)

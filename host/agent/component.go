@@ -19,10 +19,9 @@ import (
 )
 
 const (
-	// pollEvents and pollBytes are asked of each poll of a source. They match the default want of a
+	// pollEvents is asked of each poll of a source. Like the bytes that are (limits.batch) it matches the default want of a
 	// sink, so that a batch goes from emit to delivery as it is.
 	pollEvents = 4096
-	pollBytes  = 1 << 20
 )
 
 // component is one source or sink that runs, and what is known of it.

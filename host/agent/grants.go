@@ -6,9 +6,12 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
+	"strings"
 
+	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/config"
 	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/host/plugin/endpoint"
@@ -23,8 +26,17 @@ func (a *Agent) openGrants() error {
 			return fmt.Errorf("%w: %s: %w", ErrEnvironment, c.Address(), err)
 		}
 		a.grants[c.Address()] = o.grants
+		a.metrics.Listeners(c.Address(), func() []admin.Listener { return a.listenersOf(c.Address()) })
 	}
 	return nil
+}
+
+// listenersOf is what a component listens on now.
+func (a *Agent) listenersOf(component string) (list []admin.Listener) {
+	for _, read := range a.listeners[component] {
+		list = append(list, read())
+	}
+	return list
 }
 
 // grant adds to a request what its component was granted, but for directories.
@@ -39,7 +51,7 @@ func (a *Agent) grant(c config.Component, r *plugin.Request) {
 func limitsOf(c config.Component) plugin.Limits {
 	l := c.Limits
 	return plugin.Limits{
-		MemoryBytes: l.MemoryBytes, BatchEvents: pollEvents, BatchBytes: pollBytes, Handles: l.Handles, Call: l.Call, Share: l.Share,
+		MemoryBytes: l.MemoryBytes, BatchEvents: pollEvents, BatchBytes: l.BatchBytes, Handles: l.Handles, Call: l.Call, Share: l.Share,
 		LogRate: l.LogRate, Metrics: l.Metrics, OutputBytes: l.OutputBytes,
 	}
 }
@@ -111,12 +123,16 @@ func (o *opener) listen(h config.Handle) error {
 	if err != nil {
 		return err
 	}
-	l, err := endpoint.Listen(address, endpoint.ListenOptions{TLS: secure, Log: o.log})
+	limits := o.component.Limits.Listen
+	l, err := endpoint.Listen(address, endpoint.ListenOptions{
+		TLS: secure, Connections: limits.Connections, PerPeer: limits.PerPeer, Idle: limits.Idle, Handshake: limits.Handshake, Log: o.log, Over: o.over,
+	})
 	if err != nil {
 		return err
 	}
 	o.agent.onClose(l.Close)
 	o.grants.Listen[h.Name] = l.Grant()
+	o.counted(h, l.Grant().Addr, l.Counts)
 	o.log.Info("listening", "handle", h.Name, "granted", h.Address, "address", l.Grant().Addr.String())
 	return nil
 }
@@ -126,14 +142,42 @@ func (o *opener) serve(h config.Handle) error {
 	if err != nil {
 		return err
 	}
-	s, err := endpoint.Serve(address, endpoint.ServeOptions{TLS: secure, Log: o.log})
+	l := o.component.Limits.Serve
+	s, err := endpoint.Serve(address, endpoint.ServeOptions{
+		TLS: secure, MaxBody: l.BodyBytes, MaxHeader: l.HeaderBytes, MaxConns: l.Connections, PerPeer: l.PerPeer, MaxWaiting: l.Requests, MaxHeld: l.HeldBytes,
+		Handshake: l.Handshake, Header: l.Header, Body: l.Body, Wait: l.Queue, Answer: l.Answer, Idle: l.Idle, Log: o.log, Over: o.over,
+	})
 	if err != nil {
 		return err
 	}
 	o.agent.onClose(s.Close)
 	o.grants.Serve = s.Requests()
+	o.counted(h, s.Addr(), s.Counts)
 	o.log.Info("listening for HTTP", "handle", h.Name, "granted", h.Address, "address", s.Addr().String())
 	return nil
+}
+
+// over counts what went over a limit of an endpoint.
+func (o *opener) over(limit string) { o.agent.metrics.Plugin().Denied(o.component.Address(), limit) }
+
+// counted shows what comes to an address in metrics and status.
+func (o *opener) counted(h config.Handle, at net.Addr, counts func() endpoint.Counts) {
+	component := o.component.Address()
+	scheme, _, _ := strings.Cut(h.Address, "://")
+	o.agent.listeners[component] = append(o.agent.listeners[component], func() admin.Listener {
+		n := counts()
+		l := admin.Listener{
+			Handle: h.Name, Address: scheme + "://" + at.String(), Connections: n.Open, Limit: n.Limit,
+			Accepted: n.Accepted, Refused: n.Refused, Ended: n.Ended, Failed: n.Failed,
+		}
+		if h.Kind == abi.NeedServe {
+			l.Answers = map[string]uint64{"none": n.Answers[0]}
+			for digit := 2; digit < len(n.Answers); digit++ {
+				l.Answers[fmt.Sprintf("%dxx", digit)] = n.Answers[digit]
+			}
+		}
+		return l
+	})
 }
 
 func (o *opener) http(h config.Handle) error {

@@ -28,7 +28,9 @@ func (a *Agent) Status() admin.Status {
 		s.HTTP = a.server.Addr()
 	}
 	for _, c := range a.components {
-		s.Components = append(s.Components, c.status())
+		of := c.status()
+		of.Listeners, of.Denied = a.listenersOf(c.Address()), a.metrics.Plugin().Denials(c.Address())
+		s.Components = append(s.Components, of)
 	}
 	for _, c := range a.channels {
 		s.Channels = append(s.Channels, admin.ChannelStatus(c.address, c.kind, c.Stats(), time.Now()))

@@ -165,7 +165,8 @@ A size is a string of a number and a unit: "512B", "64KiB", "4MiB", "1.5GiB", "2
 and TiB count in 1024s; kB, MB, GB and TB in 1000s. It comes to whole bytes. A number without a
 unit is refused.`},
 	"E1307": {"Do not go together", `
-Two arguments contradict each other. In a sink:
+Two arguments contradict each other. In limits, per_peer is a part of connections, and held has room
+for one body at least. In a sink:
 
 connections above 1 deliver several batches at the same time, which end in any order. That is asked
 for with order = "none"; in the order of the channel there is one delivery at a time.
@@ -546,4 +547,16 @@ hold as ever. But a loop in it that does not end holds its component, and keeps 
 collecting garbage, so that it has to be killed (nothing that was acknowledged is lost by that).
 
 Trust only what you have tested with the events that it will see.`},
+	"W4005": {"More connections than handles", `
+limits.listen.connections lets more in than limits.handles lets the plugin hold. Nothing is lost:
+connections beyond that are accepted and wait, unread, until another one ends. Make both the same:
+
+    limits {
+      handles = 20000
+      listen {
+        connections = 20000
+      }
+    }
+
+The process needs as many open files (ulimit -n, LimitNOFILE of systemd).`},
 }

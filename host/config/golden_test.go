@@ -317,7 +317,8 @@ func dumpComponent(c Component) string {
 	usual := (&pluginBlock{values: &values{}}).limits(c.Plugin)
 	if usual.MemoryBytes = c.Limits.MemoryBytes; c.Limits != usual {
 		l := c.Limits
-		fmt.Fprintf(&more, "  limits cpu=%v cpu_share=%v handles=%d log_rate=%d metrics=%d output=%d\n", l.Call, l.Share, l.Handles, l.LogRate, l.Metrics, l.OutputBytes)
+		fmt.Fprintf(&more, "  limits cpu=%v cpu_share=%v handles=%d log_rate=%d metrics=%d output=%d batch=%d\n", l.Call, l.Share, l.Handles, l.LogRate, l.Metrics, l.OutputBytes, l.BatchBytes)
+		fmt.Fprintf(&more, "  listen=%+v\n  serve=%+v\n", l.Listen, l.Serve)
 	}
 	if r := c.Ref; r.Trusted || r.ModuleBytes != abi.DefaultModule || r.TableEntries != abi.DefaultTable {
 		fmt.Fprintf(&more, "  trusted=%v module_size=%d table=%d\n", r.Trusted, r.ModuleBytes, r.TableEntries)

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/penstock-io/penstock/spec/abi"
+	"github.com/penstock-io/penstock/spec/event"
 )
 
 // grantBlock is what a plugin may touch.
@@ -45,7 +46,7 @@ var tlsBlock = block{
 var tlsArgument = arg{name: "tls", typ: "tls", doc: "The `tls` block for the addresses that begin with `tls://` or `https://`. Who connects can do without: then the system's roots hold."}
 
 // limitsBlock bounds what a plugin may take. Its defaults are those of package abi.
-var limitsBlock = block{name: "limits", once: true, doc: "Bounds of each instance, and of the module. What goes over one is refused, told, and counted in `penstock_plugin_denied_total` under the name of the argument.", args: arguments(
+var limitsBlock = block{name: "limits", once: true, doc: "Bounds of each instance, and of the module. What goes over one is refused, told, and counted in `penstock_plugin_denied_total` under the name of the argument: `memory`, `serve.body`.", args: arguments(
 	arg{name: "memory", typ: "size", shown: "what the plugin asks for, else " + formatSize(abi.DefaultMemory), min: 1 << 20, max: 4 << 30, doc: "The most memory that the guest may have."},
 	arg{name: "cpu", typ: "duration", min: 1e6, max: hour,
 		shown: fmt.Sprintf("%s, and to deliver %s more for each MiB, a poll %s, to open %s", formatDuration(abi.DefaultCall), formatDuration(abi.DefaultCallInput), formatDuration(abi.DefaultPoll), formatDuration(abi.DefaultOpen)),
@@ -57,7 +58,35 @@ var limitsBlock = block{name: "limits", once: true, doc: "Bounds of each instanc
 	arg{name: "output", typ: "size", def: formatSize(abi.DefaultOutput), min: 64 << 10, max: 1 << 30, doc: "How much one call may emit, beside the first batch. Then it is told to go on in the next."},
 	arg{name: "module_size", typ: "size", def: formatSize(abi.DefaultModule), min: 1 << 10, max: abi.MaxModule, doc: "The largest module that is loaded."},
 	arg{name: "table", typ: "integer", def: strconv.Itoa(abi.DefaultTable), min: 1, max: 10_000_000, doc: "The most entries of each table."},
-)}
+	arg{name: "batch", typ: "size", def: formatSize(abi.DefaultBatch), min: 64 << 10, max: event.MaxBatch, doc: "Source: how much each poll is asked for, and the most that one batch may have; a request that becomes more is answered with 413."},
+), blocks: []block{listenLimits, serveLimits}}
+
+// Limits of what a plugin listens on. They count under the names of their blocks: "listen.connections".
+var (
+	listenLimits = block{name: "listen", once: true, doc: "Bounds of each address that the plugin listens on.", args: arguments(
+		arg{name: "connections", typ: "integer", shown: "as many as `handles`", min: 1, max: 1 << 20, doc: "How many connections may be open at a time. When all are taken, one that was quiet for a minute makes room; else the new one is hung up on."},
+		perPeer,
+		arg{name: "idle_timeout", typ: "duration", def: "0s", max: 7 * 24 * hour, doc: "A TCP connection over which nothing came or went for so long is ended. `0s`: only to make room. On Linux."},
+		handshakeTimeout,
+	)}
+	serveLimits = block{name: "serve", once: true, doc: "Bounds of the address at which the plugin serves HTTP.", args: arguments(
+		arg{name: "connections", typ: "integer", def: strconv.Itoa(abi.DefaultHTTPConnections), min: 1, max: 1 << 20, doc: "How many clients may be connected at a time; more are hung up on."},
+		perPeer,
+		arg{name: "requests", typ: "integer", def: strconv.Itoa(abi.DefaultHTTPRequests), min: 1, max: abi.DefaultHTTPRequests, doc: "How many requests may wait for their answer at a time; more are answered with 503."},
+		arg{name: "body", typ: "size", def: formatSize(abi.DefaultHTTPBody), min: 1, max: abi.MaxHTTPBody, doc: "The longest body of a request; a longer one is answered with 413. What it becomes must fit into `batch` too."},
+		arg{name: "held", typ: "size", def: formatSize(abi.DefaultHTTPHeld), min: 1, max: 4 << 30, doc: "How much the bodies of all requests may have at a time; more are answered with 503."},
+		arg{name: "header", typ: "size", def: formatSize(abi.DefaultHTTPHeader), min: 1 << 10, max: abi.MaxHTTPHeader, doc: "The longest header of a request; a longer one is answered with 431."},
+		arg{name: "header_timeout", typ: "duration", def: formatDuration(abi.DefaultHTTPHeaderTimeout), min: 1e7, max: hour, doc: "How long a client may take to send a header; then it is hung up on."},
+		arg{name: "body_timeout", typ: "duration", def: formatDuration(abi.DefaultHTTPBodyTimeout), min: 1e7, max: hour, doc: "How long it may take to send the body; then it is answered with 408."},
+		arg{name: "queue_timeout", typ: "duration", def: formatDuration(abi.DefaultHTTPQueueTimeout), min: 1e6, max: hour, doc: "How long a request waits until the plugin takes it, which it does not while the channel is full; then it is answered with 503."},
+		arg{name: "answer_timeout", typ: "duration", def: formatDuration(abi.DefaultHTTPAnswerTimeout), min: 1e6, max: hour, doc: "How long it waits for its answer after that, then with 503; it may be stored all the same."},
+		arg{name: "idle_timeout", typ: "duration", def: formatDuration(abi.DefaultHTTPIdle), min: 1e7, max: 7 * 24 * hour, doc: "How long a connection may rest between two requests."},
+		handshakeTimeout,
+	)}
+
+	perPeer          = arg{name: "per_peer", typ: "integer", shown: "three quarters of `connections`", min: 1, max: 1 << 20, doc: "How many of them from one IP address."}
+	handshakeTimeout = arg{name: "handshake_timeout", typ: "duration", def: formatDuration(abi.DefaultHandshake), min: 1e7, max: hour, doc: "How long the handshake of TLS may take."}
+)
 
 // maxMetrics is how many series of one component the agent keeps.
 const maxMetrics = 1024

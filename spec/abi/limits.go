@@ -32,6 +32,45 @@ const (
 	DefaultModule = 64 << 20
 	// DefaultTable is how many entries a table may have, of 8 bytes each: far more than there are functions in a Go guest.
 	DefaultTable = 1 << 17
+	// DefaultBatch is how many bytes a poll of a source is asked for, and the most that one of its batches may have: what a flush of a disk
+	// is worth, and a delivery of most destinations.
+	DefaultBatch = 1 << 20
+)
+
+// Limits of what a source listens on, unless a pipeline file says otherwise.
+const (
+	// DefaultConnections is how many connections may be open at a time, where it is not as many as the instance has handles for.
+	DefaultConnections = DefaultHandles
+	// DefaultHandshake is long for two trips over any line, and short for somebody who only wants to hold a connection.
+	DefaultHandshake = 10 * time.Second
+	// DefaultHTTPConnections is how many clients of HTTP may be connected at a time: some 20 KiB each when idle.
+	DefaultHTTPConnections = 4096
+	// DefaultHTTPRequests is how many requests may wait for their answer at a time, and the most that an instance may have taken: far more
+	// than one flush of a disk answers.
+	DefaultHTTPRequests = 1024
+	// DefaultHTTPBody is the longest body of a request in bytes: what becomes one transaction.
+	DefaultHTTPBody = 1 << 20
+	// DefaultHTTPHeld is how many bytes of bodies may be held at a time, however many requests they are of.
+	DefaultHTTPHeld = 64 << 20
+	// DefaultHTTPHeader bounds a request line with its headers, in bytes: four times what browsers send at most.
+	DefaultHTTPHeader = 32 << 10
+	// DefaultHTTPHeaderTimeout is how long a client may take to send a header, from when it may.
+	DefaultHTTPHeaderTimeout = 10 * time.Second
+	// DefaultHTTPBodyTimeout is the same for the body: 1 MiB at 35 KB/s.
+	DefaultHTTPBodyTimeout = 30 * time.Second
+	// DefaultHTTPQueueTimeout is how long a request waits for a plugin to take it. None does while the channel is full.
+	DefaultHTTPQueueTimeout = time.Second
+	// DefaultHTTPAnswerTimeout is how long a request waits for its answer once a plugin has it: much longer than a flush of a slow disk, so
+	// that what is stored late is still answered as stored.
+	DefaultHTTPAnswerTimeout = time.Minute
+	// DefaultHTTPIdle is how long a connection may rest between two requests.
+	DefaultHTTPIdle = 2 * time.Minute
+)
+
+// MaxHTTPBody and MaxHTTPHeader are what fits into the largest batch together: a guest is given a request as a batch of one event.
+const (
+	MaxHTTPBody   = 15 << 20
+	MaxHTTPHeader = 512 << 10
 )
 
 // MaxModule is the largest module in bytes that is ever looked at, whatever a pipeline file says.

@@ -53,16 +53,15 @@ func (l *Listener) admit(accepted net.Conn) *conn {
 	return c
 }
 
-// refuse closes a connection that never counted. The caller has the lock.
+// refuse closes a connection that never counted.
 func (l *Listener) refuse(c *conn, crowded bool) {
 	_ = c.stream.Close()
 	l.refused.Add(1)
-	if time.Since(l.said) < sayRefused {
-		return
+	if crowded {
+		l.over.tell(limitPerPeer, c.RemoteAddr(), "at", l.o.PerPeer)
+	} else {
+		l.over.tell(limitConnections, c.RemoteAddr(), "at", l.o.Connections)
 	}
-	l.said = time.Now()
-	l.o.Log.Warn("connections are refused", "address", l.address.String(), "peer", c.RemoteAddr().String(), "too_many_from_it", crowded,
-		"open", len(l.open), "limit", l.o.Connections, "limit_per_peer", l.o.PerPeer)
 }
 
 // forget takes a connection out of what is counted.
@@ -99,14 +98,16 @@ func (l *Listener) makeRoom() bool {
 	if quietest == nil {
 		return false
 	}
-	l.end(quietest)
+	l.end(quietest, limitConnections)
 	return true
 }
 
-// end lets whoever has a connection see its end, and counts it no more: its handle is freed when it is closed. The caller has the lock.
-func (l *Listener) end(c *conn) {
+// end lets whoever has a connection see its end because of a limit, and counts it no more: its handle is freed when it is closed. The
+// caller has the lock.
+func (l *Listener) end(c *conn, limit string) {
 	l.drop(c)
 	l.ended.Add(1)
+	l.over.count(limit)
 	_ = c.CloseRead() // an error means that it has ended
 	_ = c.CloseWrite()
 }
@@ -117,7 +118,7 @@ func (l *Listener) sweep(ctx context.Context) {
 		l.mu.Lock()
 		for c := range l.open {
 			if quiet(c.stream) >= l.o.Idle {
-				l.end(c)
+				l.end(c, limitIdle)
 			}
 		}
 		l.mu.Unlock()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/spec/abi"
 )
 
 // Limits of an HTTP client, where nothing else is said.
@@ -58,7 +59,7 @@ func HTTP(baseURL string, o HTTPOptions) (plugin.HTTPClient, error) {
 	transport := &http.Transport{
 		DialContext:            DialContext(host),
 		TLSClientConfig:        cfg,
-		TLSHandshakeTimeout:    handshakeTimeout,
+		TLSHandshakeTimeout:    abi.DefaultHandshake,
 		DisableCompression:     true,
 		MaxConnsPerHost:        maxClientConns,
 		MaxIdleConnsPerHost:    maxClientIdle,

@@ -14,67 +14,52 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
 
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/spec/abi"
 )
 
-// Limits of an HTTP server, where nothing else is said.
 const (
-	// DefaultMaxBody is the longest body of a request in bytes: what becomes one transaction.
-	DefaultMaxBody = 1 << 20
-	// DefaultMaxHeader bounds a request line with its headers, in bytes: four times what browsers send at most.
-	DefaultMaxHeader = 32 << 10
-	// DefaultMaxConns is how many clients may be connected at once: some 20 KiB each when idle.
-	DefaultMaxConns = 4096
-	// DefaultMaxWaiting is how many requests may wait for their answer at once; far more than one flush of a disk answers.
-	DefaultMaxWaiting = 1024
-	// DefaultMaxHeld is how many bytes of bodies may be held at once, however many requests they are of.
-	DefaultMaxHeld = 64 << 20
-	// DefaultHeaderTimeout is how long a client may take to send a header, from when it may.
-	DefaultHeaderTimeout = 10 * time.Second
-	// DefaultBodyTimeout is the same for the body: 1 MiB at 35 KB/s.
-	DefaultBodyTimeout = 30 * time.Second
-	// DefaultWait is how long a request waits for a plugin to take it. None does while the channel is full.
-	DefaultWait = time.Second
-	// DefaultAnswer is how long a request waits for its answer once a plugin has it: much longer than a flush of a slow disk, so that
-	// what is stored late is still answered as stored.
-	DefaultAnswer = time.Minute
-	// httpIdle is how long a connection may rest between two requests.
-	httpIdle = 2 * time.Minute
 	// httpWrite is how long a client may take to receive its answer.
 	httpWrite = 10 * time.Second
 	// httpShutdown is how long what is being answered at the end may take; then it is cut.
 	httpShutdown = 2 * time.Second
 )
 
-// ServeOptions bound what an HTTP server takes. Zero means the default.
+// ServeOptions bound what an HTTP server takes. Zero means the default: see package abi.
 type ServeOptions struct {
-	TLS        *tls.Config   // nil: without
-	MaxBody    int64         // bytes of one body; more is answered with 413
-	MaxHeader  int           // bytes of request line and headers; more is answered with 431
-	MaxConns   int           // at once; more are not accepted until others have gone
-	MaxWaiting int           // requests that have been read, at once; more are answered with 503
-	MaxHeld    int64         // bytes of bodies at once; more are answered with 503
-	Header     time.Duration // to send the header; then it hangs up
-	Body       time.Duration // to send the body; answered with 408
-	Wait       time.Duration // until a plugin takes a request; answered with 503
-	Answer     time.Duration // until the plugin has answered; answered with 503
-	Log        *slog.Logger  // nil: none
+	TLS        *tls.Config        // nil: without
+	MaxBody    int64              // bytes of one body; more is answered with 413
+	MaxHeader  int                // bytes of request line and headers; more is answered with 431
+	MaxConns   int                // at once; more are hung up on
+	PerPeer    int                // of those, from one IP address; 0: three quarters
+	MaxWaiting int                // requests that have been read, at once; more are answered with 503
+	MaxHeld    int64              // bytes of bodies at once; more are answered with 503
+	Handshake  time.Duration      // of TLS
+	Header     time.Duration      // to send the header; then it hangs up
+	Body       time.Duration      // to send the body; answered with 408
+	Wait       time.Duration      // until a plugin takes a request; answered with 503
+	Answer     time.Duration      // until the plugin has answered; answered with 503
+	Idle       time.Duration      // between two requests; then it hangs up
+	Log        *slog.Logger       // nil: none
+	Over       func(limit string) // as of [ListenOptions]: "serve.body"
 }
 
 func (o ServeOptions) orDefaults() ServeOptions {
-	o.MaxBody = cmp.Or(o.MaxBody, DefaultMaxBody)
-	o.MaxHeader = cmp.Or(o.MaxHeader, DefaultMaxHeader)
-	o.MaxConns = cmp.Or(o.MaxConns, DefaultMaxConns)
-	o.MaxWaiting = cmp.Or(o.MaxWaiting, DefaultMaxWaiting)
-	o.MaxHeld = max(cmp.Or(o.MaxHeld, DefaultMaxHeld), o.MaxBody) // one at least
-	o.Header = cmp.Or(o.Header, DefaultHeaderTimeout)
-	o.Body = cmp.Or(o.Body, DefaultBodyTimeout)
-	o.Wait = cmp.Or(o.Wait, DefaultWait)
-	o.Answer = cmp.Or(o.Answer, DefaultAnswer)
+	o.MaxBody = cmp.Or(o.MaxBody, abi.DefaultHTTPBody)
+	o.MaxHeader = cmp.Or(o.MaxHeader, abi.DefaultHTTPHeader)
+	o.MaxConns = cmp.Or(o.MaxConns, abi.DefaultHTTPConnections)
+	o.MaxWaiting = cmp.Or(o.MaxWaiting, abi.DefaultHTTPRequests)
+	o.MaxHeld = max(cmp.Or(o.MaxHeld, abi.DefaultHTTPHeld), o.MaxBody) // one at least
+	o.Header = cmp.Or(o.Header, abi.DefaultHTTPHeaderTimeout)
+	o.Body = cmp.Or(o.Body, abi.DefaultHTTPBodyTimeout)
+	o.Wait = cmp.Or(o.Wait, abi.DefaultHTTPQueueTimeout)
+	o.Answer = cmp.Or(o.Answer, abi.DefaultHTTPAnswerTimeout)
+	o.Idle = cmp.Or(o.Idle, abi.DefaultHTTPIdle)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -94,6 +79,8 @@ type HTTPServer struct {
 	held     *semaphore.Weighted   // bytes of bodies
 	ending   chan struct{}         // closed by Close
 	cut      context.CancelFunc    // ends all requests
+	over     overs
+	answers  [6]atomic.Uint64 // as in [Counts]
 	work     sync.WaitGroup
 	once     sync.Once
 	closed   error
@@ -105,7 +92,10 @@ func Serve(a Address, o ServeOptions) (*HTTPServer, error) {
 		return nil, fmt.Errorf("serve HTTP on %s: it needs an address of connections, as tcp://host:port", a)
 	}
 	a.TLS = a.TLS || o.TLS != nil
-	l, err := Listen(a, ListenOptions{TLS: o.TLS, Connections: cmp.Or(o.MaxConns, DefaultMaxConns), Log: o.Log})
+	l, err := Listen(a, ListenOptions{
+		TLS: o.TLS, Connections: cmp.Or(o.MaxConns, abi.DefaultHTTPConnections), PerPeer: o.PerPeer, Handshake: o.Handshake,
+		Log: o.Log, Over: o.Over, block: serveBlock,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -147,19 +137,22 @@ func serve(l net.Listener, o ServeOptions) *HTTPServer {
 		held:     semaphore.NewWeighted(o.MaxHeld),
 		ending:   make(chan struct{}),
 		cut:      cut,
+		over:     overs{block: serveBlock, told: o.Over, log: o.Log.With("address", l.Addr().String())},
 	}
 	s.http = &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: o.Header,
-		IdleTimeout:       httpIdle,
+		IdleTimeout:       o.Idle,
 		MaxHeaderBytes:    o.MaxHeader,
+		ConnContext:       withConn,
+		ConnState:         connState,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug), // what clients do wrong
 		Protocols:         new(http.Protocols),
 	}
 	s.http.Protocols.SetHTTP1(true)
 	s.work.Go(func() {
-		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(watching{l, s}); !errors.Is(err, http.ErrServerClosed) {
 			o.Log.Error("serving HTTP has ended", "address", l.Addr().String(), "error", err)
 		}
 	})
@@ -191,14 +184,27 @@ func (s *HTTPServer) Close() error {
 	return s.closed
 }
 
+// Counts says what was seen so far.
+func (s *HTTPServer) Counts() (n Counts) {
+	if a, ok := s.listener.(*acceptor); ok {
+		n = a.Listener.Counts()
+	}
+	for i := range s.answers {
+		n.Answers[i] = s.answers[i].Load()
+	}
+	return n
+}
+
 // errBusy: there is no memory for the body now.
 var errBusy = errors.New("too many bodies at once")
 
 // ServeHTTP implements [http.Handler]: it reads the request, waits until somebody has taken it, and for the answer.
 func (s *HTTPServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	connOf(r.Context()).handled()
 	control := http.NewResponseController(w)
 	reply := func(a answer) {
 		_ = control.SetWriteDeadline(time.Now().Add(httpWrite)) // a writer that knows none of it is a test's
+		s.answers[a.status/100].Add(1)
 		a.write(w)
 	}
 	select {
@@ -211,26 +217,38 @@ func (s *HTTPServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The deadline stays where the body is not read to its end: what is left of it net/http reads, to keep the connection.
 	_ = control.SetReadDeadline(time.Now().Add(s.o.Body))
 	if r.ContentLength > s.o.MaxBody {
-		reply(failure(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has %d bytes, and may have %d", r.ContentLength, s.o.MaxBody)))
+		reply(s.tooLong(r, fmt.Sprintf("the body has %d bytes, and may have %d", r.ContentLength, s.o.MaxBody)))
 		return
 	}
 	body, held, err := s.body(w, r)
 	defer func() { s.held.Release(held) }()
 	if err != nil {
-		reply(s.unreadable(err))
+		reply(s.unreadable(r, err))
 		return
 	}
 	select {
 	case s.slots <- struct{}{}: // only now: who sends slowly keeps nobody else out
 		defer func() { <-s.slots }()
 	default:
-		reply(refusal("too many requests at once"))
+		reply(refusal(s.beyond(r, limitRequests, fmt.Sprintf("%d requests wait for their answer already", s.o.MaxWaiting))))
 		return
 	}
 	_ = control.SetReadDeadline(time.Time{}) // from here on a reader looks only whether the client goes away
 	if a, ok := s.exchange(r, body); ok {
 		reply(a)
+		return
 	}
+	s.answers[0].Add(1)
+}
+
+// beyond counts what a request has over a limit, and says why it is refused, with the limit's name.
+func (s *HTTPServer) beyond(r *http.Request, limit, why string) string {
+	s.over.tell(limit, connOf(r.Context()).peer())
+	return why + " (" + s.over.name(limit) + ")"
+}
+
+func (s *HTTPServer) tooLong(r *http.Request, why string) answer {
+	return failure(http.StatusRequestEntityTooLarge, s.beyond(r, limitBody, why))
 }
 
 // body reads the whole body, and says how many bytes of held it has taken, also on an error.
@@ -264,15 +282,15 @@ func (s *HTTPServer) body(w http.ResponseWriter, r *http.Request) (buf []byte, h
 }
 
 // unreadable says what to answer when the body could not be read.
-func (s *HTTPServer) unreadable(err error) answer {
+func (s *HTTPServer) unreadable(r *http.Request, err error) answer {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return failure(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has more than %d bytes", s.o.MaxBody))
+		return s.tooLong(r, fmt.Sprintf("the body has more than %d bytes", s.o.MaxBody))
 	}
 	switch {
 	case errors.Is(err, errBusy):
-		return refusal(err.Error())
+		return refusal(s.beyond(r, limitHeld, err.Error()))
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return failure(http.StatusRequestTimeout, fmt.Sprintf("the body took longer than %v", s.o.Body))
+		return failure(http.StatusRequestTimeout, s.beyond(r, limitBodyTimeout, fmt.Sprintf("the body took longer than %v", s.o.Body)))
 	default:
 		return failure(http.StatusBadRequest, "the body cannot be read: "+err.Error())
 	}
@@ -292,7 +310,7 @@ func (s *HTTPServer) exchange(r *http.Request, body []byte) (answer, bool) {
 	select {
 	case s.requests <- ex:
 	case <-timer.C:
-		return refusal("there is no room for more now"), true
+		return refusal(s.beyond(r, limitQueueTimeout, "there is no room for more now")), true
 	case <-s.ending:
 		return refusal("the server is stopping"), true
 	case <-r.Context().Done():
@@ -303,7 +321,7 @@ func (s *HTTPServer) exchange(r *http.Request, body []byte) (answer, bool) {
 	case a := <-answers:
 		return a, true
 	case <-timer.C:
-		return refusal("there was no answer in time"), true
+		return refusal(s.beyond(r, limitAnswerTimeout, "there was no answer in time")), true
 	case <-r.Context().Done():
 		return answer{}, false
 	}

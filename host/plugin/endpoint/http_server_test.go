@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/penstock-io/penstock/spec/abi"
 )
 
 // pipes is a listener whose connections are in memory, so that a bubble sees all that waits.
@@ -140,7 +142,7 @@ func TestARequestThatNobodyTakesIsRefusedAfterAWhile(t *testing.T) {
 	inBubble(t, ServeOptions{}, func(t *testing.T, b *bench) {
 		start := time.Now()
 		got := b.post(t, strings.NewReader("x"))
-		if got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") != "1" || time.Since(start) != DefaultWait {
+		if got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") != "1" || time.Since(start) != abi.DefaultHTTPQueueTimeout {
 			t.Errorf("after %v: %+v", time.Since(start), got)
 		}
 		synctest.Wait()
@@ -156,7 +158,7 @@ func TestARequestThatIsTakenAndNotAnsweredIsRefusedInTheEnd(t *testing.T) {
 	inBubble(t, ServeOptions{}, func(t *testing.T, b *bench) {
 		start := time.Now()
 		go func() { <-b.Requests() }()
-		if got := b.post(t, nil); got.status != http.StatusServiceUnavailable || time.Since(start) != DefaultAnswer {
+		if got := b.post(t, nil); got.status != http.StatusServiceUnavailable || time.Since(start) != abi.DefaultHTTPAnswerTimeout {
 			t.Errorf("after %v: %+v", time.Since(start), got)
 		}
 	})
@@ -253,10 +255,10 @@ func TestASlowClientIsCutOff(t *testing.T) {
 		want       string
 		after      time.Duration
 	}{
-		"nothing sent": {"", "", "EOF", DefaultHeaderTimeout},
-		"header":       {"", "POST / HTTP/1.1\r\nHost: server\r\nX-A: " + strings.Repeat("x", 100), "HTTP/1.1 400 Bad Request", DefaultHeaderTimeout},
-		"body":         {"POST / HTTP/1.1\r\nHost: server\r\nContent-Length: 100\r\n\r\n", strings.Repeat("x", 100), "HTTP/1.1 408 Request Timeout", DefaultBodyTimeout},
-		"chunked body": {"POST / HTTP/1.1\r\nHost: server\r\nTransfer-Encoding: chunked\r\n\r\n", "64\r\n" + strings.Repeat("x", 100), "HTTP/1.1 408 Request Timeout", DefaultBodyTimeout},
+		"nothing sent": {"", "", "EOF", abi.DefaultHTTPHeaderTimeout},
+		"header":       {"", "POST / HTTP/1.1\r\nHost: server\r\nX-A: " + strings.Repeat("x", 100), "HTTP/1.1 400 Bad Request", abi.DefaultHTTPHeaderTimeout},
+		"body":         {"POST / HTTP/1.1\r\nHost: server\r\nContent-Length: 100\r\n\r\n", strings.Repeat("x", 100), "HTTP/1.1 408 Request Timeout", abi.DefaultHTTPBodyTimeout},
+		"chunked body": {"POST / HTTP/1.1\r\nHost: server\r\nTransfer-Encoding: chunked\r\n\r\n", "64\r\n" + strings.Repeat("x", 100), "HTTP/1.1 408 Request Timeout", abi.DefaultHTTPBodyTimeout},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, ServeOptions{}, func(t *testing.T, b *bench) {
@@ -299,7 +301,7 @@ func TestManyWhoSendSlowlyKeepNobodyOut(t *testing.T) {
 func TestAHugeHeaderIsRefused(t *testing.T) {
 	inBubble(t, ServeOptions{}, func(t *testing.T, b *bench) {
 		got, _ := b.raw(t, func(c net.Conn) {
-			_, _ = fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: server\r\nX-A: %s\r\n\r\n", strings.Repeat("x", 2*DefaultMaxHeader))
+			_, _ = fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: server\r\nX-A: %s\r\n\r\n", strings.Repeat("x", 2*abi.DefaultHTTPHeader))
 		})
 		if got != "HTTP/1.1 431 Request Header Fields Too Large" {
 			t.Error(got)

@@ -3,6 +3,7 @@
 package endpoint
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -18,33 +19,33 @@ import (
 	"time"
 
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/spec/abi"
 )
 
 // ListenOptions say how to listen. The zero value is ready, but for TLS.
 type ListenOptions struct {
 	TLS         *tls.Config   // of addresses with TLS
-	Connections int           // open at a time; 0: DefaultConnections
+	Connections int           // open at a time; 0: [abi.DefaultConnections]
 	PerPeer     int           // of those, from one IP address; 0: three quarters
 	Idle        time.Duration // a TCP connection over which nothing came or went for so long is ended; 0: only to make room. Linux only
+	Handshake   time.Duration // how long one may take; 0: [abi.DefaultHandshake]
 	Mode        fs.FileMode   // of the socket of unix and unixgram; 0: DefaultMode
 	Log         *slog.Logger  // nil: nowhere
+	// Over is told of each thing that went over a limit, by the limit's name: "listen.connections". It does not wait. nil: nobody is
+	Over func(limit string)
+
+	block string // whose limits these are; "": [listenBlock]
 }
 
 const (
-	// DefaultConnections is as many as one instance has handles for.
-	DefaultConnections = 8192
 	// DefaultMode lets the group in, e.g. one that a web server is in too.
 	DefaultMode = 0o660
-	// handshakeTimeout is long for two trips over any line, and short for somebody who only wants to hold a connection.
-	handshakeTimeout = 10 * time.Second
 	// makeRoomAfter is how long a connection must have been quiet to be ended for a new one when all are taken.
 	makeRoomAfter = time.Minute
 	// makeRoomEvery bounds how often it is looked for: asking the system about 8192 connections takes milliseconds.
 	makeRoomEvery = 100 * time.Millisecond
 	// firstRetry and lastRetry are the pauses after an accept that failed, for want of files mostly.
 	firstRetry, lastRetry = 5 * time.Millisecond, time.Second
-	// sayRefused is how often refused connections are told of.
-	sayRefused = time.Minute
 	// datagramBuffer is asked of the system for what comes in while nobody receives; it may give less (net.core.rmem_max).
 	datagramBuffer = 8 << 20
 )
@@ -56,6 +57,9 @@ type Counts struct {
 	Ended    uint64 // that were quiet for too long
 	Failed   uint64 // accepts and handshakes that failed
 	Open     int    // connections now
+	Limit    int    // of connections; 0: there are none, but datagrams
+	// Answers of an HTTP server, by the first digit of their status. Those of 0 had nobody to go to: the client had gone.
+	Answers [6]uint64
 }
 
 // Listener is one address that is listened on. It accepts from the moment that Listen returns.
@@ -69,6 +73,7 @@ type Listener struct {
 	work    sync.WaitGroup
 	once    sync.Once
 	closed  error
+	over    overs
 
 	accepted, refused, ended, failed atomic.Uint64
 
@@ -77,27 +82,28 @@ type Listener struct {
 	peers    map[netip.Addr]int
 	madeRoom time.Time     // when room was looked for last
 	patience time.Duration // makeRoomAfter, but in tests
-	said     time.Time     // when refused connections were told of last
+}
+
+func (o ListenOptions) orDefaults() ListenOptions {
+	o.Connections = cmp.Or(o.Connections, abi.DefaultConnections)
+	o.PerPeer = cmp.Or(o.PerPeer, max(1, o.Connections*3/4))
+	o.Handshake = cmp.Or(o.Handshake, abi.DefaultHandshake)
+	o.Mode = cmp.Or(o.Mode, DefaultMode)
+	o.block = cmp.Or(o.block, listenBlock)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
 }
 
 // Listen begins to listen, and to accept. The caller closes it, after every instance that has its grant.
 func Listen(a Address, o ListenOptions) (*Listener, error) {
-	if o.Connections <= 0 {
-		o.Connections = DefaultConnections
-	}
-	if o.PerPeer <= 0 {
-		o.PerPeer = max(1, o.Connections*3/4)
-	}
-	if o.Mode == 0 {
-		o.Mode = DefaultMode
-	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
+	o = o.orDefaults()
 	if a.TLS && o.TLS == nil {
 		return nil, fmt.Errorf("listen on %s: it needs a certificate and its key", a)
 	}
 	l := &Listener{address: a, o: o, conns: make(chan net.Conn), patience: makeRoomAfter, open: map[*conn]struct{}{}, peers: map[netip.Addr]int{}}
+	l.over = overs{block: o.block, told: o.Over, log: o.Log.With("address", a.String())}
 	ctx, stop := context.WithCancel(context.Background())
 	l.stop = stop
 	if err := l.bind(ctx); err != nil {
@@ -211,7 +217,11 @@ func (l *Listener) Grant() plugin.Listener {
 func (l *Listener) Counts() Counts {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return Counts{Accepted: l.accepted.Load(), Refused: l.refused.Load(), Ended: l.ended.Load(), Failed: l.failed.Load(), Open: len(l.open)}
+	n := Counts{Accepted: l.accepted.Load(), Refused: l.refused.Load(), Ended: l.ended.Load(), Failed: l.failed.Load(), Open: len(l.open)}
+	if l.stream != nil {
+		n.Limit = l.o.Connections
+	}
+	return n
 }
 
 // Close ends the listening and waits for its goroutines. Connections that were handed on stay open. The second time it does nothing.
@@ -258,11 +268,14 @@ func (l *Listener) welcome(ctx context.Context, c *conn) {
 		return
 	}
 	l.work.Go(func() {
-		limited, cancel := context.WithTimeout(ctx, handshakeTimeout)
+		limited, cancel := context.WithTimeout(ctx, l.o.Handshake)
 		defer cancel()
 		secure := tls.Server(c, l.o.TLS)
 		if err := secure.HandshakeContext(limited); err != nil {
 			l.failed.Add(1)
+			if limited.Err() != nil && ctx.Err() == nil {
+				l.over.tell(limitHandshake, c.RemoteAddr())
+			}
 			l.o.Log.Debug("handshake", "address", l.address.String(), "peer", c.RemoteAddr().String(), "error", err)
 			_ = c.Close()
 			return

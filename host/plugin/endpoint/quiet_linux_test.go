@@ -9,7 +9,8 @@ import (
 )
 
 func TestQuietConnectionsAreEnded(t *testing.T) {
-	l := listen(t, "tcp://127.0.0.1:0", ListenOptions{Idle: 300 * time.Millisecond})
+	var over tally
+	l := listen(t, "tcp://127.0.0.1:0", ListenOptions{Idle: 300 * time.Millisecond, Over: over.add})
 	still, busy, unread := dial(t, l), dial(t, l), dial(t, l)
 	take(t, l)
 	heard := take(t, l)
@@ -28,8 +29,8 @@ func TestQuietConnectionsAreEnded(t *testing.T) {
 		t.Error("a connection over which nothing comes stays open")
 	}
 	<-done
-	if n := l.Counts(); n.Ended != 1 || n.Open != 2 {
-		t.Errorf("counts %+v", n)
+	if n := l.Counts(); n.Ended != 1 || n.Open != 2 || over.String() != "listen.idle_timeout 1" {
+		t.Errorf("counts %+v, over %s", n, &over)
 	}
 }
 

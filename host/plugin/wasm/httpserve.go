@@ -21,8 +21,8 @@ import (
 	"github.com/penstock-io/penstock/spec/event"
 )
 
-// maxExchanges is how many requests an instance may have taken whose answers have not gone out: as many as a server has waiting.
-const maxExchanges = 1024
+// maxExchanges is how many requests an instance may have taken whose answers have not gone out: as many as a server has waiting at most.
+const maxExchanges = abi.DefaultHTTPRequests
 
 // serving is what an instance has of the requests that come in. It belongs to whoever has the turn, but for open.
 type serving struct {

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"maps"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Listener is an address that a component listens on. Counters count since the agent started.
+type Listener struct {
+	Handle      string            `json:"handle"`
+	Address     string            `json:"address"` // with the port that it has
+	Connections int               `json:"connections"`
+	Limit       int               `json:"limit"`             // of connections; 0: none come, but datagrams
+	Accepted    uint64            `json:"accepted"`          // connections, as all that follow
+	Refused     uint64            `json:"refused"`           // there was no room, or no more for that peer
+	Ended       uint64            `json:"ended"`             // quiet for too long
+	Failed      uint64            `json:"failed"`            // handshakes, and accepts
+	Answers     map[string]uint64 `json:"answers,omitempty"` // of an HTTP server, by "2xx", "4xx", "5xx"; "none": the client had gone
+}
+
+// listenerCollector reads the figures of listeners when someone scrapes.
+type listenerCollector struct {
+	open, total, answers *prometheus.Desc
+
+	mu   sync.Mutex
+	from map[string]func() []Listener // by component
+}
+
+func newListenerCollector() *listenerCollector {
+	return &listenerCollector{
+		open: prometheus.NewDesc(namespace+"_listener_connections", "Connections that are open.", []string{"component", "handle"}, nil),
+		total: prometheus.NewDesc(namespace+"_listener_connections_total",
+			"Connections, by what became of them: accepted; refused = over limits.listen or limits.serve; ended = quiet for too long; failed = no handshake.",
+			[]string{"component", "handle", "result"}, nil),
+		answers: prometheus.NewDesc(namespace+"_listener_answers_total",
+			"Answers of an HTTP server, by status: 2xx, 4xx, 5xx and others; none = the client had gone.", []string{"component", "handle", "status"}, nil),
+		from: map[string]func() []Listener{},
+	}
+}
+
+// Listeners makes each scrape read what a component listens on.
+func (m *Metrics) Listeners(component string, read func() []Listener) {
+	m.listeners.mu.Lock()
+	defer m.listeners.mu.Unlock()
+	m.listeners.from[component] = read
+}
+
+// Describe implements [prometheus.Collector].
+func (c *listenerCollector) Describe(out chan<- *prometheus.Desc) {
+	out <- c.open
+	out <- c.total
+	out <- c.answers
+}
+
+// Collect implements [prometheus.Collector].
+func (c *listenerCollector) Collect(out chan<- prometheus.Metric) {
+	c.mu.Lock()
+	from := maps.Clone(c.from)
+	c.mu.Unlock()
+	counter := func(d *prometheus.Desc, n uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+	}
+	for _, component := range sortedKeys(from) {
+		for _, l := range from[component]() {
+			if l.Limit == 0 {
+				continue
+			}
+			out <- prometheus.MustNewConstMetric(c.open, prometheus.GaugeValue, float64(l.Connections), component, l.Handle)
+			counter(c.total, l.Accepted, component, l.Handle, "accepted")
+			counter(c.total, l.Refused, component, l.Handle, "refused")
+			counter(c.total, l.Ended, component, l.Handle, "ended")
+			counter(c.total, l.Failed, component, l.Handle, "failed")
+			for _, status := range sortedKeys(l.Answers) {
+				counter(c.answers, l.Answers[status], component, l.Handle, status)
+			}
+		}
+	}
+}
