@@ -38,6 +38,7 @@ type file struct {
 	dirty  bool // the cursor is to be set
 	moved  bool // and must be with this batch
 	failed bool // it could not be opened or read, and that was said
+	astray bool // it was not at its place; the next scan finds out where it is, and those that wait for it wait
 
 	drained  bool // read to its end since it was displaced, or cannot be read
 	settled  bool // what had waited for more was taken, and it has not grown since
@@ -80,8 +81,12 @@ func foundOf(path string, info fs.FileInfo) (found, bool) {
 	return found{id, path, info.Size(), info.ModTime().UnixNano()}, true
 }
 
-// errElsewhere means that the file is no longer where it was last seen.
-var errElsewhere = errors.New("another file is at its place")
+var (
+	// errElsewhere means that the file is no longer where it was last seen.
+	errElsewhere = errors.New("another file is at its place")
+	// errReplaced means that its content is another, and not one that is wanted: what was to be read is gone.
+	errReplaced = errors.New("its content is another")
+)
 
 // open makes sure that f has a handle, closing the one that was not used for longest if there are too many.
 func (s *Source) open(f *file) error {
@@ -184,7 +189,8 @@ func (s *Source) verify(f *file, size int64) (bool, error) {
 // not replaced by one that is wanted: it is gone.
 func (s *Source) restart(f *file) error {
 	if f.round != s.round {
-		return errElsewhere
+		f.size = f.high // of which what was not read is lost
+		return errReplaced
 	}
 	lost := f.high - f.offset
 	s.log.Info("file was cut or replaced; reading it from its beginning", "path", f.place, "was_read_to", f.offset)

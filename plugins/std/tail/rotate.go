@@ -62,7 +62,7 @@ func (f *file) waitsFor(o *file) bool {
 // lineUp lets the files that were rotated away from one path wait for each other, oldest first, and
 // remembers the last of each path for the file that is there now.
 func (s *Source) lineUp(rotated []*file) {
-	slices.SortFunc(rotated, func(a, b *file) int { return cmp.Compare(a.mtime, b.mtime) })
+	slices.SortFunc(rotated, func(a, b *file) int { return older(a.mtime, a.place, b.mtime, b.place) })
 	s.behind = map[string]*file{}
 	for _, f := range rotated {
 		f.after = s.behind[f.path]
@@ -90,10 +90,13 @@ func (s *Source) between(path string, since int64, except identity) []found {
 		}
 		all = append(all, fd)
 	}
-	slices.SortFunc(all, func(a, b found) int {
-		return cmp.Or(cmp.Compare(a.mtime, b.mtime), strings.Compare(b.path, a.path)) // app.log.2 is older than app.log.1
-	})
+	slices.SortFunc(all, func(a, b found) int { return older(a.mtime, a.path, b.mtime, b.path) })
 	return all
+}
+
+// older compares when two files were written last; of one moment, app.log.2 is older than app.log.1.
+func older(a int64, atA string, b int64, atB string) int {
+	return cmp.Or(cmp.Compare(a, b), strings.Compare(atB, atA))
 }
 
 // rotatedFrom says whether name looks like what a rotation makes of base: app.log.1, app.log-20261122,

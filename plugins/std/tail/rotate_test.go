@@ -4,9 +4,16 @@ package tail
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/penstock-io/penstock/sdk/sdktest"
 )
 
 func TestRenamedAwayIsReadToItsEndFirst(t *testing.T) {
@@ -157,4 +164,90 @@ func TestDeletedAndCreatedAnewWhileDown(t *testing.T) {
 		b.restart()
 		b.read("3", "4", "5")
 	})
+}
+
+// TestFilesThatWaitAndAreRenamedAgainKeepTheirOrder: logrotate moves app.log.1 to app.log.2, and so on, while a source is far behind: it has
+// opened none of those that wait.
+func TestFilesThatWaitAndAreRenamedAgainKeepTheirOrder(t *testing.T) {
+	for _, paths := range []string{"app.log", "app.log*"} {
+		t.Run(paths, func(t *testing.T) {
+			tailing(t, config{Paths: []string{paths}}, func(b *bed) {
+				rotate := func() {
+					for n := 4; n > 0; n-- {
+						if _, err := os.Stat(b.path(fmt.Sprintf("app.log.%d", n))); err == nil {
+							b.move(fmt.Sprintf("app.log.%d", n), fmt.Sprintf("app.log.%d", n+1))
+						}
+					}
+					b.move("app.log", "app.log.1")
+				}
+				b.add("app.log", "0\n")
+				b.age("app.log", 9*time.Hour)
+				b.start()
+				b.read("0")
+				b.add("app.log", "1\n2\n3\n")
+				for n, text := range []string{"4\n", "5\n", "6\n"} {
+					b.age("app.log", time.Duration(8-n)*time.Hour)
+					rotate()
+					b.add("app.log", text)
+				}
+				b.age("app.log", time.Hour)
+				b.restart()
+				b.MaxEvents = 1
+				got := b.one() // and the others wait
+				rotate()
+				for range 12 { // it notices only that they are elsewhere, no scan is due
+					got = append(got, b.one()...)
+				}
+				for range 12 {
+					time.Sleep(defaultScan)
+					got = append(got, b.one()...)
+				}
+				if want := []string{"1", "2", "3", "4", "5", "6"}; !slices.Equal(got, want) {
+					t.Fatalf("read %q, want %q\nlog: %s", got, want, strings.Join(b.Logs, "\n     "))
+				}
+			})
+		})
+	}
+}
+
+// TestAFileThatIsRenamedWhileItIsLookedForIsRead: at any moment of a start.
+func TestAFileThatIsRenamedWhileItIsLookedForIsRead(t *testing.T) {
+	tailing(t, config{}, func(b *bed) {
+		for n := range 100 { // so that a look at all of them takes a while
+			b.add(fmt.Sprintf("app.log.%d", n), "before the first start\n")
+			b.age(fmt.Sprintf("app.log.%d", n), 9*time.Hour)
+		}
+		b.add("app.log", "0\n")
+		b.start()
+		b.read("0")
+		for n := range 100 {
+			b.add("app.log", fmt.Sprintf("%d a\n", n))
+			b.restart()
+			var renamed sync.WaitGroup
+			renamed.Go(func() {
+				for begun := rand.IntN(100_000); begun > 0; begun-- {
+					runtime.KeepAlive(begun)
+				}
+				b.move("app.log", fmt.Sprintf("app.log.1%d", 999-n))
+				b.add("app.log", fmt.Sprintf("%d b\n", n))
+			})
+			got := b.one()
+			renamed.Wait()
+			time.Sleep(2 * defaultScan)
+			got = append(got, sdktest.Bodies(b.Drain())...)
+			if want := []string{fmt.Sprintf("%d a", n), fmt.Sprintf("%d b", n)}; !slices.Equal(got, want) {
+				t.Fatalf("read %q, want %q\nlog: %s", got, want, strings.Join(b.Logs, "\n     "))
+			}
+		}
+	})
+}
+
+// one takes what one poll brings.
+func (b *bed) one() []string {
+	b.t.Helper()
+	events, err := b.Poll()
+	b.must(err)
+	got := sdktest.Bodies(events)
+	b.Commit()
+	return got
 }

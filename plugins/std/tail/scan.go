@@ -26,7 +26,16 @@ func (s *Source) scan(now time.Time) {
 	s.round++
 	s.dirs = map[string]*directory{}
 	s.spend()
-	named := s.glob()
+	s.adopt(s.glob(), now)
+	s.gauges()
+}
+
+// adopt takes in what the globs found, and looks for what they did not. It looks into directories only now: what is not where the globs look any
+// more is there under another name.
+func (s *Source) adopt(named []found, now time.Time) {
+	if s.round == 1 {
+		s.recallRotated(named, now)
+	}
 	var fresh []found
 	for _, fd := range named {
 		if f := s.known(fd, now); f != nil {
@@ -49,7 +58,6 @@ func (s *Source) scan(now time.Time) {
 			s.occupy(fd.path, f, now)
 		}
 	}
-	s.gauges()
 }
 
 // spend finds out how much of the cursor is taken.
@@ -154,9 +162,10 @@ var (
 
 // observe takes in what a look at the file said, and queues it if it has changed.
 func (s *Source) observe(f *file, fd found, now time.Time) {
-	if fd.size == f.size && fd.mtime == f.mtime && !f.failed {
+	if fd.size == f.size && fd.mtime == f.mtime && !f.failed && !f.astray {
 		return
 	}
+	f.astray = false
 	if fd.size < f.size { // what was there counts as lost, if it was not read
 		f.high = max(f.high, f.size)
 	}
@@ -165,7 +174,8 @@ func (s *Source) observe(f *file, fd found, now time.Time) {
 	s.enqueue(f)
 }
 
-// locate finds out where a file is that no glob names any more.
+// locate finds out where a file is that no glob names any more. One that is nowhere, and not open, is gone the second time: a directory
+// in which files are being renamed may be read so that one is missing.
 func (s *Source) locate(f *file, now time.Time) {
 	if f.place != "" {
 		if fd, ok, err := statFound(f.place); err == nil && ok && fd.id == f.id {
@@ -179,11 +189,13 @@ func (s *Source) locate(f *file, now time.Time) {
 		s.enqueue(f)
 		return
 	}
-	if f.place != "" {
+	switch {
+	case f.place != "":
 		f.place, f.grew, f.settled = "", now, false
-		s.enqueue(f) // its end may still be read through the handle
-	}
-	if f.handle == nil {
+		if f.handle != nil {
+			s.enqueue(f) // its end may still be read through it
+		}
+	case f.handle == nil:
 		s.bury(f, now)
 	}
 }

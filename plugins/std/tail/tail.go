@@ -173,9 +173,6 @@ func (s *Source) Poll(p *sdk.Poll) error {
 func (s *Source) survey(now time.Time) {
 	switch {
 	case !now.Before(s.nextScan):
-		if s.round == 0 {
-			s.recallRotated(now)
-		}
 		s.scan(now)
 		s.atEnd, s.behind = false, nil
 		for _, f := range s.files {
@@ -205,7 +202,7 @@ func (s *Source) look(now time.Time) {
 	for _, f := range slices.Backward(s.opened) { // trouble takes out the one it is about
 		info, err := f.handle.Stat()
 		if err != nil {
-			s.trouble(f, fmt.Errorf("look at open file: %w", err))
+			s.trouble(f, fmt.Errorf("look at open file: %w", err), now)
 			continue
 		}
 		if fd, ok := foundOf(f.place, info); ok {
@@ -260,7 +257,7 @@ func (s *Source) readAll(p *sdk.Poll, now time.Time) (busy bool) {
 			return true // its turn goes on with the next batch
 		}
 		if err != nil {
-			s.trouble(f, err)
+			s.trouble(f, err, now)
 		}
 		blocked = 0 // somebody may have waited for this file
 		if s.queue = s.queue[1:]; more {
@@ -273,12 +270,17 @@ func (s *Source) readAll(p *sdk.Poll, now time.Time) (busy bool) {
 	return false
 }
 
-// trouble says what is wrong with a file, once, and lets those go on that wait for it.
-func (s *Source) trouble(f *file, err error) {
-	f.drained = true
-	if errors.Is(err, errElsewhere) {
-		return // the next scan finds out where it is
+// trouble says what is wrong with a file, once, and lets those go on that wait for it, unless it will be found elsewhere.
+func (s *Source) trouble(f *file, err error, now time.Time) {
+	switch {
+	case errors.Is(err, errElsewhere):
+		f.astray = true
+		return
+	case errors.Is(err, errReplaced):
+		s.bury(f, now)
+		return
 	}
+	f.drained = true
 	if !f.failed {
 		s.log.Warn("cannot read file; trying again at each scan", "path", f.path, "error", err)
 	}
@@ -290,7 +292,7 @@ func (s *Source) trouble(f *file, err error) {
 
 // leave stops following a file that is rotated away or deleted, and finished.
 func (s *Source) leave(f *file, now time.Time) {
-	if !f.settled || !f.displaced() {
+	if !f.settled || !f.displaced() || s.files[f.id] != f {
 		return
 	}
 	switch {
@@ -380,39 +382,33 @@ func (s *Source) setAgain(p *sdk.Poll) (sent bool, err error) {
 	return sent, nil
 }
 
-// recallRotated finds, before the first scan, the files of the cursor that are in their directories
-// under names that no glob need match: rotated away while no agent ran.
-func (s *Source) recallRotated(now time.Time) {
-	s.dirs = map[string]*directory{}
+// recallRotated finds, in the first scan, the files of the cursor that are no longer where they were: rotated away while no agent ran, to names
+// that no glob need match. named is what the globs found before: a file that is renamed meanwhile is in one of the two places, or in both.
+func (s *Source) recallRotated(named []found, now time.Time) {
+	at := make(map[identity]string, len(named))
+	for _, fd := range named {
+		at[fd.id] = fd.path
+	}
 	var rotated []*file
 	for _, id := range slices.SortedFunc(maps.Keys(s.resting), identity.compare) {
 		e := s.resting[id]
-		if !s.cfg.wants(e.path) {
+		if !s.cfg.wants(e.path) || at[id] == e.path { // there it is found anyway, or another with its inode
 			continue
 		}
 		fd, ok := s.search(filepath.Dir(e.path), id)
 		ok = ok && s.same(&e, fd)
 		switch {
-		case ok && fd.path == e.path:
-			// The scan finds it where it was.
 		case ok && fd.size == e.offset && fd.mtime == e.mtime:
 			// It was rotated away and read to its end.
 		case ok:
 			f := s.known(fd, now)
 			s.observe(f, fd, now)
 			rotated = append(rotated, f)
-		case e.gone == 0 && !s.reused(e.path, id):
+		case e.gone == 0:
 			s.bury(&file{entry: e, id: id}, now)
 		}
 	}
 	s.lineUp(rotated)
-}
-
-// reused says whether the file that is at path now has the same identity, so that the scan will find
-// out that it is another.
-func (s *Source) reused(path string, id identity) bool {
-	fd, ok, err := statFound(path)
-	return err == nil && ok && fd.id == id
 }
 
 // sweep notes which resting files are gone, and forgets those that are gone for long.
