@@ -31,9 +31,11 @@ type minimum struct {
 var minima = []minimum{
 	{Kill, "an agent under load", 50, 500},
 	{Kill, "a process that works on a channel", 100, 1000},
+	{Kill, "a process that works on a channel, compressed and encrypted", 34, 334},
 	{Terminate, "", 10, 40},
 	{PowerCut, "ext4 ordered", 80, 500},
 	{PowerCut, "ext4 writeback", 80, 500},
+	{PowerCut, "ext4 writeback, compressed and encrypted", 80, 500},
 	{PowerCut, "xfs", 80, 500},
 	{PowerCut, "btrfs", 80, 500},
 	{Simulated, "", 1000, 1000},
