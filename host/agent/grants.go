@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
 	"os"
-	"strings"
 
 	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/config"
@@ -86,7 +84,7 @@ func (o *opener) open() error {
 
 // because says which files are meant where encryption has to do with it: their names are in another block.
 func (o *opener) because(h config.Handle, err error) error {
-	if t := o.component.TLS; t != nil && h.Secure {
+	if t := o.component.TLS; t != nil && h.Address.Secure() {
 		return fmt.Errorf("%w (with tls.%s at %s line %d)", err, t.Name, t.DeclRange.Filename, t.DeclRange.Start.Line)
 	}
 	return err
@@ -98,33 +96,21 @@ var openers = map[string]func(o *opener, h config.Handle) error{
 }
 
 func (o *opener) dial(h config.Handle) error {
-	address, err := endpoint.ParseAddress(h.Address)
+	secure, err := o.clientTLS(h)
 	if err != nil {
 		return err
 	}
-	secure, err := o.clientTLS(h, address.Host)
-	if err != nil {
-		return err
-	}
-	o.grants.Dial[h.Name], err = endpoint.Dial(address, endpoint.DialOptions{TLS: secure})
+	o.grants.Dial[h.Name], err = endpoint.Dial(h.Address, endpoint.DialOptions{TLS: secure, Within: h.Grants})
 	return err
 }
 
-// served is where to wait for others, and with which certificate; nil: without.
-func (o *opener) served(h config.Handle) (address endpoint.Address, secure *tls.Config, err error) {
-	if address, err = endpoint.ParseAddress(h.Address); err == nil {
-		secure, err = o.serverTLS(h)
-	}
-	return address, secure, err
-}
-
 func (o *opener) listen(h config.Handle) error {
-	address, secure, err := o.served(h)
+	secure, err := o.serverTLS(h)
 	if err != nil {
 		return err
 	}
 	limits := o.component.Limits.Listen
-	l, err := endpoint.Listen(address, endpoint.ListenOptions{
+	l, err := endpoint.Listen(h.Address, endpoint.ListenOptions{
 		TLS: secure, Connections: limits.Connections, PerPeer: limits.PerPeer, Idle: limits.Idle, Handshake: limits.Handshake, Log: o.log, Over: o.over,
 	})
 	if err != nil {
@@ -133,17 +119,17 @@ func (o *opener) listen(h config.Handle) error {
 	o.agent.onClose(l.Close)
 	o.grants.Listen[h.Name] = l.Grant()
 	o.counted(h, l.Grant().Addr, l.Counts)
-	o.log.Info("listening", "handle", h.Name, "granted", h.Address, "address", l.Grant().Addr.String())
+	o.log.Info("listening", "handle", h.Name, "granted", h.Address.String(), "address", l.Grant().Addr.String())
 	return nil
 }
 
 func (o *opener) serve(h config.Handle) error {
-	address, secure, err := o.served(h)
+	secure, err := o.serverTLS(h)
 	if err != nil {
 		return err
 	}
 	l := o.component.Limits.Serve
-	s, err := endpoint.Serve(address, endpoint.ServeOptions{
+	s, err := endpoint.Serve(h.Address, endpoint.ServeOptions{
 		TLS: secure, MaxBody: l.BodyBytes, MaxHeader: l.HeaderBytes, MaxConns: l.Connections, PerPeer: l.PerPeer, MaxWaiting: l.Requests, MaxHeld: l.HeldBytes,
 		Handshake: l.Handshake, Header: l.Header, Body: l.Body, Wait: l.Queue, Answer: l.Answer, Idle: l.Idle, Log: o.log, Over: o.over,
 	})
@@ -153,7 +139,7 @@ func (o *opener) serve(h config.Handle) error {
 	o.agent.onClose(s.Close)
 	o.grants.Serve = s.Requests()
 	o.counted(h, s.Addr(), s.Counts)
-	o.log.Info("listening for HTTP", "handle", h.Name, "granted", h.Address, "address", s.Addr().String())
+	o.log.Info("listening for HTTP", "handle", h.Name, "granted", h.Address.String(), "address", s.Addr().String())
 	return nil
 }
 
@@ -163,11 +149,10 @@ func (o *opener) over(limit string) { o.agent.metrics.Plugin().Denied(o.componen
 // counted shows what comes to an address in metrics and status.
 func (o *opener) counted(h config.Handle, at net.Addr, counts func() endpoint.Counts) {
 	component := o.component.Address()
-	scheme, _, _ := strings.Cut(h.Address, "://")
 	o.agent.listeners[component] = append(o.agent.listeners[component], func() admin.Listener {
 		n := counts()
 		l := admin.Listener{
-			Handle: h.Name, Address: scheme + "://" + at.String(), Connections: n.Open, Limit: n.Limit,
+			Handle: h.Name, Address: h.Address.Scheme + "://" + at.String(), Connections: n.Open, Limit: n.Limit,
 			Accepted: n.Accepted, Refused: n.Refused, Ended: n.Ended, Failed: n.Failed,
 		}
 		if h.Kind == abi.NeedServe {
@@ -181,15 +166,11 @@ func (o *opener) counted(h config.Handle, at net.Addr, counts func() endpoint.Co
 }
 
 func (o *opener) http(h config.Handle) error {
-	base, err := url.Parse(h.Address)
+	secure, err := o.clientTLS(h)
 	if err != nil {
 		return err
 	}
-	secure, err := o.clientTLS(h, base.Hostname())
-	if err != nil {
-		return err
-	}
-	client, err := endpoint.HTTP(h.Address, endpoint.HTTPOptions{TLS: secure})
+	client, err := endpoint.HTTP(h.Address, endpoint.HTTPOptions{TLS: secure, Within: h.Grants})
 	if err != nil {
 		return err
 	}
@@ -198,17 +179,17 @@ func (o *opener) http(h config.Handle) error {
 	return nil
 }
 
-// clientTLS is how to dial a host, nil where nothing is encrypted or the system's roots hold.
-func (o *opener) clientTLS(h config.Handle, host string) (*tls.Config, error) {
-	if !h.Secure || o.component.TLS == nil {
+// clientTLS is how to dial, nil where nothing is encrypted or the system's roots hold.
+func (o *opener) clientTLS(h config.Handle) (*tls.Config, error) {
+	if !h.Address.Secure() || o.component.TLS == nil {
 		return nil, nil
 	}
-	return endpoint.ClientTLS(host, o.tls())
+	return endpoint.ClientTLS(h.Address.Host, o.tls())
 }
 
 // serverTLS is how to listen, nil where nothing is encrypted.
 func (o *opener) serverTLS(h config.Handle) (*tls.Config, error) {
-	if !h.Secure || o.component.TLS == nil {
+	if !h.Address.Secure() || o.component.TLS == nil {
 		return nil, nil // who listens with TLS and has none is refused when the files are read
 	}
 	return endpoint.ServerTLS(o.tls())

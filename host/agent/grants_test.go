@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/penstock/host/config"
-	"github.com/penstock-io/penstock/host/plugin/endpoint"
+	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/host/plugin/wasm"
 	"github.com/penstock-io/penstock/plugins/bundle"
 )
@@ -193,42 +193,40 @@ func TestAnAddressThatIsTakenIsRefusedWithWhoWantedIt(t *testing.T) {
 	}
 }
 
+func TestANameThatIsGrantedByAPatternIsDialledWithinIt(t *testing.T) {
+	t.Setenv("PENSTOCK_TEST_TOKEN", "x")
+	for pattern, reached := range map[string]bool{"127.0.0.0/8": true, "10.0.0.0/8": false} {
+		free, err := net.Listen("tcp4", "localhost:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := fmt.Sprint(free.Addr().(*net.TCPAddr).Port)
+		_ = free.Close()
+		dir := t.TempDir()
+		netModule(t, dir)
+		text := strings.ReplaceAll(listening, `dial "out" { address = "ADDRESS" }`, `dial "out" { address = "`+pattern+`:`+port+`" }`)
+		r := run(t, dir, strings.ReplaceAll(text, "ADDRESS", "localhost:"+port), revealed(t))
+		eventually(t, "it runs", func() bool { return len(r.Ready()) == 0 })
+		c, err := r.request(r.components[1]).Grants.Dial["out"](t.Context())
+		if err == nil {
+			_ = c.Close()
+		}
+		if reached != (err == nil) || !reached && !errors.Is(err, plugin.ErrForbidden) {
+			t.Errorf("localhost within %s: %v", pattern, err)
+		}
+		if may := strings.Join(r.component("source.g").May, ", "); !strings.Contains(may, "connect to tcp://localhost:"+port+" within "+pattern) {
+			t.Errorf("it may %s", may)
+		}
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestWithoutItsSecretNothingIsOpened(t *testing.T) {
 	err := refusal(t, strings.ReplaceAll(listening, "ADDRESS", "127.0.0.1:1"))
 	if !strings.Contains(err.Error(), "source.g: its secrets were not read") {
 		t.Error(err)
-	}
-}
-
-// What a pipeline file may say and what can be opened are decided in two places, which must agree.
-func TestAddressesMeanTheSameToTheLanguageAndToWhoOpensThem(t *testing.T) {
-	dir := t.TempDir()
-	netModule(t, dir)
-	file := filepath.Join(dir, "pipeline.hcl")
-	for text, want := range map[string]string{
-		"127.0.0.1:1": "tcp://127.0.0.1:1", "tcp://LOCALHOST.:01": "tcp://localhost:1", "udp://10.0.0.1:514": "udp://10.0.0.1:514",
-		"unix:///run//x/../y.sock": "unix:///run/y.sock", "unixgram:///a": "unixgram:///a", "tcp://a_b-c.d:65535": "tcp://a_b-c.d:65535",
-		"tcp://localhost": "", "tcp://localhost:65536": "", "tcp://localhost:-1": "", "http://localhost:1": "", "unix://a": "",
-		"unix:///" + strings.Repeat("a", 103): "", "tcp://a/b:1": "", "::1:1": "", "tcp://a@b:1": "",
-	} {
-		if err := os.WriteFile(file, []byte(strings.ReplaceAll(listening, "ADDRESS", text)), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		c, _, diags := config.Load(file, (&Modules{}).ConfigOptions(dir))
-		got := ""
-		if c != nil {
-			got = c.Sources[0].Handles[0].Address
-		}
-		if got != want {
-			t.Errorf("%s: the language takes it for %q, want %q (%v)", text, got, want, diags)
-		}
-		a, err := endpoint.ParseAddress(text)
-		if (want == "") != (err != nil) {
-			t.Errorf("%s: the language takes it for %q, who opens it says %v", text, want, err)
-		}
-		if again, err := endpoint.ParseAddress(want); want != "" && (err != nil || again.String() != want) {
-			t.Errorf("%s is opened as %s: %v (%s)", want, again, err, a)
-		}
 	}
 }
 

@@ -301,6 +301,12 @@ What a handle leads to is an address, or for HTTP requests a URL:
     unix:///run/x.sock          also unixgram:///run/x.sock, for datagrams
     https://api.internal/in     of HTTP requests: where they may go, and below which path
 
+In a grant to connect, the host may be a pattern:
+
+    *.shop.example:5432         any one name in the place of the star
+    10.0.0.0/8:5432             any IP address of the range; IPv6 as [2001:db8::/32]:5432
+    https://*.shop.example/in   of HTTP requests
+
 To listen, a host is one of this machine's addresses; without one, tcp://:514, it is all of them. A
 password does not belong into an address: it would be shown.`},
 	"E3005": {"Not an environment variable", `

@@ -306,7 +306,7 @@ func dump(c *Config) string {
 func dumpComponent(c Component) string {
 	var more strings.Builder
 	for _, h := range c.Handles {
-		fmt.Fprintf(&more, "  %s %s=%s secure=%v\n", h.Kind, h.Name, h.Address, h.Secure)
+		fmt.Fprintf(&more, "  %s %s=%s%s secure=%v\n", h.Kind, h.Name, h.Address, h.pattern(), h.Address.Secure())
 	}
 	if len(c.Env)+len(c.Secrets) > 0 {
 		fmt.Fprintf(&more, "  env=%v secrets=%v\n", c.Env, c.Secrets)

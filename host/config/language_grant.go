@@ -21,11 +21,11 @@ var grantBlock = block{name: "grant", once: true, doc: "What the plugin may touc
 			arg{name: "path", typ: "string", required: true, doc: "The directory. A glob grants the directory before its first wildcard."},
 			arg{name: "access", typ: "string", def: defaultAccess, enum: []string{"read", "write"}, doc: "`write` is read and write."})},
 		{name: "dial", labels: []string{"handle"}, doc: "An address to connect to. May be repeated.", args: arguments(
-			arg{name: "address", typ: "string", required: true, doc: "`tcp://host:port`, `tls://host:port`, `udp://host:port`, `unix:///path` or `unixgram:///path`; `host:port` alone is tcp."})},
+			arg{name: "address", typ: "string", required: true, doc: "`tcp://host:port`, `tls://host:port`, `udp://host:port`, `unix:///path` or `unixgram:///path`; `host:port` alone is tcp. The host may be a pattern: `*.shop.example`, `10.0.0.0/8`, `[2001:db8::/32]`."})},
 		{name: "listen", labels: []string{"handle"}, doc: "An address to listen on. May be repeated.", args: arguments(
 			arg{name: "address", typ: "string", required: true, doc: "As for `dial`. Without a host, `tcp://:514`, it is every address of this machine."})},
 		{name: "http", labels: []string{"handle"}, doc: "Where HTTP requests may go. May be repeated.", args: arguments(
-			arg{name: "url", typ: "string", required: true, doc: "`http://` or `https://`. Requests may go to it and to what is below its path."})},
+			arg{name: "url", typ: "string", required: true, doc: "`http://` or `https://`. Requests may go to it and to what is below its path. The host may be `*.shop.example`."})},
 		{name: "serve", labels: []string{"handle"}, doc: "An address at which HTTP requests are taken. May be repeated.", args: arguments(
 			arg{name: "address", typ: "string", required: true, doc: "`tcp://host:port`, `tls://host:port` or `unix:///path`."})},
 	},

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 
+	"github.com/penstock-io/penstock/host/address"
 	"github.com/penstock-io/penstock/spec/abi"
 )
 
@@ -23,7 +24,7 @@ func Load(path string, o Options) (*Config, *Sources, hcl.Diagnostics) {
 		channels:  make(map[string]*values),
 		secrets:   make(map[string]bool),
 		tls:       make(map[string]*TLS),
-		listeners: make(map[address]string),
+		listeners: make(map[address.Address]string),
 		manifests: make(map[PluginRef]manifestResult),
 		schemas:   make(map[schemaKey][]argument),
 		fed:       make(map[string]bool),
@@ -64,7 +65,7 @@ type loader struct {
 	channels   map[string]*values
 	secrets    map[string]bool
 	tls        map[string]*TLS
-	listeners  map[address]string // which component listens where
+	listeners  map[address.Address]string // which component listens where
 	processors map[string]*processorBlock
 	manifests  map[PluginRef]manifestResult
 	schemas    map[schemaKey][]argument

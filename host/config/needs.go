@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 
+	"github.com/penstock-io/penstock/host/address"
 	"github.com/penstock-io/penstock/spec/abi"
 )
 
@@ -15,15 +16,14 @@ import (
 type Handle struct {
 	Kind    string // abi.NeedDial, NeedListen, NeedServe or NeedHTTP
 	Name    string // by which the plugin asks for it
-	Address string // "tcp://db.internal:5432", "unix:///run/x.sock", "https://api.internal/ingest"
-	// Secure says that what goes over it is encrypted: tls:// or https://.
-	Secure bool
+	Address address.Address
+	Grants  []address.Address // that cover it, some of them with a pattern; none, where the address is its own grant
 }
 
 // granted is a grant for an address.
 type granted struct {
 	kind, handle string
-	address      address
+	address      address.Address
 }
 
 // declareHandles reads the grants for addresses, environment variables and secrets.
@@ -36,7 +36,7 @@ func (l *loader) declareHandles(p *pluginBlock) {
 			if b.broken {
 				continue
 			}
-			a, err := parseAddress(kind, text)
+			a, err := address.ParseGrant(kind, text)
 			if err != nil {
 				l.badAddress(b.where(argument), text, err)
 				continue
@@ -78,14 +78,13 @@ func (g *granter) handle(need abi.Need) {
 	if !ok || text == nil {
 		return
 	}
-	a, err := parseAddress(need.Kind, *text)
+	a, err := address.Parse(need.Kind, *text)
 	if err != nil {
 		g.badAddress(at, *text, err)
 		return
 	}
-	if !g.from.builtin() && !slices.ContainsFunc(g.from.addresses, func(have granted) bool {
-		return have.kind == need.Kind && have.handle == need.Handle && have.address.covers(a)
-	}) {
+	grants := g.covering(need, a)
+	if !g.from.builtin() && len(grants) == 0 {
 		g.lackOf(lack{need: need, address: a.String()})
 		return
 	}
@@ -93,18 +92,26 @@ func (g *granter) handle(need abi.Need) {
 	if need.Kind == abi.NeedListen || need.Kind == abi.NeedServe {
 		g.listenOnce(a, at)
 	}
-	c.Handles = append(c.Handles, Handle{Kind: need.Kind, Name: need.Handle, Address: a.String(), Secure: a.secure()})
+	c.Handles = append(c.Handles, Handle{Kind: need.Kind, Name: need.Handle, Address: a, Grants: grants})
 	g.checkTLS(need.Kind, a, at)
 }
 
-// listenOnce reports an address at which somebody else listens already. Port 0 is another one each time.
-func (g *granter) listenOnce(a address, at hcl.Range) {
-	if a.scheme == schemeTLS {
-		a.scheme = schemeTCP // the same port
+// covering are the grants for the handle that cover the address.
+func (g *granter) covering(need abi.Need, a address.Address) (grants []address.Address) {
+	for _, have := range g.from.addresses {
+		if have.kind == need.Kind && have.handle == need.Handle && have.address.Covers(a) {
+			grants = append(grants, have.address)
+		}
 	}
+	return grants
+}
+
+// listenOnce reports an address at which somebody else listens already. Port 0 is another one each time.
+func (g *granter) listenOnce(a address.Address, at hcl.Range) {
+	a = a.Bare()
 	first, taken := g.listeners[a]
 	switch {
-	case a.port == "0":
+	case a.Port == 0 && !a.Local():
 	case taken:
 		g.add("E3007", at, "%s listens there already, and an address is for one alone.", first)
 	default:

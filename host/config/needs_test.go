@@ -9,61 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/penstock-io/penstock/spec/abi"
 )
-
-func TestAddressesAreComparedInOneForm(t *testing.T) {
-	for _, c := range []struct{ kind, text, want string }{
-		{abi.NeedDial, "db:5432", "tcp://db:5432"},
-		{abi.NeedDial, "tcp://DB.Internal.:05432", "tcp://db.internal:5432"},
-		{abi.NeedDial, "tls://[0:0::1]:1", "tls://[::1]:1"},
-		{abi.NeedDial, "unixgram:///run//x/../y.sock", "unixgram:///run/y.sock"},
-		{abi.NeedListen, "udp://*:514", "udp://:514"},
-		{abi.NeedListen, ":0", "tcp://:0"},
-		{abi.NeedServe, "tls://0.0.0.0:443", "tls://0.0.0.0:443"},
-		{abi.NeedHTTP, "https://API.internal:443", "https://api.internal"},
-		{abi.NeedHTTP, "http://api.internal:80/a/./b/../c/", "http://api.internal/a/c"},
-		{abi.NeedHTTP, "http://[::1]:8080/%2e/x", "http://[::1]:8080/%2e/x"},
-	} {
-		a, err := parseAddress(c.kind, c.text)
-		if err != nil || a.String() != c.want {
-			t.Errorf("%s %s is %s, want %s (%v)", c.kind, c.text, a, c.want, err)
-			continue
-		}
-		if again, err := parseAddress(c.kind, a.String()); err != nil || again != a {
-			t.Errorf("%s reads back as %s (%v)", a, again, err)
-		}
-	}
-}
-
-func TestAGrantCoversTheSameAddressAndWhatIsBelowAURL(t *testing.T) {
-	for _, c := range []struct {
-		kind, have, want string
-		covers           bool
-	}{
-		{abi.NeedDial, "db:1", "tcp://DB:1", true},
-		{abi.NeedDial, "db:1", "db:2", false},
-		{abi.NeedDial, "db:1", "tls://db:1", false},
-		{abi.NeedDial, "db:1", "db.internal:1", false},
-		{abi.NeedDial, "unix:///run/a", "unix:///run/a/b", false},
-		{abi.NeedListen, ":1", "0.0.0.0:1", false},
-		{abi.NeedHTTP, "https://a/in", "https://a/in", true},
-		{abi.NeedHTTP, "https://a/in", "https://a/in/deep", true},
-		{abi.NeedHTTP, "https://a/in/", "https://a/in", true},
-		{abi.NeedHTTP, "https://a/in", "https://a/inner", false},
-		{abi.NeedHTTP, "https://a/in", "https://a/in/../out", false},
-		{abi.NeedHTTP, "https://a/in", "https://a/", false},
-		{abi.NeedHTTP, "https://a", "http://a", false},
-		{abi.NeedHTTP, "https://a", "https://a:444/", false},
-	} {
-		have, err1 := parseAddress(c.kind, c.have)
-		want, err2 := parseAddress(c.kind, c.want)
-		if err1 != nil || err2 != nil || have.covers(want) != c.covers {
-			t.Errorf("%s covers %s: %v (%v, %v)", c.have, c.want, have.covers(want), err1, err2)
-		}
-	}
-}
 
 const secretModule = `
 name    = "net"

@@ -2,7 +2,11 @@
 
 package config
 
-import "github.com/penstock-io/penstock/spec/abi"
+import (
+	"strings"
+
+	"github.com/penstock-io/penstock/spec/abi"
+)
 
 // Permissions says what the component may touch, a few words each, for people: "read /var/log/shop", "listen on tcp://:514".
 func (c Component) Permissions() []string {
@@ -15,7 +19,7 @@ func (c Component) Permissions() []string {
 		may = append(may, does+d.Path)
 	}
 	for _, h := range c.Handles {
-		may = append(may, handleWords[h.Kind]+h.Address)
+		may = append(may, handleWords[h.Kind]+h.Address.String()+h.pattern())
 	}
 	for _, name := range c.Env {
 		may = append(may, "read the environment variable "+name)
@@ -32,6 +36,21 @@ func (c Component) Permissions() []string {
 		may = append(may, "use the processor without a bound")
 	}
 	return may
+}
+
+// pattern says by which patterns the address is granted, if it is by no more than those: then not all that it may resolve to is within.
+func (h Handle) pattern() string {
+	var patterns []string
+	for _, g := range h.Grants {
+		if !g.Pattern() {
+			return ""
+		}
+		patterns = append(patterns, g.Host)
+	}
+	if len(patterns) == 0 {
+		return ""
+	}
+	return " within " + strings.Join(patterns, " or ")
 }
 
 var handleWords = map[string]string{

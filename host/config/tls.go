@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 
+	"github.com/penstock-io/penstock/host/address"
 	"github.com/penstock-io/penstock/spec/abi"
 )
 
@@ -59,8 +60,8 @@ func (l *loader) tlsOf(v *values) (t *TLS, ok bool) {
 }
 
 // checkTLS looks whether what is to listen with TLS has a certificate. Who dials needs none: it trusts whom the system trusts.
-func (g *granter) checkTLS(kind string, a address, at hcl.Range) {
-	if !a.secure() || kind == abi.NeedDial || kind == abi.NeedHTTP || !g.tlsKnown {
+func (g *granter) checkTLS(kind string, a address.Address, at hcl.Range) {
+	if !a.Secure() || kind == abi.NeedDial || kind == abi.NeedHTTP || !g.tlsKnown {
 		return
 	}
 	c := g.component
@@ -75,7 +76,7 @@ func (g *granter) checkTLS(kind string, a address, at hcl.Range) {
 
 // unusedTLS warns of a tls block for addresses of which none is encrypted.
 func (l *loader) unusedTLS(c *Component, v *values) {
-	if c.TLS == nil || slices.ContainsFunc(c.Handles, func(h Handle) bool { return h.Secure }) {
+	if c.TLS == nil || slices.ContainsFunc(c.Handles, func(h Handle) bool { return h.Address.Secure() }) {
 		return
 	}
 	l.add("W3003", v.where("tls"), "No address of %s is encrypted, so tls.%s has no effect. An address with TLS begins with tls:// or https://.", c.Address(), c.TLS.Name)

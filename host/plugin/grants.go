@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/penstock-io/penstock/host/address"
 )
 
 // Grants are the handles that an instance may use, each under the name that the manifest gives it. What is not here is not
@@ -49,19 +51,13 @@ type HTTPClient struct {
 // URL is where a guest's path leads: "", or "/" and what follows, and perhaps "?" and a query. An error says why it is not below Base.
 func (c HTTPClient) URL(path string) (*url.URL, error) {
 	p, query, _ := strings.Cut(path, "?")
-	plain, err := url.PathUnescape(p)
 	switch {
-	case err != nil:
-		return nil, fmt.Errorf("path %q: %w", path, err)
 	case p != "" && p[0] != '/', strings.HasPrefix(p, "//"):
 		return nil, fmt.Errorf("path %q: it begins with one slash", path)
 	case strings.ContainsFunc(path, func(r rune) bool { return r <= ' ' || r == '#' || r == 0x7f }):
 		return nil, fmt.Errorf("path %q: blanks and # are written as %%20 and %%23", path)
-	}
-	for _, part := range strings.FieldsFunc(plain, func(r rune) bool { return r == '/' || r == '\\' }) {
-		if part, _, _ = strings.Cut(part, ";"); part == "." || part == ".." { // servers differ in what they make of these
-			return nil, fmt.Errorf("path %q: it may not go up", path)
-		}
+	case address.GoesUp(p):
+		return nil, fmt.Errorf("path %q: it may not go up, and what follows a %% is two hex digits", path)
 	}
 	u := *c.Base
 	if p != "" {

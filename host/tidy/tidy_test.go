@@ -41,13 +41,14 @@ var mayImport = map[string][]string{
 
 	"host/channel":  {"spec"},
 	"host/channel/": {"spec", "host/channel="},
-	"host/plugin":   {"spec"},
-	"host/plugin/":  {"spec", "host/plugin="},
+	"host/address":  {"spec/abi"},
+	"host/plugin":   {"spec", "host/address"},
+	"host/plugin/":  {"spec", "host/plugin=", "host/address"},
 
 	"host/plugin/wasm/fuel": {"host/plugin/wasm/internal/modfile="},
 
 	"host/expr":     {"spec"},
-	"host/config":   {"spec", "host/expr"},
+	"host/config":   {"spec", "host/expr", "host/address"},
 	"host/pipeline": {"spec", "host/channel=", "host/plugin="},
 	"host/admin":    {"spec", "host/channel=", "host/plugin="},
 	"host/agent":    {"spec", "host", "plugins/bundle"},

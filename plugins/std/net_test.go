@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/penstock/host/address"
 	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/host/plugin/endpoint"
 	"github.com/penstock-io/penstock/host/plugin/plugintest"
@@ -21,9 +22,9 @@ import (
 )
 
 // listening grants an address to listen at as handle "listen", and answers where that is.
-func listening(tb testing.TB, address string, o endpoint.ListenOptions) (plugin.Grants, net.Addr) {
+func listening(tb testing.TB, at string, o endpoint.ListenOptions) (plugin.Grants, net.Addr) {
 	tb.Helper()
-	a, err := endpoint.ParseAddress(address)
+	a, err := address.Parse(abi.NeedListen, at)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -95,7 +96,7 @@ func TestThePluginsWithSocketsKeepTheContract(t *testing.T) {
 						go func() { _, _ = io.Copy(io.Discard, c); _ = c.Close() }()
 					}
 				}()
-				a, err := endpoint.ParseAddress(ln.Addr().String())
+				a, err := address.Parse(abi.NeedDial, ln.Addr().String())
 				if err != nil {
 					return plugintest.Opening{}, err
 				}

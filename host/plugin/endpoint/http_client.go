@@ -4,13 +4,12 @@ package endpoint
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
+	"github.com/penstock-io/penstock/host/address"
 	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/spec/abi"
 )
@@ -36,14 +35,15 @@ type HTTPOptions struct {
 	TLS         *tls.Config // of https; nil: the system's roots
 	MaxResponse int64       // bytes of a response's body
 	Exchange    time.Duration
+	Within      []address.Address // as of [DialOptions]
 }
 
-// HTTP makes a client of what lies below baseURL: no proxy from the environment, no redirects, no cookies, no compression of its own, and
+// HTTP makes a client of what lies below a URL: no proxy from the environment, no redirects, no cookies, no compression of its own, and
 // connections only to addresses that [DialContext] reaches. CloseIdleConnections of its Client frees what it keeps.
-func HTTP(baseURL string, o HTTPOptions) (plugin.HTTPClient, error) {
-	base, err := parseBase(baseURL)
+func HTTP(a address.Address, o HTTPOptions) (plugin.HTTPClient, error) {
+	base, err := url.Parse(a.String())
 	if err != nil {
-		return plugin.HTTPClient{}, err
+		return plugin.HTTPClient{}, fmt.Errorf("base URL: %w", err)
 	}
 	if o.MaxResponse <= 0 {
 		o.MaxResponse = DefaultMaxResponse
@@ -51,13 +51,12 @@ func HTTP(baseURL string, o HTTPOptions) (plugin.HTTPClient, error) {
 	if o.Exchange <= 0 {
 		o.Exchange = DefaultExchange
 	}
-	host := base.Hostname()
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
 	if o.TLS != nil {
 		cfg = o.TLS.Clone()
 	}
 	transport := &http.Transport{
-		DialContext:            DialContext(host),
+		DialContext:            DialContext(a, o.Within),
 		TLSClientConfig:        cfg,
 		TLSHandshakeTimeout:    abi.DefaultHandshake,
 		DisableCompression:     true,
@@ -76,26 +75,4 @@ func HTTP(baseURL string, o HTTPOptions) (plugin.HTTPClient, error) {
 			Timeout:       o.Exchange,
 		},
 	}, nil
-}
-
-// parseBase reads an absolute URL of http or https that has no query: what is below it is a path.
-func parseBase(s string) (*url.URL, error) {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("base URL: %w", errors.Unwrap(err))
-	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("base URL %q: it begins with http:// or https://", u.Redacted())
-	case u.Hostname() == "" || u.Opaque != "":
-		return nil, fmt.Errorf("base URL %q: it names no host", u.Redacted())
-	case u.User != nil:
-		return nil, fmt.Errorf("base URL %q: a password in it would be logged; give it to the plugin as a secret", u.Redacted())
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, fmt.Errorf("base URL %q: leave out what begins with ? or #", u.Redacted())
-	}
-	if _, err := (plugin.HTTPClient{Base: &url.URL{}}).URL(u.EscapedPath()); err != nil {
-		return nil, fmt.Errorf("base URL %q: %w", s, err)
-	}
-	u.Host = strings.ToLower(u.Host)
-	return u, nil
 }

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/penstock-io/penstock/host/address"
 	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/spec/abi"
 )
@@ -87,11 +88,10 @@ type HTTPServer struct {
 }
 
 // Serve takes the address, and serves from then on. The caller closes it, after every instance that has its grant.
-func Serve(a Address, o ServeOptions) (*HTTPServer, error) {
-	if a.packet() {
+func Serve(a address.Address, o ServeOptions) (*HTTPServer, error) {
+	if a.Packet() {
 		return nil, fmt.Errorf("serve HTTP on %s: it needs an address of connections, as tcp://host:port", a)
 	}
-	a.TLS = a.TLS || o.TLS != nil
 	l, err := Listen(a, ListenOptions{
 		TLS: o.TLS, Connections: cmp.Or(o.MaxConns, abi.DefaultHTTPConnections), PerPeer: o.PerPeer, Handshake: o.Handshake,
 		Log: o.Log, Over: o.Over, block: serveBlock,

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/penstock-io/penstock/host/address"
 	"github.com/penstock-io/penstock/spec/abi"
 )
 
@@ -351,7 +352,7 @@ func TestCloseDoesNotWaitForEverForAnAnswer(t *testing.T) {
 }
 
 func TestAServerListensOverTCPAndFreesItsAddress(t *testing.T) {
-	a, err := ParseAddress("127.0.0.1:0")
+	a, err := address.Parse(abi.NeedServe, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -390,7 +391,7 @@ func TestRequestsComeOverTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Serve(Address{Network: "tcp", TLS: true, Host: "127.0.0.1"}, ServeOptions{TLS: secure})
+	s, err := Serve(address.Address{Scheme: "tls", Host: "127.0.0.1"}, ServeOptions{TLS: secure})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -399,11 +400,7 @@ func TestRequestsComeOverTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := HTTP(fmt.Sprintf("https://localhost:%d/in", s.Addr().(*net.TCPAddr).Port), HTTPOptions{TLS: trusting})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Client.CloseIdleConnections()
+	c := clientOf(t, fmt.Sprintf("https://localhost:%d/in", s.Addr().(*net.TCPAddr).Port), HTTPOptions{TLS: trusting})
 	go func() { (<-s.Requests()).Answer(http.StatusOK, nil, nil) }()
 	resp, err := c.Client.Post(c.Base.String(), "", strings.NewReader("x"))
 	if err != nil {
@@ -413,10 +410,10 @@ func TestRequestsComeOverTLS(t *testing.T) {
 	if resp.StatusCode != http.StatusOK {
 		t.Error(resp.Status)
 	}
-	if _, err := Serve(Address{Network: "tcp", TLS: true, Host: "127.0.0.1"}, ServeOptions{}); err == nil {
+	if _, err := Serve(address.Address{Scheme: "tls", Host: "127.0.0.1"}, ServeOptions{}); err == nil {
 		t.Error("without a certificate it serves, in plain")
 	}
-	if _, err := Serve(Address{Network: "udp", Host: "127.0.0.1"}, ServeOptions{}); err == nil {
+	if _, err := Serve(address.Address{Scheme: "udp", Host: "127.0.0.1"}, ServeOptions{}); err == nil {
 		t.Error("it serves datagrams")
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/penstock-io/penstock/host/address"
 	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/spec/abi"
 )
@@ -64,7 +65,7 @@ type Counts struct {
 
 // Listener is one address that is listened on. It accepts from the moment that Listen returns.
 type Listener struct {
-	address Address
+	address address.Address
 	o       ListenOptions
 	stream  net.Listener       // nil: of datagrams
 	packet  net.PacketConn     // nil: of connections
@@ -97,9 +98,9 @@ func (o ListenOptions) orDefaults() ListenOptions {
 }
 
 // Listen begins to listen, and to accept. The caller closes it, after every instance that has its grant.
-func Listen(a Address, o ListenOptions) (*Listener, error) {
+func Listen(a address.Address, o ListenOptions) (*Listener, error) {
 	o = o.orDefaults()
-	if a.TLS && o.TLS == nil {
+	if a.Secure() && o.TLS == nil {
 		return nil, fmt.Errorf("listen on %s: it needs a certificate and its key", a)
 	}
 	l := &Listener{address: a, o: o, conns: make(chan net.Conn), patience: makeRoomAfter, open: map[*conn]struct{}{}, peers: map[netip.Addr]int{}}
@@ -123,18 +124,18 @@ func Listen(a Address, o ListenOptions) (*Listener, error) {
 func (l *Listener) bind(ctx context.Context) (err error) {
 	a := l.address
 	c := net.ListenConfig{}
-	if a.Path != "" {
+	if a.Local() {
 		if err := clearPath(a); err != nil {
 			return err
 		}
 		c.Control = l.protect
 	}
-	if a.packet() {
-		l.packet, err = c.ListenPacket(ctx, a.Network, a.target())
+	if a.Packet() {
+		l.packet, err = c.ListenPacket(ctx, a.Network(), a.Target())
 	} else {
-		l.stream, err = c.Listen(ctx, a.Network, a.target())
+		l.stream, err = c.Listen(ctx, a.Network(), a.Target())
 	}
-	if err == nil && a.Path != "" {
+	if err == nil && a.Local() {
 		err = os.Chmod(a.Path, l.o.Mode)
 	}
 	if err != nil {
@@ -165,14 +166,14 @@ func (l *Listener) unbind() error {
 		return nil
 	}
 	err := l.packet.Close()
-	if l.address.Path != "" {
+	if l.address.Local() {
 		err = errors.Join(err, os.Remove(l.address.Path))
 	}
 	return err
 }
 
 // clearPath removes the socket that a process left behind that was killed. Anything else there it leaves alone.
-func clearPath(a Address) error {
+func clearPath(a address.Address) error {
 	info, err := os.Lstat(a.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -182,7 +183,7 @@ func clearPath(a Address) error {
 	case info.Mode().Type() != fs.ModeSocket:
 		return fmt.Errorf("%s is there, and is no socket; remove it, or choose another path", a.Path)
 	}
-	c, err := net.DialTimeout(a.Network, a.Path, time.Second)
+	c, err := net.DialTimeout(a.Network(), a.Path, time.Second)
 	if err == nil {
 		return errors.Join(syscall.EADDRINUSE, c.Close())
 	}
@@ -263,7 +264,7 @@ func (l *Listener) accept(ctx context.Context) {
 
 // welcome hands a connection on, without waiting for what its other end says.
 func (l *Listener) welcome(ctx context.Context, c *conn) {
-	if !l.address.TLS {
+	if !l.address.Secure() {
 		l.hand(ctx, c, c)
 		return
 	}

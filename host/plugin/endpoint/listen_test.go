@@ -23,12 +23,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/host/address"
+	"github.com/penstock-io/penstock/spec/abi"
 )
 
-func listen(t *testing.T, address string, o ListenOptions) *Listener {
+func listen(t *testing.T, at string, o ListenOptions) *Listener {
 	t.Helper()
-	a, err := ParseAddress(address)
+	a, err := address.Parse(abi.NeedListen, at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +142,7 @@ func TestAHandshakeThatDoesNotEndHoldsUpNobody(t *testing.T) {
 	dial(t, l) // says nothing
 	bad := dial(t, l)
 	_, _ = io.WriteString(bad, "GET / HTTP/1.0\r\n\r\n")
-	a := Address{Network: "tcp", TLS: true, Host: "localhost", Port: l.Grant().Addr.(*net.TCPAddr).Port}
+	a := address.Address{Scheme: "tls", Host: "localhost", Port: l.Grant().Addr.(*net.TCPAddr).Port}
 	client, err := ClientTLS(a.Host, TLSOptions{CA: dir + "/server.pem"})
 	if err != nil {
 		t.Fatal(err)
@@ -230,7 +231,7 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 // tryTLS makes one connection and says what the client and the server think of it.
 func tryTLS(t *testing.T, l *Listener, o TLSOptions) error {
 	t.Helper()
-	a := Address{Network: "tcp", TLS: true, Host: "localhost", Port: l.Grant().Addr.(*net.TCPAddr).Port}
+	a := address.Address{Scheme: "tls", Host: "localhost", Port: l.Grant().Addr.(*net.TCPAddr).Port}
 	cfg, err := ClientTLS(a.Host, o)
 	if err != nil {
 		t.Fatal(err)
@@ -317,7 +318,7 @@ func TestAUnixSocketIsMadeAndCleanedUp(t *testing.T) {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: mode %v, %v", scheme, info.Mode(), err)
 		}
-		a, _ := ParseAddress(scheme + path)
+		a, _ := address.Parse(abi.NeedListen, scheme+path)
 		if _, err := Listen(a, ListenOptions{}); err == nil || !strings.Contains(err.Error(), "listens there") {
 			t.Errorf("%s: a second listener: %v", scheme, err)
 		}
@@ -340,7 +341,7 @@ func TestAUnixSocketIsMadeAndCleanedUp(t *testing.T) {
 	if err := os.WriteFile(dir+"/file", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	a, _ := ParseAddress("unix://" + dir + "/file")
+	a, _ := address.Parse(abi.NeedListen, "unix://"+dir+"/file")
 	if _, err := Listen(a, ListenOptions{}); err == nil || !strings.Contains(err.Error(), "is no socket") {
 		t.Errorf("where a file is: %v", err)
 	}
@@ -348,43 +349,13 @@ func TestAUnixSocketIsMadeAndCleanedUp(t *testing.T) {
 
 func TestListeningWhereSomebodyElseDoesIsExplained(t *testing.T) {
 	l := listen(t, "tcp://127.0.0.1:0", ListenOptions{})
-	a, _ := ParseAddress(l.Grant().Addr.String())
+	a, _ := address.Parse(abi.NeedListen, l.Grant().Addr.String())
 	if _, err := Listen(a, ListenOptions{}); err == nil || !strings.Contains(err.Error(), "listens there") {
 		t.Errorf("%v", err)
 	}
-	a, _ = ParseAddress("tls://127.0.0.1:0")
+	a, _ = address.Parse(abi.NeedListen, "tls://127.0.0.1:0")
 	if _, err := Listen(a, ListenOptions{}); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("without a certificate: %v", err)
-	}
-}
-
-func TestWhatIsDialledIsWhatWasChecked(t *testing.T) {
-	l := listen(t, "tcp://127.0.0.1:0", ListenOptions{})
-	port := l.Grant().Addr.(*net.TCPAddr).Port
-	for _, host := range []string{"127.0.0.1", "localhost"} {
-		dialer, err := Dial(Address{Network: "tcp", Host: host, Port: port}, DialOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := dialer(t.Context())
-		if err != nil {
-			t.Fatalf("%s: %v", host, err)
-		}
-		_ = c.Close()
-	}
-	// A name that is not localhost, but resolves to it: the resolver reads numbers in forms that net/netip does not.
-	connect := DialContext("example.test")
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	for _, address := range []string{"127.0.0.1:80", "localhost:80", "[::1]:80", "203.0.113.1:80"} {
-		if _, err := connect(ctx, "tcp", address); !errors.Is(err, plugin.ErrForbidden) {
-			t.Errorf("%s within the grant for example.test: %v", address, err)
-		}
-	}
-	for _, a := range []Address{{Network: "tcp", Host: "h"}, {Network: "tcp", Port: 1}} {
-		if _, err := Dial(a, DialOptions{}); err == nil {
-			t.Errorf("%s can be dialled", a)
-		}
 	}
 }
 
