@@ -23,7 +23,11 @@ counted = $(1) 2>&1 | awk '/^[a-z0-9._~\/-]+$$/ {n++; if (n%10==0) {printf "\r  
 GUESTS := sdk/c sdk/rust/echo sdk/zig sdk/assemblyscript examples/json-filter examples/tcp-lines examples/csv-json examples/http-sink
 export PATH := $(CURDIR)/.ci/node_modules/.bin:$(PATH)
 
-.PHONY: all build plugins skeleton guests test race fuzz crash damage kills powercut mutated figures soak mutations bench quickstart examples tidy help
+# The compiler of .proto files comes from PyPI, its Go parts are tools of go.mod: both pinned, so that the same is generated everywhere.
+PROTOC_VERSION := 1.85.1
+PROTOC_DIR     := .ci/python/grpcio-tools-$(PROTOC_VERSION)
+
+.PHONY: all build proto plugins skeleton guests test race fuzz crash damage kills powercut mutated figures soak mutations bench quickstart examples tidy help
 
 all: build vet test ## build, vet and test
 
@@ -55,7 +59,8 @@ GO_SDK   := sdk spec/abi spec/event
 skeleton:
 	@rm -rf $(SKELETON)/*
 	@vendor=$(SKELETON)/go/github.com/penstock-io/penstock; for p in $(GO_SDK); do \
-		mkdir -p $$vendor/$$p; find $$p -maxdepth 1 \( -name '*.go' -o -name '*.s' \) ! -name '*_test.go' -exec cp {} $$vendor/$$p \; ; done
+		mkdir -p $$vendor/$$p; find $$p -maxdepth 1 \( -name '*.go' -o -name '*.s' \) ! -name '*_test.go' ! -name 'child*.go' -exec cp {} $$vendor/$$p \; ; done
+	@cp plugins/skeleton/child.go.txt $(SKELETON)/go/github.com/penstock-io/penstock/sdk/child.go
 	@{ echo "# github.com/penstock-io/penstock v0.0.0"; echo "## explicit; go 1.26.0"; \
 		for p in $(GO_SDK); do echo "github.com/penstock-io/penstock/$$p"; done; } > $(SKELETON)/go/modules.txt
 	@mkdir -p $(SKELETON)/c && cp sdk/c/penstock.h $(SKELETON)/c
@@ -124,6 +129,14 @@ bench: build ## the figures of spec/performance.md
 
 examples: build ## run the examples' own tests
 	@$(GO) test -count=1 -v -run TestExamples ./cmd/penstock
+
+$(PROTOC_DIR):
+	@python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target $@ 'grpcio-tools==$(PROTOC_VERSION)'
+
+proto: $(PROTOC_DIR) ## the code of spec/pluginpb, from its .proto (needs Python with pip)
+	@PYTHONPATH=$(PROTOC_DIR) python3 -m grpc_tools.protoc -I spec/pluginpb \
+		--plugin=protoc-gen-go="$$($(GO) tool -n protoc-gen-go)" --plugin=protoc-gen-go-grpc="$$($(GO) tool -n protoc-gen-go-grpc)" \
+		--go_out=spec/pluginpb --go_opt=paths=source_relative --go-grpc_out=spec/pluginpb --go-grpc_opt=paths=source_relative plugin.proto
 
 tidy: ## the shape of the tree, formatting, go.mod
 	@$(GO) test -count=1 ./host/tidy

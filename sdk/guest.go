@@ -52,6 +52,9 @@ func (g *Guest) Alloc(n int) []byte {
 	return g.arena[:n:cap(g.arena)]
 }
 
+// hand is Alloc and what the host puts there, without a copy. b is the guest's until the next Alloc or hand.
+func (g *Guest) hand(b []byte) { g.arena = b }
+
 // Open makes the instance that the first n bytes of the arena ask for.
 func (g *Guest) Open(n int) abi.Code {
 	self, o, err := g.prepare(n)

@@ -14,14 +14,14 @@ import (
 
 // Main gives the module its plugins, by the names in its manifest. Call it from main, and nothing after it.
 //
-// Built for this machine and not for WebAssembly, a plugin says how to build it and exits with status 2.
+// Built for this machine and not for WebAssembly, a plugin serves the agent that has started it. Started by a person it says how to use it,
+// and exits with status 2.
 func Main(plugins map[string]Plugin) {
-	fmt.Fprintf(os.Stderr, `This is a Penstock plugin (%s); it runs inside an agent, as WebAssembly. Build it with
-
-	GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -o plugin.wasm .
-	penstock plugin pack plugin.wasm
-
-and name plugin.wasm in the pipeline file.
-`, strings.Join(slices.Sorted(maps.Keys(plugins)), ", "))
+	if startedByAgent() {
+		err := serve(plugins)
+		fmt.Fprintf(os.Stderr, "cannot serve the agent: %v\n", err)
+		os.Exit(1)
+	}
+	fmt.Fprintf(os.Stderr, "This is a Penstock plugin (%s); %s", strings.Join(slices.Sorted(maps.Keys(plugins)), ", "), howToRun)
 	os.Exit(2)
 }

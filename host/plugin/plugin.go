@@ -84,8 +84,13 @@ type Runtime interface {
 type Ref struct {
 	Name   string // for messages and metrics
 	Source string // as written in the pipeline file: "builtin:std", "./x.wasm"
-	Code   []byte // the module
-	Digest string // sha256 in hex that Code must have; "" = any
+	Code   []byte // the module; nil where Path says what to run
+	Digest string // sha256 in hex that Code, or what is at Path, must have; "" = any
+	// Path is the binary of a plugin that runs as a child process, Args what it is started with, and Manifest what it holds, where that does
+	// not lie beside it.
+	Path     string
+	Args     []string
+	Manifest *abi.Manifest
 	// Trusted says that the plugin's processor time is not bounded: it is not counted, and a call that does not end holds its component.
 	Trusted bool
 	// Module and Table bound the size of the code in bytes, and the entries of each table; 0 = the default.

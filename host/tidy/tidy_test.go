@@ -45,6 +45,9 @@ var mayImport = map[string][]string{
 	"host/plugin":   {"spec", "host/address"},
 	"host/plugin/":  {"spec", "host/plugin=", "host/address"},
 
+	"host/plugin/wasm":       {"spec", "host/plugin=", "host/plugin/report="},
+	"host/plugin/subprocess": {"spec", "host/plugin=", "host/plugin/report="},
+
 	"host/plugin/wasm/fuel": {"host/plugin/wasm/internal/modfile="},
 
 	"host/expr":     {"spec"},

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/host/plugin/report"
 	. "github.com/penstock-io/penstock/host/plugin/wasm/internal/wasmtest"
 	"github.com/penstock-io/penstock/spec/abi"
 	"github.com/penstock-io/penstock/spec/event"
@@ -224,7 +225,7 @@ func TestStandardOutputIsTheLogUnlessItIsGranted(t *testing.T) {
 
 func TestALongLineOnStandardErrorIsCut(t *testing.T) {
 	var l logs
-	w := &lineWriter{log: newLogger(slogOf(&l)), stream: "stderr"}
+	w := &report.Lines{Log: report.NewLog(slogOf(&l)), Stream: "stderr"}
 	for range 20 {
 		if n, err := w.Write([]byte(strings.Repeat("x", 1000))); n != 1000 || err != nil {
 			t.Fatal(n, err)
@@ -258,7 +259,7 @@ func TestALogFloodIsCutAndCounted(t *testing.T) {
 		if _, err := in.Source.Read(t.Context()); !errors.Is(err, io.EOF) {
 			t.Fatal(err)
 		}
-		if s.logs.count("ERROR help") != logBurst*abi.DefaultLogRate || s.logs.count("DEBUG help") != 1 || s.logs.count("suppressed lines=800") != 1 {
+		if s.logs.count("ERROR help") != report.Burst*abi.DefaultLogRate || s.logs.count("DEBUG help") != 1 || s.logs.count("suppressed lines=800") != 1 {
 			t.Errorf("%d lines, the last of %s", len(s.logs.lines), s.logs.lines[len(s.logs.lines)-2:])
 		}
 		if err := in.Source.Close(); err != nil {
@@ -269,9 +270,9 @@ func TestALogFloodIsCutAndCounted(t *testing.T) {
 
 func TestMetricsAreCountedAndBounded(t *testing.T) {
 	var out meter
-	in := &instance{plugin: &Plugin{metrics: newMetricNames()}, metrics: &out, component: "source.x", log: newLogger(slogOf(&logs{})), names: abi.DefaultMetrics}
+	in := &instance{plugin: &Plugin{metrics: report.NewMetrics()}, metrics: &out, component: "source.x", log: report.NewLog(slogOf(&logs{})), names: abi.DefaultMetrics}
 	mem := &fakeMemory{}
-	report := func(kind int, name string, value float64) abi.Code {
+	tell := func(kind int, name string, value float64) abi.Code {
 		stack := []uint64{uint64(kind), 0, uint64(len(name)), encodeF64(value)}
 		copy(mem.b[:], name)
 		metric(in, mem, stack)
@@ -288,9 +289,9 @@ func TestMetricsAreCountedAndBounded(t *testing.T) {
 		{abi.MetricGauge, "lines_total", 1, abi.EINVAL}, {2, "other", 1, abi.EINVAL},
 		{abi.MetricCounter, "lines_total", -1, abi.EINVAL},
 		{abi.MetricGauge, "", 1, abi.EINVAL}, {abi.MetricGauge, "9lives", 1, abi.EINVAL}, {abi.MetricGauge, "a-b", 1, abi.EINVAL},
-		{abi.MetricGauge, strings.Repeat("a", maxMetricName+1), 1, abi.EINVAL},
+		{abi.MetricGauge, strings.Repeat("a", report.MaxMetricName+1), 1, abi.EINVAL},
 	} {
-		if got := report(c.kind, c.name, c.value); got != c.want {
+		if got := tell(c.kind, c.name, c.value); got != c.want {
 			t.Errorf("metric %d %q %v: %s, want %s", c.kind, c.name, c.value, got, c.want)
 		}
 	}
@@ -302,7 +303,7 @@ func TestMetricsAreCountedAndBounded(t *testing.T) {
 		if i >= abi.DefaultMetrics-2 {
 			want = abi.ETOOBIG
 		}
-		if got := report(abi.MetricGauge, "m"+strings.Repeat("x", i%50)+string(rune('a'+i/50)), 1); got != want {
+		if got := tell(abi.MetricGauge, "m"+strings.Repeat("x", i%50)+string(rune('a'+i/50)), 1); got != want {
 			t.Errorf("metric %d: %s", i, got)
 		}
 	}
@@ -347,7 +348,7 @@ func TestASleepThroughWASIEndsSoonWhenAnAckWaits(t *testing.T) {
 }
 
 func TestAnErrorSaysWhatHappenedToAFileThoughTheGuestCannotKnow(t *testing.T) {
-	in := &instance{inside: abi.ExportDeliver, log: newLogger(slog.New(slog.DiscardHandler))}
+	in := &instance{inside: abi.ExportDeliver, log: report.NewLog(slog.New(slog.DiscardHandler))}
 	in.failure = failure{said: true, text: "write /a/out: I/O error\nmake room"}
 	in.fileFailed("/a/out", &fs.PathError{Op: "write", Path: "/a/out", Err: syscall.ENOSPC})
 	err := in.failed(abi.EIO)

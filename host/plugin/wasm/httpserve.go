@@ -175,8 +175,8 @@ func (in *instance) httpReply(mem api.Memory, id, status int32, ptr, n uint32, a
 
 // httpRefused logs what is wrong with what a guest wants to send: it learns only the code.
 func (in *instance) httpRefused(what string, err error) {
-	if in.log.allow() {
-		in.log.to.Error("plugin wants to send what is not an HTTP "+what, "error", err)
+	if in.log.Allow() {
+		in.log.To.Error("plugin wants to send what is not an HTTP "+what, "error", err)
 	}
 }
 

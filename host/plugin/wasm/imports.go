@@ -48,8 +48,8 @@ func (in *instance) emit(mem api.Memory, ptr, n uint32) (uint64, abi.Code) {
 		return in.refuse("emit of memory that is not there")
 	case len(view) > in.limit:
 		in.count(plugin.LimitBatch)
-		if in.log.once("batch") {
-			in.log.to.Warn("plugin emitted a larger batch than it was asked for", slog.Int("bytes", len(view)), slog.Int("limit", in.limit))
+		if in.log.Once("batch") {
+			in.log.To.Warn("plugin emitted a larger batch than it was asked for", slog.Int("bytes", len(view)), slog.Int("limit", in.limit))
 		}
 		return 0, abi.ETOOBIG
 	case len(in.queue) >= maxEmissions, len(in.queue) > 0 && in.queued+len(view) > in.output:
@@ -77,8 +77,8 @@ func (in *instance) copy(view []byte) (event.Batch, error) {
 // refuse logs what is wrong with what a guest emitted: the guest learns only the code.
 func (in *instance) refuse(why string) (uint64, abi.Code) {
 	in.count(abi.ImportEmit)
-	if in.log.allow() {
-		in.log.to.Error("plugin emitted what is not a batch", "error", why)
+	if in.log.Allow() {
+		in.log.To.Error("plugin emitted what is not a batch", "error", why)
 	}
 	return 0, abi.EINVAL
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/tetratelabs/wazero/sys"
 
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/host/plugin/report"
 	"github.com/penstock-io/penstock/host/plugin/wasm/socket"
 	"github.com/penstock-io/penstock/spec/abi"
 	"github.com/penstock-io/penstock/spec/event"
@@ -48,8 +49,8 @@ type instance struct {
 	buffers   event.Buffers
 	stdout    io.Writer // nil: not granted
 	grants    plugin.Grants
-	stderr    *lineWriter
-	log       *logger
+	stderr    *report.Lines
+	log       *report.Log
 	dirs      *dirs
 	limit     int // bytes, of one emitted batch
 	output    int // bytes, of what one call emits beside the first batch
@@ -233,7 +234,7 @@ func (in *instance) run(ctx context.Context, name string, f api.Function, params
 	copy(in.stack[:], params)
 	in.inside, in.slept, in.mem.refused, in.failure.said = name, false, false, false
 	in.lost = nil
-	in.stderr.begin()
+	in.stderr.Begin()
 	in.call.Context = ctx
 	in.throttle()
 	in.budget.begin(name, in.given.Size())
@@ -307,7 +308,7 @@ func (in *instance) bury(e *plugin.Error) {
 	in.sockets.Abandon()
 	if in.module != nil {
 		if err := in.module.Close(context.Background()); err != nil {
-			in.log.to.Warn("closing a plugin's files", "error", err)
+			in.log.To.Warn("closing a plugin's files", "error", err)
 		}
 	}
 	in.mem.Free()
@@ -317,7 +318,7 @@ func (in *instance) bury(e *plugin.Error) {
 // lastWords tells cause in one line: what a guest that exited wrote last, or where one that trapped did so.
 func (in *instance) lastWords(cause error) string {
 	if exit, ok := errors.AsType[*sys.ExitError](cause); ok {
-		return strings.TrimSuffix(fmt.Sprintf("it exited with code %d: %s", exit.ExitCode(), in.stderr.first()), ": ")
+		return strings.TrimSuffix(fmt.Sprintf("it exited with code %d: %s", exit.ExitCode(), in.stderr.First()), ": ")
 	}
 	head, _, _ := strings.Cut(cause.Error(), "\n")
 	return head + whereabouts(cause)
@@ -415,7 +416,7 @@ func (in *instance) failed(code abi.Code) *plugin.Error {
 
 // fileFailed tells what happened to a file, and keeps it for the error of the running call.
 func (in *instance) fileFailed(path string, err error) {
-	in.log.warn("plugin's file operation failed", path, err)
+	in.log.Warn("plugin's file operation failed", path, err)
 	in.lost = err
 	if errors.Is(err, errManyFiles) {
 		in.count(plugin.LimitHandles)
@@ -428,16 +429,16 @@ func (in *instance) fileFailed(path string, err error) {
 // denied counts what the guest tried and was not granted, and logs it the first time.
 func (in *instance) denied(capability, what string) {
 	in.count(capability)
-	if in.log.once("denied " + capability + what) {
-		in.log.to.Warn("plugin tried what was not granted", slog.String("capability", capability), slog.String("what", what))
+	if in.log.Once("denied " + capability + what) {
+		in.log.To.Warn("plugin tried what was not granted", slog.String("capability", capability), slog.String("what", what))
 	}
 }
 
 // limited counts what went over a limit, and logs it the first time.
 func (in *instance) limited(limit, what string) {
 	in.count(limit)
-	if in.log.once("limit " + limit) {
-		in.log.to.Warn("plugin is at its limit", slog.String("limit", "limits."+limit), slog.String("what", what))
+	if in.log.Once("limit " + limit) {
+		in.log.To.Warn("plugin is at its limit", slog.String("limit", "limits."+limit), slog.String("what", what))
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/tetratelabs/wazero/experimental/sysfs"
 
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/host/plugin/report"
 	"github.com/penstock-io/penstock/host/plugin/wasm/socket"
 	"github.com/penstock-io/penstock/spec/abi"
 	"github.com/penstock-io/penstock/spec/event"
@@ -35,7 +36,7 @@ type Plugin struct {
 	trusted  bool // its processor time is not bounded
 	compiled wazero.CompiledModule
 	host     hostModule
-	metrics  *metricNames
+	metrics  *report.Metrics
 	once     sync.Once
 }
 
@@ -134,7 +135,7 @@ func (p *Plugin) resolve(name string) api.Module {
 
 // config is what WASI shows to the instance.
 func (in *instance) config() wazero.ModuleConfig {
-	var out io.Writer = &lineWriter{log: in.log, stream: "stdout"}
+	var out io.Writer = &report.Lines{Log: in.log, Stream: "stdout"}
 	if in.stdout != nil {
 		out = in.stdout
 	}
@@ -160,7 +161,7 @@ func newInstance(p *Plugin, kind abi.Kind, open plugin.Request, mem *memory) *in
 	in := &instance{
 		plugin: p, kind: kind, component: open.Component, metrics: open.Metrics, buffers: open.Buffers, stdout: open.Stdout,
 		grants:  open.Grants,
-		log:     newLogger(log),
+		log:     report.NewLog(log),
 		mem:     mem,
 		limit:   cmp.Or(open.Limits.BatchBytes, event.DefaultBatch),
 		output:  cmp.Or(open.Limits.OutputBytes, abi.DefaultOutput),
@@ -174,8 +175,8 @@ func newInstance(p *Plugin, kind abi.Kind, open plugin.Request, mem *memory) *in
 	in.timer.Stop()
 	in.call.in = in
 	in.sockets = socket.New(guestCalls{in}, open.Grants, open.Limits.Handles)
-	in.stderr = &lineWriter{log: in.log, stream: "stderr"}
-	in.log.bound(cmp.Or(open.Limits.LogRate, abi.DefaultLogRate), func() { in.count(plugin.LimitLogRate) })
+	in.stderr = &report.Lines{Log: in.log, Stream: "stderr"}
+	in.log.Bound(cmp.Or(open.Limits.LogRate, abi.DefaultLogRate), func() { in.count(plugin.LimitLogRate) })
 	in.dirs = newDirs(open.Dirs,
 		func(path string) { in.denied("dir", path) }, in.fileFailed)
 	in.dirs.tick = in.tick

@@ -36,6 +36,7 @@ import (
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/host/plugin/report"
 	"github.com/penstock-io/penstock/host/plugin/wasm/fuel"
 	"github.com/penstock-io/penstock/spec/abi"
 )
@@ -118,7 +119,7 @@ func (r *Runtime) Load(ctx context.Context, ref plugin.Ref) (plugin.Plugin, erro
 	if err != nil {
 		return nil, err
 	}
-	p := &Plugin{runtime: r, name: ref.Name, manifest: manifest, digest: digest, trusted: ref.Trusted, compiled: compiled, metrics: newMetricNames()}
+	p := &Plugin{runtime: r, name: ref.Name, manifest: manifest, digest: digest, trusted: ref.Trusted, compiled: compiled, metrics: report.NewMetrics()}
 	if p.host, err = r.link(ctx, compiled); err == nil {
 		err = checkExports(compiled, manifest)
 	}

@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/host/plugin/report"
 	"github.com/penstock-io/penstock/spec/abi"
 )
 
 func TestASecretIsGivenToWhomItWasGranted(t *testing.T) {
 	s := &setup{}
-	in := &instance{metrics: &s.meter, log: newLogger(slogOf(&s.logs)), grants: plugin.Grants{Secrets: map[string]string{"token": "hunter2"}}}
+	in := &instance{metrics: &s.meter, log: report.NewLog(slogOf(&s.logs)), grants: plugin.Grants{Secrets: map[string]string{"token": "hunter2"}}}
 	for _, c := range []struct {
 		name      string
 		at, room  uint64

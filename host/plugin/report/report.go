@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package report bounds what a plugin says of itself, whatever it runs in: how many lines it may log, how long they are, and how
+// many metrics it may name. What is over the bound is counted, and told of once in a while.
+package report
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"golang.org/x/time/rate"
+
+	"github.com/penstock-io/penstock/spec/abi"
+)
+
+// Limits on what one instance may say.
+const (
+	// Burst is how many seconds' lines may come at once.
+	Burst = 2
+	// maxOnce is how many things are remembered as logged already.
+	maxOnce = 64
+	// MaxMetricName bounds the name of one, in bytes.
+	MaxMetricName = 64
+	// keptLines is how many lines of a call's output are kept for the error, should the guest exit in it: what went wrong comes first.
+	keptLines = 2
+)
+
+// Log passes a plugin's lines on, as many as are allowed. Its methods may be called by many goroutines.
+type Log struct {
+	To *slog.Logger
+
+	mu         sync.Mutex
+	limit      *rate.Limiter
+	over       func() // called for each line over the limit; nil: nobody counts
+	suppressed int
+	told       map[string]bool
+}
+
+// NewLog returns a Log with the default bound that nobody counts for. to is never nil.
+func NewLog(to *slog.Logger) *Log {
+	l := &Log{To: to, told: map[string]bool{}}
+	l.Bound(abi.DefaultLogRate, nil)
+	return l
+}
+
+// Bound sets how many lines a second may go out, and what counts the others.
+// It is called before all else.
+func (l *Log) Bound(perSecond int, over func()) {
+	l.limit, l.over = rate.NewLimiter(rate.Limit(perSecond), Burst*perSecond), over
+}
+
+// Allow says whether one more line may go out, and tells first how many did not.
+func (l *Log) Allow() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.allow()
+}
+
+func (l *Log) allow() bool {
+	if !l.limit.Allow() {
+		l.suppressed++
+		if l.over != nil {
+			l.over()
+		}
+		return false
+	}
+	if l.suppressed > 0 {
+		l.To.Warn("plugin logs more than limits.log_rate allows, lines were suppressed", slog.Int("lines", l.suppressed), slog.Int("limit_per_second", int(l.limit.Limit())))
+		l.suppressed = 0
+	}
+	return true
+}
+
+// Once says whether what is new, and may be logged.
+func (l *Log) Once(what string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.told[what] || len(l.told) >= maxOnce || !l.allow() {
+		return false
+	}
+	l.told[what] = true
+	return true
+}
+
+// Warn tells of an error of a file, for which the guest's own words will be poorer.
+func (l *Log) Warn(what, path string, err error) {
+	if l.Allow() {
+		l.To.Warn(what, slog.String("path", path), slog.Any("error", err))
+	}
+}
+
+// Lines makes log lines of what a plugin writes to standard error, or to standard output when that is not granted. One goroutine at a
+// time uses it.
+type Lines struct {
+	Log    *Log
+	Stream string // "stderr" or "stdout"
+
+	part []byte   // a line that has not ended
+	kept []string // the first lines of this call
+}
+
+// Begin says that another call begins.
+func (w *Lines) Begin() { w.kept = w.kept[:0] }
+
+// First is what the guest wrote first in this call, in one line.
+func (w *Lines) First() string {
+	w.flush()
+	return strings.Join(w.kept, ": ")
+}
+
+// Write implements [io.Writer]. It never fails: a guest must not break because its log is full.
+func (w *Lines) Write(b []byte) (int, error) {
+	n := len(b)
+	for {
+		line, rest, ended := bytes.Cut(b, []byte{'\n'})
+		w.part = append(w.part, line[:min(len(line), abi.MaxText-len(w.part))]...)
+		if !ended {
+			return n, nil
+		}
+		w.flush()
+		b = rest
+	}
+}
+
+func (w *Lines) flush() {
+	line := strings.ToValidUTF8(strings.TrimSpace(string(w.part)), "\uFFFD")
+	w.part = w.part[:0]
+	if line == "" {
+		return
+	}
+	if len(w.kept) < keptLines {
+		w.kept = append(w.kept, line)
+	}
+	if w.Log.Allow() {
+		w.Log.To.Info(line, slog.String("stream", w.Stream))
+	}
+}
+
+// Metrics are the metrics that a plugin has reported, over all its instances. Its methods may be called by many goroutines.
+type Metrics struct {
+	mu    sync.Mutex
+	kinds map[string]namedMetric
+}
+
+type namedMetric struct {
+	name string // the map's key, so that reporting one again allocates nothing
+	kind int
+}
+
+// NewMetrics returns one that knows of none.
+func NewMetrics() *Metrics { return &Metrics{kinds: map[string]namedMetric{}} }
+
+// Admit finds or registers a metric. A name keeps its kind.
+func (m *Metrics) Admit(name []byte, kind, most int) (string, abi.Code) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known, ok := m.kinds[string(name)]
+	switch {
+	case ok && known.kind == kind:
+		return known.name, abi.OK
+	case ok, !metricName(name), kind != abi.MetricCounter && kind != abi.MetricGauge:
+		return "", abi.EINVAL
+	case len(m.kinds) >= most:
+		return "", abi.ETOOBIG
+	}
+	known = namedMetric{string(name), kind}
+	m.kinds[known.name] = known
+	return known.name, abi.OK
+}
+
+// metricName says whether name is letters, digits and underscores, and begins with a letter.
+func metricName(name []byte) bool {
+	for i, c := range name {
+		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+		if !letter && (i == 0 || c != '_' && (c < '0' || '9' < c)) {
+			return false
+		}
+	}
+	return 0 < len(name) && len(name) <= MaxMetricName
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package subprocess runs plugins as child processes, on github.com/hashicorp/go-plugin over gRPC (spec/subprocess.md).
+//
+// Each instance is a process of its own: what one component was granted no other has, and one that is ended takes nobody with
+// it. To a pipeline there is no difference to package wasm: an instance that broke is dead and says why, and the pipeline opens another,
+// with its own back-off and its own bound on crashes.
+//
+// Invariants:
+//   - A child never outlives the agent, nor what it has started the child: it leads a process group, which is killed when the child is
+//     over; it ends itself when its standard input closes; and the kernel ends it with the thread that has started it, which is one
+//     that lives as long as the [Runtime].
+//   - The environment of a child is made here and holds nothing of the agent's but what is listed in prepare.go.
+//   - A batch is checked and copied once, when it arrives; from then on the host owns it.
+//   - Whatever a child does ends in an answer: it is asked for its health every few seconds, and one that does not answer is killed.
+package subprocess
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/host/plugin/report"
+	"github.com/penstock-io/penstock/spec/abi"
+)
+
+// maxSocketDir is how long the directory of sockets may be: the path of a socket has 108 bytes in all, and what go-plugin and a child add
+// to it are some forty.
+const maxSocketDir = 60
+
+// Options say how a Runtime works.
+type Options struct {
+	// Dir is where children have their sockets and their working directories, a directory of ours alone, of which everything
+	// is removed; "" makes one for as long as the Runtime lives.
+	Dir string
+	// Log takes what the runtime does of its own accord; nil discards it. Instances have their own.
+	Log *slog.Logger
+}
+
+// Runtime starts children. Its methods may be called by many goroutines.
+type Runtime struct {
+	dir     string // of working directories
+	sockets string // short enough for a socket's path
+	log     *slog.Logger
+	starter *starter
+	times   times
+}
+
+// times are how long children may take; tests shorten them.
+type times struct{ start, sample, health, answer time.Duration }
+
+var _ plugin.Runtime = (*Runtime)(nil)
+
+// New starts a runtime. Nobody else may use its directory.
+func New(o Options) (r *Runtime, err error) {
+	r = &Runtime{dir: o.Dir, log: o.Log, times: times{startTimeout, sampleEvery, healthEvery, healthTimeout}}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	if r.dir != "" {
+		if err := os.RemoveAll(r.dir); err != nil { // left by an agent that was killed
+			return nil, fmt.Errorf("make room for subprocesses: %w", err)
+		}
+		if err := os.Mkdir(r.dir, 0o700); err != nil {
+			return nil, fmt.Errorf("make room for subprocesses: %w", err)
+		}
+	} else if r.dir, err = os.MkdirTemp("", "penstock-"); err != nil {
+		return nil, fmt.Errorf("make room for subprocesses: %w", err)
+	}
+	r.sockets = r.dir
+	if len(r.sockets) > maxSocketDir {
+		if r.sockets, err = os.MkdirTemp("", "penstock-"); err != nil {
+			return nil, fmt.Errorf("make room for sockets of subprocesses: %w", err)
+		}
+	}
+	r.starter = newStarter()
+	return r, nil
+}
+
+// Close frees everything. All plugins must have been closed.
+func (r *Runtime) Close() error {
+	r.starter.close()
+	return errors.Join(os.RemoveAll(r.sockets), os.RemoveAll(r.dir))
+}
+
+// Load checks the binary at ref.Path, and reads its manifest unless ref has it. None of it runs.
+func (r *Runtime) Load(_ context.Context, ref plugin.Ref) (plugin.Plugin, error) {
+	p := &Plugin{runtime: r, name: ref.Name, path: ref.Path, args: ref.Args, metrics: report.NewMetrics()}
+	var err error
+	if p.digest, p.stat, err = digestOf(ref.Path); err != nil {
+		return nil, err
+	}
+	if ref.Digest != "" && ref.Digest != p.digest {
+		return nil, fmt.Errorf("its sha256 is %s, and the pipeline asks for %s; somebody changed the file", p.digest, ref.Digest)
+	}
+	if ref.Manifest != nil {
+		p.manifest = *ref.Manifest
+	} else if p.manifest, err = ManifestOf(ref.Path); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// ManifestSuffix is what the name of a manifest has beside that of its binary.
+const ManifestSuffix = ".manifest.json"
+
+// maxManifest bounds a manifest that is read: the largest of ours has some 20 KiB.
+const maxManifest = 1 << 20
+
+// ManifestOf reads the manifest that lies beside the binary. The binary does not run.
+func ManifestOf(path string) (m abi.Manifest, err error) {
+	f, err := os.Open(path + ManifestSuffix)
+	if errors.Is(err, os.ErrNotExist) {
+		return m, fmt.Errorf("it has no manifest %s beside it; `penstock plugin pack %s` writes one: %w", filepath.Base(path)+ManifestSuffix, path, err)
+	}
+	if err != nil {
+		return m, err
+	}
+	defer f.Close()
+	doc, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
+	if err == nil && len(doc) > maxManifest {
+		err = fmt.Errorf("its manifest has more than %d bytes", maxManifest)
+	}
+	if err != nil {
+		return m, err
+	}
+	return abi.ParseManifest(doc)
+}
+
+// identity is what tells that a file has been changed since it was read, without reading it again.
+type identity struct {
+	size, modified int64
+	file           os.FileInfo
+}
+
+// same says whether the file is the one that was read.
+func (i identity) same(path string) (bool, error) {
+	now, err := os.Stat(path)
+	return err == nil && os.SameFile(i.file, now) && now.Size() == i.size && now.ModTime().UnixNano() == i.modified, err
+}
+
+// digestOf reads a file that can be run.
+func digestOf(path string) (digest string, id identity, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", id, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return "", id, err
+	case !info.Mode().IsRegular():
+		return "", id, fmt.Errorf("%s is not a file", path)
+	case info.Mode()&0o111 == 0 && runtime.GOOS != "windows":
+		return "", id, fmt.Errorf("%s cannot be run: chmod +x it, if it is the plugin", path)
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", id, fmt.Errorf("read %s: %w", path, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), identity{info.Size(), info.ModTime().UnixNano(), info}, nil
+}
+
+// starter starts children, all from one thread: the kernel ends a child with the thread that has started it, and those of Go come and go.
+type starter struct {
+	work chan func()
+	done sync.WaitGroup
+}
+
+func newStarter() *starter {
+	s := &starter{work: make(chan func())}
+	s.done.Go(func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+		for f := range s.work {
+			f()
+		}
+	})
+	return s
+}
+
+// run runs f on that thread, and waits for it.
+func (s *starter) run(f func()) {
+	over := make(chan struct{})
+	s.work <- func() {
+		defer close(over)
+		f()
+	}
+	<-over
+}
+
+// close ends the thread, and with it the children that are left.
+func (s *starter) close() {
+	close(s.work)
+	s.done.Wait()
+}
