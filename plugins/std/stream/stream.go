@@ -52,8 +52,12 @@ type Record struct {
 type Server struct {
 	// Framer makes the framer of a new connection.
 	Framer func() Framer
+	// Accepted is called with each new connection, if it is not nil.
+	Accepted func(c *Peer) error
 	// Append appends an event to the batch, with attributes of 8 KiB at most. It answers sdk.ErrFull when there is no room.
 	Append func(p *sdk.Poll, c *Peer, r Record, now int64) error
+	// Alike says that a whole record becomes an event with the connection's Attributes and no others, so that Append need not be asked.
+	Alike bool
 
 	net   sdk.Network
 	ln    *sdk.Listener
@@ -81,7 +85,7 @@ type Peer struct {
 	Remote string // "": it has no name
 	TLS    string // the subject of the certificate it showed, or ""
 
-	Attributes event.AttributeList // the server's owner may keep here what its events have in common
+	Attributes event.AttributeList // what its events have in common, if the server's owner says so
 
 	framer Framer
 	rest   []byte // of a record that is not whole
@@ -186,13 +190,24 @@ func (s *Server) accept() error {
 	if info.TLS != nil && info.TLS.Peer != nil {
 		peer.TLS = info.TLS.Peer.Subject
 	}
+	if s.Accepted != nil {
+		return s.Accepted(peer)
+	}
 	return nil
 }
 
 // take appends records of the current connection until there are no more. ErrFull: it goes on in the next Poll.
 func (s *Server) take(p *sdk.Poll) error {
 	peer := s.cur
+	lines, plain := peer.framer.(*Lines)
+	plain = plain && s.Alike
 	for len(s.win) > 0 {
+		if s.record.Size == 0 && plain {
+			n, err := lines.appendTo(p, &peer.Attributes, s.win, s.now)
+			if s.win = s.win[n:]; err != nil {
+				return err
+			}
+		}
 		if s.record.Size == 0 {
 			r, err := peer.framer.Next(s.win, s.end)
 			if err != nil {

@@ -52,23 +52,26 @@ func (s *source) Open(o *sdk.Open) error {
 	default:
 		return sdk.ConfigError("framing", "is %q, wanted lines, nul or length", cfg.Framing)
 	}
-	s.Append = s.append
+	s.Accepted, s.Append, s.Alike = s.accepted, s.append, true
 	return s.Server.Open(o, "listen", "tcp", cfg.Max+stream.LengthSize)
 }
 
-// append makes an event of a record.
+// accepted gives a connection what all its events have in common.
+func (s *source) accepted(c *stream.Peer) error {
+	if !s.peer || c.Remote == "" {
+		return nil
+	}
+	return c.Attributes.Add(attrPeer, []byte(c.Remote))
+}
+
+// append makes an event of a record that is not an ordinary line.
 func (s *source) append(p *sdk.Poll, c *stream.Peer, r stream.Record, now int64) error {
-	if r.Partial {
-		attributes := []event.Attribute{{Key: attrPartial, Value: yes}}
-		if s.peer && c.Remote != "" {
-			attributes = append(attributes, event.Attribute{Key: attrPeer, Value: []byte(c.Remote)})
-		}
-		return p.Append(event.Event{Time: now, Attributes: attributes, Body: r.Body})
+	if !r.Partial {
+		return p.AppendList(now, &c.Attributes, r.Body)
 	}
-	if s.peer && c.Remote != "" && c.Attributes.Size() == 0 {
-		if err := c.Attributes.Add(attrPeer, []byte(c.Remote)); err != nil {
-			return err
-		}
+	attributes := []event.Attribute{{Key: attrPartial, Value: yes}}
+	if s.peer && c.Remote != "" {
+		attributes = append(attributes, event.Attribute{Key: attrPeer, Value: []byte(c.Remote)})
 	}
-	return p.AppendList(now, &c.Attributes, r.Body)
+	return p.Append(event.Event{Time: now, Attributes: attributes, Body: r.Body})
 }
