@@ -16,7 +16,7 @@ type benchFlags struct {
 	events, size, runs int
 	paths, channels    []string
 	durability         []string
-	dir                string
+	dir, plugin        string
 }
 
 // benchAnswer is what bench answers.
@@ -40,6 +40,7 @@ Each run is "penstock run" in a process of its own, with the plugins that come w
 
   generate   source generate → channel → sink discard: what the channel and the sandbox cost
   file       source file → channel → sink file, each line made durable twice: the usual job
+  tcp        source tcp → channel → sink tcp, sender and receiver on the same machine; with --plugin those of another module
 
 Runs of different kinds alternate, and each figure is the median of its runs; memory is the most that was used.`,
 		Args: cobra.NoArgs,
@@ -48,9 +49,10 @@ Runs of different kinds alternate, and each figure is the median of its runs; me
 	cmd.Flags().IntVar(&f.events, "events", 2_000_000, "events a run")
 	cmd.Flags().IntVar(&f.size, "size", 256, "bytes of an event's body")
 	cmd.Flags().IntVar(&f.runs, "runs", 5, "runs of each kind")
-	cmd.Flags().StringSliceVar(&f.paths, "path", []string{"generate", "file"}, "what to measure: generate, file")
+	cmd.Flags().StringSliceVar(&f.paths, "path", []string{"generate", "file"}, "what to measure: generate, file, tcp")
 	cmd.Flags().StringSliceVar(&f.channels, "channel", []string{"wal", "memory"}, "kinds of channel: wal, memory")
 	cmd.Flags().StringSliceVar(&f.durability, "durability", []string{"fsync"}, "levels of the channel wal, such as fsync,interval:100ms,os")
+	cmd.Flags().StringVar(&f.plugin, "plugin", "", "a .wasm file that has the source and the sink of path tcp (default: those that come with this binary)")
 	cmd.Flags().StringVar(&f.dir, "dir", "", "work below this directory, on the disk to measure (default: the one for temporary files)")
 	return cmd
 }
@@ -60,8 +62,8 @@ func (f benchFlags) check() error {
 	case f.events < 1000 || f.runs < 1 || f.size < 64 || f.size > 1<<20:
 		return wrongUse("For example: penstock bench --events 2000000 --size 256 --runs 5",
 			"bench needs at least 1000 events, 1 run, and a size between 64 bytes and 1 MiB")
-	case slices.ContainsFunc(f.paths, func(p string) bool { return p != "generate" && p != "file" }):
-		return wrongUse("Use --path generate, --path file, or both with a comma.", "there is no path %q to measure", strings.Join(f.paths, ","))
+	case slices.ContainsFunc(f.paths, func(p string) bool { return p != "generate" && p != "file" && p != "tcp" }):
+		return wrongUse("Use --path generate, --path file, --path tcp, or several with a comma.", "there is no path %q to measure", strings.Join(f.paths, ","))
 	case slices.ContainsFunc(f.channels, func(c string) bool { return c != "wal" && c != "memory" }):
 		return wrongUse("Use --channel wal, --channel memory, or both with a comma.", "there is no kind of channel %q", strings.Join(f.channels, ","))
 	}
@@ -94,6 +96,10 @@ func (a *app) bench(cmd *cobra.Command, f benchFlags) error {
 
 // benchRuns runs every plan f.runs times, in turn, after one short run that fills the cache of compiled modules.
 func (a *app) benchRuns(cmd *cobra.Command, f benchFlags, root string) ([][]benchResult, error) {
+	plugin, err := tcpPlugin(f.plugin)
+	if err != nil {
+		return nil, err
+	}
 	var plans []benchPlan
 	for _, path := range f.paths {
 		for _, channel := range f.channels {
@@ -102,7 +108,7 @@ func (a *app) benchRuns(cmd *cobra.Command, f benchFlags, root string) ([][]benc
 				levels = f.durability
 			}
 			for _, level := range levels {
-				plans = append(plans, benchPlan{path, channel, level, f.events, f.size})
+				plans = append(plans, benchPlan{Path: path, Channel: channel, Durability: level, Events: f.events, Size: f.size, Plugin: plugin})
 			}
 		}
 	}
@@ -138,6 +144,11 @@ func (b benchAnswer) print(t *terminal) {
 			if w.Path == m.Path && w.Channel == "wal" && m.Channel == "memory" {
 				t.printf("\n%s: the channel %s moves %.2f of what the memory channel moves", w.Path, w.channel(), w.EventsPerSecond/m.EventsPerSecond)
 			}
+		}
+	}
+	for _, r := range b.Results {
+		if r.Path == "tcp" {
+			t.printf("\ntcp, %s: %.2f CPU-s/M with the sender and the receiver", r.channel(), r.AllCPUSecondsPerM)
 		}
 	}
 	t.printf("\nfirst event %.0f ms after the start of the process\n", b.Results[0].FirstEventSeconds*1e3)

@@ -27,11 +27,13 @@ import (
 
 // benchPlan is one thing to measure: a path of events through one kind of channel.
 type benchPlan struct {
-	Path       string // "generate" (generate → channel → discard) or "file" (file → channel → file)
+	Path       string // "generate" (generate → channel → discard), "file" (file → channel → file) or "tcp" (tcp → channel → tcp)
 	Channel    string // "wal" or "memory"
 	Durability string // of wal
 	Events     int
-	Size       int // of a body, bytes
+	Size       int         // of a body, bytes
+	Plugin     benchPlugin // of path tcp
+	peers      *peers      // of one run of it
 }
 
 // benchResult is what one run showed.
@@ -45,6 +47,7 @@ type benchResult struct {
 	EventsPerSecond   float64 `json:"events_per_second"`
 	MBPerSecond       float64 `json:"mb_per_second"` // of bodies
 	CPUSecondsPerM    float64 `json:"cpu_seconds_per_million"`
+	AllCPUSecondsPerM float64 `json:"cpu_seconds_per_million_with_peers,omitempty"` // on path tcp: the sender and the receiver too
 	PeakRSSBytes      int64   `json:"peak_rss_bytes"`
 	Fsyncs            uint64  `json:"fsyncs"`
 	CommitP50Seconds  float64 `json:"commit_p50_seconds"`
@@ -64,31 +67,63 @@ func (p benchPlan) config(dir string) string {
 		source = fmt.Sprintf("source \"file\" \"in\" {\n  into = channel.main\n  config { paths = [%q] }\n}\n", filepath.Join(dir, "in.log"))
 		sink = fmt.Sprintf("sink \"file\" \"out\" {\n  from = channel.main\n  config { path = %q }\n}\n", filepath.Join(dir, "out.log"))
 	}
+	plugins := ""
+	if p.Path == "tcp" {
+		plugins, source, sink = p.Plugin.blocks("tcp://"+p.peers.agent, "tcp://"+p.peers.listener.Addr().String())
+	}
 	level := ""
 	if p.Durability != "" {
 		level = fmt.Sprintf("  durability = %q\n", p.Durability)
 	}
-	return fmt.Sprintf("agent \"bench\" {\n  data_dir = %q\n}\n\nchannel %q \"main\" {\n  capacity = \"1GiB\"\n%s}\n\n%s\n%s",
-		filepath.Join(dir, "data"), p.Channel, level, source, sink)
+	return fmt.Sprintf("agent \"bench\" {\n  data_dir = %q\n}\n\nchannel %q \"main\" {\n  capacity = \"1GiB\"\n%s}\n\n%s%s\n%s",
+		filepath.Join(dir, "data"), p.Channel, level, plugins, source, sink)
 }
 
 // measure runs the plan once, with `penstock run` in a process of its own. dir is emptied first, except of
 // the modules that were compiled before.
-func (p benchPlan) measure(ctx context.Context, dir string) (benchResult, error) {
-	for _, name := range []string{"data/channels", "in.log", "out.log", "out.log.penstock"} {
-		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
-			return benchResult{}, err
-		}
+func (p benchPlan) measure(ctx context.Context, dir string) (r benchResult, err error) {
+	if err := p.prepare(dir); err != nil {
+		return r, err
 	}
-	if p.Path == "file" {
-		if err := writeLines(filepath.Join(dir, "in.log"), p.Events, p.Size); err != nil {
-			return benchResult{}, err
+	if p.Path == "tcp" {
+		if p.peers, err = newPeers(); err != nil {
+			return r, err
 		}
+		var stop context.CancelFunc
+		ctx, stop = context.WithCancel(ctx)
+		before := ownCPU()
+		p.peers.run(ctx, p.Events, p.Size)
+		defer func() {
+			if err != nil {
+				stop()
+			}
+			err = errors.Join(err, p.peers.wait(p.Events))
+			stop()
+			r.AllCPUSecondsPerM = r.CPUSecondsPerM + (ownCPU()-before).Seconds()/float64(p.Events)*1e6
+		}()
 	}
 	file := filepath.Join(dir, "bench.hcl")
 	if err := os.WriteFile(file, []byte(p.config(dir)), 0o600); err != nil {
-		return benchResult{}, err
+		return r, err
 	}
+	return p.runAgent(ctx, dir, file)
+}
+
+// prepare empties dir, and writes what is to be read.
+func (p benchPlan) prepare(dir string) error {
+	for _, name := range []string{"data/channels", "in.log", "out.log", "out.log.penstock"} {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	if p.Path == "file" {
+		return writeLines(filepath.Join(dir, "in.log"), p.Events, p.Size)
+	}
+	return nil
+}
+
+// runAgent runs the pipeline file until all events have gone through.
+func (p benchPlan) runAgent(ctx context.Context, dir, file string) (benchResult, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return benchResult{}, err
@@ -226,12 +261,7 @@ func writeLines(path string, n, size int) error {
 	w := bufio.NewWriterSize(f, 1<<20)
 	line := make([]byte, 0, size+1)
 	for i := range n {
-		line = append(line[:0], "2026-07-01T12:00:00.000Z INFO  checkout[4242] order accepted seq="...)
-		line = strconv.AppendInt(line, int64(i), 10)
-		for at := 0; len(line) < size; at++ {
-			line = append(line, benchFiller[at%len(benchFiller)])
-		}
-		line = append(line[:size], '\n')
+		line = appendLine(line[:0], i, size)
 		if _, err := w.Write(line); err != nil {
 			return err
 		}
@@ -240,6 +270,17 @@ func writeLines(path string, n, size int) error {
 		return err
 	}
 	return f.Sync() // so that its way to the disk is not in what is measured
+}
+
+// appendLine appends line number n, of size bytes and a newline.
+func appendLine(dst []byte, n, size int) []byte {
+	end := len(dst) + size
+	dst = append(dst, "2026-07-01T12:00:00.000Z INFO  checkout[4242] order accepted seq="...)
+	dst = strconv.AppendInt(dst, int64(n), 10)
+	for at := 0; len(dst) < end; at++ {
+		dst = append(dst, benchFiller[at%len(benchFiller)])
+	}
+	return append(dst[:end], '\n')
 }
 
 const benchFiller = ` user="j.doe@example.com" path=/api/v1/orders status=201 duration_ms=12.5 trace=4bf92f3577b34da6a3ce929d0e0e4736`
@@ -283,6 +324,7 @@ func median(runs []benchResult) benchResult {
 	of(func(r *benchResult) *float64 { return &r.EventsPerSecond })
 	of(func(r *benchResult) *float64 { return &r.MBPerSecond })
 	of(func(r *benchResult) *float64 { return &r.CPUSecondsPerM })
+	of(func(r *benchResult) *float64 { return &r.AllCPUSecondsPerM })
 	of(func(r *benchResult) *float64 { return &r.CommitP50Seconds })
 	of(func(r *benchResult) *float64 { return &r.CommitP99Seconds })
 	of(func(r *benchResult) *float64 { return &r.FsyncP50Seconds })
@@ -302,6 +344,15 @@ func benchTable(results []benchResult) string {
 			r.CPUSecondsPerM, r.PeakRSSBytes>>20, r.Fsyncs, millis(r.CommitP50Seconds), millis(r.CommitP99Seconds))
 	}
 	return s.String()
+}
+
+// ownCPU is the processor time that this process has had.
+func ownCPU() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func millis(seconds float64) string { return fmt.Sprintf("%.2f ms", seconds*1e3) }

@@ -17,3 +17,18 @@ source "tcp-lines" {
     value = config.listen
   }
 }
+
+sink "tcp-lines" {
+  doc     = "Sends events as lines over TCP."
+  effects = "none" # nothing tells it which lines the other end has kept: after an error the whole batch is sent again
+
+  argument "address" {
+    type     = string
+    required = true
+    doc      = "Where to connect to: tcp://host:port."
+  }
+
+  need "dial" "address" {
+    value = config.address
+  }
+}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A source that takes lines over TCP, from many connections at once. What has been read of a connection lies in a buffer of its own until its
+// A source that takes lines over TCP, from many connections at once; sink.c is the sink that sends them. What has been read of a connection lies in a buffer of its own until its
 // lines are in a batch; a connection whose lines found no room is not read from, and TCP makes its sender wait.
 #include "../../sdk/c/penstock.h"
 
@@ -19,7 +19,9 @@ static uint8_t out[4 << 20];
 
 int32_t penstock_open(uint32_t len) {
   penstock_request r;
+  penstock_str kind;
   if (penstock_read_open(&r, len) < 0) return PENSTOCK_EINVAL;
+  if (penstock_json(r.json, "kind", &kind) && penstock_equal(kind, "\"sink\"")) return PENSTOCK_OK; // it dials when it has something to send
   listener = penstock_net_open("listen", 6, 0);
   return listener < 0 ? penstock_fail(listener, "listen", "cannot listen") : PENSTOCK_OK;
 }
