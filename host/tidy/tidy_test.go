@@ -37,6 +37,8 @@ var mayImport = map[string][]string{
 	"plugins/std/tcp":      {"spec", "sdk", "plugins/std/filesink/line=", "plugins/std/stream="},
 	"plugins/std/syslog":   {"spec", "sdk", "plugins/std/stream="},
 	"plugins/std/udp":      {"spec", "sdk", "plugins/std/stream="},
+	"plugins/std/tail":     {"spec", "sdk", "plugins/std/textfile="},
+	"plugins/std/spool":    {"spec", "sdk", "plugins/std/textfile="},
 	"plugins/std/httpsink": {"spec", "sdk", "plugins/std/filesink/line="}, // events as text are the same everywhere
 
 	"host/channel":  {"spec"},

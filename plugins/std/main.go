@@ -9,6 +9,7 @@ import (
 	"github.com/penstock-io/penstock/plugins/std/httpsink"
 	"github.com/penstock-io/penstock/plugins/std/httpsource"
 	"github.com/penstock-io/penstock/plugins/std/process"
+	"github.com/penstock-io/penstock/plugins/std/spool"
 	"github.com/penstock-io/penstock/plugins/std/syslog"
 	"github.com/penstock-io/penstock/plugins/std/tail"
 	"github.com/penstock-io/penstock/plugins/std/tcp"
@@ -19,6 +20,7 @@ import (
 func main() {
 	sdk.Main(map[string]sdk.Plugin{
 		"file":     {Source: tail.New, Sink: filesink.New},
+		"spool":    {Source: spool.New},
 		"http":     {Source: httpsource.New, Sink: httpsink.New},
 		"generate": {Source: newGenerate},
 		"tcp":      {Source: tcp.New, Sink: tcp.NewSink},

@@ -73,6 +73,11 @@ func TestModuleKeepsTheContract(t *testing.T) {
 				open := plugintest.Opening{Config: config, Dirs: []plugin.Dir{{Path: dir}}}
 				return open, os.WriteFile(dir+"/a.log", []byte(text.String()), 0o600)
 			}},
+		plugintest.Case{Kind: abi.Source, Name: "spool", BadConfig: `{"path":""}`, Events: 50,
+			Setup: func(dir string) (plugintest.Opening, error) {
+				open := plugintest.Opening{Config: asJSON(map[string]any{"path": dir, "settle": 0}), Dirs: []plugin.Dir{{Path: dir, Write: true}}}
+				return open, os.WriteFile(dir+"/a.log", []byte(text.String()), 0o600)
+			}},
 		plugintest.Case{Kind: abi.Processor, Name: "filter", BadConfig: `{}`, Setup: with(`{"matches":"a"}`)},
 		plugintest.Case{Kind: abi.Processor, Name: "set", BadConfig: `{}`, Setup: with(`{"remove":["a"]}`)},
 		plugintest.Case{Kind: abi.Processor, Name: "regex", BadConfig: `{"pattern":"a"}`, Setup: with(`{"pattern":"(?P<a>a)"}`)},

@@ -63,6 +63,97 @@ source "file" {
   }
 }
 
+source "spool" {
+  doc            = "Reads a directory of finished files, each once, and moves or deletes a file when its last line is on disk. A bad one is set aside with its reason."
+  replay         = "cursor"
+  cursor_version = 1
+
+  argument "path" {
+    type     = string
+    required = true
+    pattern  = "[^*?\\[{]+"
+    doc      = "The directory that finished files are put into, best by a rename. Only this source reads it."
+  }
+  argument "include" {
+    type    = list(string)
+    default = ["*"]
+    doc     = "Globs of the files to read: of names, or of paths from the directory on when there is a slash. Names that begin with a dot are never read."
+  }
+  argument "exclude" {
+    type    = list(string)
+    default = ["*.tmp", "*.part", "*.swp", "*~"]
+    doc     = "Globs of files to leave where they are, such as those that are being written."
+  }
+  argument "subdirectories" {
+    type    = bool
+    default = false
+    doc     = "Whether to read files in the directories below, too, but for done, bad, and those whose names begin with a dot."
+  }
+  argument "order" {
+    type    = string
+    default = "name"
+    enum    = ["name", "time"]
+    doc     = "In which order files are read that wait together. name: by their paths. time: the one that was written first comes first."
+  }
+  argument "when_done" {
+    type    = string
+    default = "move"
+    enum    = ["move", "delete"]
+    doc     = "What becomes of a file when all of it is on disk in the channel."
+  }
+  argument "done" {
+    type    = string
+    default = "done"
+    doc     = "The folder in the directory that files are moved to which were read."
+  }
+  argument "bad" {
+    type    = string
+    default = "bad"
+    doc     = "The folder in the directory that files are moved to which cannot be read, each with a file NAME.reason beside it."
+  }
+  argument "settle" {
+    type    = duration
+    default = "1s"
+    doc     = "How long ago a file must have been written last to count as finished. 0s: files are only ever moved into the directory."
+  }
+  argument "max_line" {
+    type    = size
+    default = "1MiB"
+    min     = "1KiB"
+    max     = "4MiB"
+    doc     = "The longest line, or event of many lines, that becomes one event."
+  }
+  argument "on_long_line" {
+    type    = string
+    default = "split"
+    enum    = ["split", "truncate", "set_aside"]
+    doc     = "Longer ones become several events, all but the last with the attribute file.partial; or one, with file.truncated; or the file is set aside there."
+  }
+  argument "on_binary" {
+    type    = string
+    default = "set_aside"
+    enum    = ["set_aside", "read"]
+    doc     = "What becomes of a file that has a byte 0 in its first KiB, or is compressed."
+  }
+  argument "multiline" {
+    type = object({
+      pattern = string
+    })
+    doc = "Joins lines into events: a line that matches pattern (RE2) begins one."
+  }
+  argument "scan_interval" {
+    type    = duration
+    default = "1s"
+    min     = "10ms"
+    doc     = "How often to look for new files when none waits."
+  }
+
+  need "dir" "path" {
+    value  = "${config.path}/"
+    access = "write"
+  }
+}
+
 source "http" {
   doc            = "Takes events by HTTP: one request is one transaction, and 200 says that all of it is on disk."
   replay         = "ack"

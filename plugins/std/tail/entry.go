@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/penstock-io/penstock/plugins/std/textfile"
 	"github.com/penstock-io/penstock/spec/abi"
 )
 
@@ -61,7 +62,7 @@ type entry struct {
 	high     int64 // the largest size that the file is known to have had
 	mtime    int64 // when it was last written, by its file system, unix nanoseconds
 	gone     int64 // since when it is missing, unix nanoseconds; 0 = it is there
-	skipping skipping
+	skipping textfile.Skip
 	path     string // under which it was found first: the file.path of its events
 }
 
@@ -98,7 +99,7 @@ func parseEntry(b []byte) (entry, error) {
 	if len(b) < fixedBytes {
 		return entry{}, fmt.Errorf("cursor entry of %d bytes is too short", len(b))
 	}
-	e := entry{skipping: skipping(b[0])}
+	e := entry{skipping: textfile.Skip(b[0])}
 	e.print = fingerprint{int(binary.LittleEndian.Uint16(b[1:])), binary.LittleEndian.Uint64(b[3:])}
 	b = b[fixedBytes:]
 	var behind int64
@@ -109,7 +110,7 @@ func parseEntry(b []byte) (entry, error) {
 		}
 		*v, b = x, b[n:]
 	}
-	if e.offset < 0 || behind < 0 || e.print.n > printSize || e.skipping > skipEvent {
+	if e.offset < 0 || behind < 0 || e.print.n > printSize || e.skipping > textfile.SkipEvent {
 		return entry{}, fmt.Errorf("cursor entry is out of bounds")
 	}
 	e.high = e.offset + behind

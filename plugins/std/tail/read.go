@@ -3,21 +3,15 @@
 package tail
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
+	"github.com/penstock-io/penstock/plugins/std/textfile"
 	"github.com/penstock-io/penstock/sdk"
-	"github.com/penstock-io/penstock/spec/event"
 )
 
 // chunk is how much is read of a file in one turn: enough that the calls do not count, little enough to be fair.
 const chunk = 256 << 10
-
-// otherAttributes is the most room that the attributes beside the path take in an event.
-const otherAttributes = 2*event.AttributeSize + len(attrPosition) + len("9223372036854775807") + len(attrTruncated) + len("true")
 
 // window is the one piece of a file that is in memory.
 type window struct {
@@ -112,12 +106,12 @@ func (s *Source) load(f *file) (ok bool, err error) {
 // with its \r\n: take finds an event in that.
 func (s *Source) widen(f *file) error {
 	have := len(s.win.data)
-	want := min(have+chunk, s.limit+len("\r\n"))
+	want := min(have+chunk, s.lines.Limit+len("\r\n"))
 	if want <= have {
 		panic("BUG: no event in a window as long as the longest line")
 	}
 	if cap(s.buf) < want {
-		s.buf = append(make([]byte, 0, max(want, min(2*have, s.limit+len("\r\n")))), s.win.data...)
+		s.buf = append(make([]byte, 0, max(want, min(2*have, s.lines.Limit+len("\r\n")))), s.win.data...)
 	}
 	n, err := readAt(f.handle, s.buf[have:want], s.win.at+int64(have))
 	if err != nil {
@@ -141,113 +135,21 @@ func (s *Source) take(p *sdk.Poll, f *file, now time.Time) error {
 	if s.win.of != f || len(s.win.data) == 0 {
 		return nil
 	}
-	s.attrs[0].Value = append(s.attrs[0].Value[:0], f.path...)
-	s.limit = max(1, min(s.cfg.maxLine, p.MaxBody(s.attrs[0])-otherAttributes))
-	from := f.offset
-	var err error
-	if s.cfg.start == nil && !f.finishes {
-		err = s.lines(p, f, now.UnixNano())
-	}
-	for err == nil && s.win.holds(f) {
-		cut := s.next(f, s.win.rest())
-		if cut.size == 0 {
-			break
+	end := textfile.Open
+	if f.finishes && !s.win.whole {
+		if end = textfile.Rests; f.displaced() {
+			end = textfile.Final
 		}
-		err = s.append(p, f, cut, now.UnixNano())
 	}
-	if f.offset != from {
+	at := textfile.Place{Offset: f.offset, Skip: f.skipping}
+	err := s.lines.Take(p, f.path, &at, s.win.rest(), end, now.UnixNano())
+	if at.Offset != f.offset {
 		s.touch(f)
 		if !f.moved {
 			f.moved = true
 			s.moved = append(s.moved, f)
 		}
 	}
+	f.offset, f.skipping = at.Offset, at.Skip
 	return err
-}
-
-// lines is the fast path of take: whole lines that are not too long.
-func (s *Source) lines(p *sdk.Poll, f *file, now int64) error {
-	data, at := s.win.rest(), f.offset
-	if f.skipping != skipNothing {
-		return nil
-	}
-	s.list.Reset()
-	s.position.set(at)
-	if err := errors.Join(s.list.Add(attrPath, s.attrs[0].Value), s.list.Add(attrPosition, nil)); err != nil {
-		return fmt.Errorf("attributes of %s: %w", f.path, err)
-	}
-	for {
-		n := bytes.IndexByte(data, '\n')
-		if n < 0 {
-			break
-		}
-		body := data[:n]
-		if n > 0 && body[n-1] == '\r' {
-			body = body[:n-1]
-		}
-		if len(body) > s.limit {
-			break
-		}
-		s.list.SetLast(s.position.bytes())
-		if err := p.AppendList(now, &s.list, body); err != nil {
-			f.offset = at
-			return s.appendError(f, err)
-		}
-		data, at = data[n+1:], at+int64(n+1)
-		s.position.add(n + 1)
-	}
-	f.offset = at
-	return nil
-}
-
-// decimal is a number as its digits: in a guest, adding to them costs a fifth of writing them anew.
-type decimal struct {
-	digits [20]byte // behind from
-	from   int
-}
-
-func (d *decimal) set(n int64) {
-	var text [len(d.digits)]byte
-	s := strconv.AppendInt(text[:0], n, 10)
-	d.from = len(d.digits) - len(s)
-	copy(d.digits[d.from:], s)
-}
-
-// add adds n, which is not negative.
-func (d *decimal) add(n int) {
-	for i := len(d.digits) - 1; n > 0; i-- {
-		if i < d.from {
-			d.from, d.digits[i] = i, '0'
-		}
-		n += int(d.digits[i] - '0')
-		d.digits[i] = byte('0' + n%10)
-		n /= 10
-	}
-}
-
-func (d *decimal) bytes() []byte { return d.digits[d.from:] }
-
-// append appends one event, or passes over what is skipped.
-func (s *Source) append(p *sdk.Poll, f *file, c cut, now int64) error {
-	if c.emit {
-		attrs := s.attrs[:2]
-		if c.mark != "" {
-			s.longLines.Add(1)
-			attrs = append(attrs, event.Attribute{Key: c.mark, Value: yes})
-		}
-		attrs[1].Value = strconv.AppendInt(attrs[1].Value[:0], f.offset, 10)
-		if err := p.Append(event.Event{Time: now, Attributes: attrs, Body: c.body}); err != nil {
-			return s.appendError(f, err)
-		}
-	}
-	f.offset += int64(c.size)
-	f.skipping = c.skip
-	return nil
-}
-
-func (s *Source) appendError(f *file, err error) error {
-	if errors.Is(err, sdk.ErrFull) {
-		return err
-	}
-	return fmt.Errorf("append event at %d of %s: %w", f.offset, f.path, err)
 }

@@ -11,32 +11,19 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/penstock-io/penstock/plugins/std/textfile"
 	"github.com/penstock-io/penstock/sdk/sdktest"
 )
-
-func TestDecimalAddsLikeANumber(t *testing.T) {
-	var d decimal
-	n := int64(0)
-	d.set(n)
-	for i := range 1000 {
-		add := []int{0, 1, 9, 10, 256, 99_999, 1 << 20}[i%7] * (1 + i/7)
-		n += int64(add)
-		d.add(add)
-		if got := string(d.bytes()); got != fmt.Sprint(n) {
-			t.Fatalf("after adding %d: %s, want %d", add, got, n)
-		}
-	}
-}
 
 // marks tells for each event its body, and "+" for partial or "!" for truncated.
 func marks(events []sdktest.Event) []string {
 	var out []string
 	for _, e := range events {
 		s := e.Body
-		if e.Attributes[attrPartial] != "" {
+		if e.Attributes[textfile.Partial] != "" {
 			s += "+"
 		}
-		if e.Attributes[attrTruncated] != "" {
+		if e.Attributes[textfile.Truncated] != "" {
 			s += "!"
 		}
 		out = append(out, s)
@@ -125,7 +112,7 @@ func TestLinesOfAMebibyte(t *testing.T) {
 		b.start()
 		b.MaxBytes = 4 << 20
 		got := b.read("short", long, long, "-", "short")
-		if got[2].Attributes[attrPartial] != "true" || got[3].Attributes[attrPartial] != "" {
+		if got[2].Attributes[textfile.Partial] != "true" || got[3].Attributes[textfile.Partial] != "" {
 			t.Error("of a line of 1 MiB and one byte, the first part must be marked and the second not")
 		}
 	})

@@ -12,14 +12,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/penstock-io/penstock/plugins/std/textfile"
 	"github.com/penstock-io/penstock/sdk"
-	"github.com/penstock-io/penstock/spec/event"
-)
-
-// The attributes of every event.
-const (
-	attrPath     = "file.path"
-	attrPosition = "file.position" // of the line's first byte in the file, decimal
 )
 
 const (
@@ -50,7 +44,6 @@ type Source struct {
 	cfg       settings
 	log       *slog.Logger
 	lostBytes sdk.Counter
-	longLines sdk.Counter
 	waiting   sdk.Gauge
 	followed  sdk.Gauge
 	ignored   sdk.Gauge
@@ -80,14 +73,11 @@ type Source struct {
 	nextRenew                     time.Time
 	pause                         time.Duration // between looks
 
-	win      window
-	buf      []byte
-	head     [printSize]byte
-	limit    int // the longest body now
-	attrs    [3]event.Attribute
-	list     event.AttributeList
-	position decimal
-	value    []byte // of a cursor entry, reused
+	win   window
+	buf   []byte
+	head  [printSize]byte
+	lines textfile.Taker
+	value []byte // of a cursor entry, reused
 }
 
 // New returns a source that is not open.
@@ -109,14 +99,15 @@ func (s *Source) Open(o *sdk.Open) error {
 		return err
 	}
 	s.log = o.Log
-	s.lostBytes, s.longLines = o.Counter("file_lost_bytes"), o.Counter("file_long_lines")
+	s.lostBytes = o.Counter("file_lost_bytes")
+	s.lines = textfile.Taker{MaxLine: s.cfg.maxLine, LongLines: o.Counter("file_long_lines")}
+	s.lines.Start, s.lines.Truncate = s.cfg.start, s.cfg.truncate
 	s.lostBytes.Add(0) // so that there is a series before the first loss, for an alert to compare with
-	s.longLines.Add(0)
+	s.lines.LongLines.Add(0)
 	s.waiting, s.followed, s.ignored = o.Gauge("file_unread_bytes"), o.Gauge("file_followed"), o.Gauge("file_beyond_limit")
 	s.budget = maxCursor
 	s.files, s.resting = map[identity]*file{}, map[identity]entry{}
 	s.at, s.warned = map[string]occupant{}, map[string]bool{}
-	s.attrs[0].Key, s.attrs[1].Key = attrPath, attrPosition
 	s.pause = lookMin
 	_, s.settled = o.Cursor[firstScanKey]
 	s.atEnd = s.cfg.fromEnd && !s.settled
