@@ -46,7 +46,7 @@ func readModule(source string) ([]byte, error) {
 		}
 		source = abs
 	}
-	code, err := new(agent.Modules).Code(config.PluginRef{Name: source, Source: source})
+	code, _, err := new(agent.Modules).Code(config.PluginRef{Name: source, Source: source})
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, &fault{err: err, exit: exitUsage, code: "usage", hint: "Name a .wasm file, or a module that comes with the binary: builtin:std"}
 	}

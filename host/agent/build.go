@@ -183,12 +183,12 @@ func (a *Agent) loadPlugins(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for key, ref := range refs {
 		g.Go(func() error {
-			code, err := a.opts.Modules.Code(ref)
+			code, digest, err := a.opts.Modules.Code(ref)
 			if err != nil {
 				return fmt.Errorf("plugin %s: %w", ref.Name, err)
 			}
 			p, err := runtime.Load(ctx, plugin.Ref{
-				Name: ref.Name, Source: ref.Source, Code: code, Digest: ref.SHA256, Trusted: ref.Trusted, Module: ref.ModuleBytes, Table: ref.TableEntries,
+				Name: ref.Name, Source: ref.Source, Code: code, Digest: digest, Trusted: ref.Trusted, Module: ref.ModuleBytes, Table: ref.TableEntries,
 			})
 			if err != nil {
 				return fmt.Errorf("load plugin %s from %s: %w", ref.Name, ref.Source, err)

@@ -25,7 +25,13 @@ const builtinScheme = "builtin:"
 // Its methods may be called by many goroutines.
 type Modules struct {
 	mu   sync.Mutex
-	code map[string][]byte // by source
+	code map[string]module // by source
+}
+
+// module is the code of a plugin, and its sha256 in hex, worked out once: it takes milliseconds.
+type module struct {
+	code   []byte
+	digest string
 }
 
 // ConfigOptions returns what package config needs to know of plugins. dir is the working directory.
@@ -66,35 +72,36 @@ func (m *Modules) Builtins(kind abi.Kind) []string {
 
 // Manifest reads the manifest of a plugin, without running any of it.
 func (m *Modules) Manifest(ref config.PluginRef) (abi.Manifest, error) {
-	code, err := m.Code(ref)
+	code, _, err := m.Code(ref)
 	if err != nil {
 		return abi.Manifest{}, err
 	}
 	return wasm.ManifestOf(code)
 }
 
-// Code returns the module, whose digest is the one that ref asks for, if it does.
-func (m *Modules) Code(ref config.PluginRef) ([]byte, error) {
+// Code returns the module and its sha256 in hex, which is the one that ref asks for, if it does.
+func (m *Modules) Code(ref config.PluginRef) (code []byte, digest string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	code, ok := m.code[ref.Source]
+	of, ok := m.code[ref.Source]
 	if !ok {
-		var err error
 		if code, err = readModule(ref); err != nil {
-			return nil, err
+			return nil, "", err
 		}
+		sum := sha256.Sum256(code)
+		of = module{code, hex.EncodeToString(sum[:])}
 		if m.code == nil {
-			m.code = make(map[string][]byte)
+			m.code = make(map[string]module)
 		}
-		m.code[ref.Source] = code
+		m.code[ref.Source] = of
 	}
-	if uint64(len(code)) > mostOf(ref) {
-		return nil, tooLarge(ref, int64(len(code)))
+	if uint64(len(of.code)) > mostOf(ref) {
+		return nil, "", tooLarge(ref, int64(len(of.code)))
 	}
-	if got := digest(code); ref.SHA256 != "" && !strings.EqualFold(ref.SHA256, got) {
-		return nil, fmt.Errorf("%s has sha256 %s, the pipeline asks for %s; if the new one is meant, write its digest", ref.Source, got, ref.SHA256)
+	if ref.SHA256 != "" && !strings.EqualFold(ref.SHA256, of.digest) {
+		return nil, "", fmt.Errorf("%s has sha256 %s, the pipeline asks for %s; if the new one is meant, write its digest", ref.Source, of.digest, ref.SHA256)
 	}
-	return code, nil
+	return of.code, of.digest, nil
 }
 
 // forget lets go of the code, some megabytes a module, once it has been loaded.
@@ -102,11 +109,6 @@ func (m *Modules) forget() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.code = nil
-}
-
-func digest(code []byte) string {
-	sum := sha256.Sum256(code)
-	return hex.EncodeToString(sum[:])
 }
 
 func readModule(ref config.PluginRef) ([]byte, error) {

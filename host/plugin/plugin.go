@@ -85,7 +85,8 @@ type Ref struct {
 	Name   string // for messages and metrics
 	Source string // as written in the pipeline file: "builtin:std", "./x.wasm"
 	Code   []byte // the module; nil where Path says what to run
-	Digest string // sha256 in hex that Code, or what is at Path, must have; "" = any
+	// Digest is the sha256, in hex, of Code, which whoever read it has worked out; or that what is at Path must have; "" = not known, and any.
+	Digest string
 	// Path is the binary of a plugin that runs as a child process, Args what it is started with, and Manifest what it holds, where that does
 	// not lie beside it.
 	Path     string

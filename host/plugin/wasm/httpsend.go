@@ -241,16 +241,16 @@ func (in *instance) httpRead(id int32, into []byte, timeout time.Duration) abi.C
 		return abi.EINVAL
 	}
 	if len(f.rest) == 0 {
-		chunk, code := receive(in, f.chunks, timeout)
+		came, code := receive(in, f.chunks, nil, timeout)
 		switch {
 		case code != abi.OK:
 			return code
-		case chunk == nil && f.err != nil:
+		case came.v == nil && f.err != nil:
 			return in.fetchFailed(f.err)
-		case chunk == nil:
+		case came.v == nil:
 			return abi.EOF
 		}
-		f.rest = chunk
+		f.rest = came.v
 	}
 	n := copy(into, f.rest)
 	f.rest = f.rest[n:]

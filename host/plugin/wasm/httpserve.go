@@ -61,12 +61,12 @@ func (in *instance) httpNext(timeout time.Duration) abi.Code {
 		return abi.EAGAIN
 	}
 	for s.next == nil {
-		ex, code := receive(in, in.grants.Serve, timeout)
+		came, code := receive(in, in.grants.Serve, nil, timeout)
 		if code != abi.OK {
 			return code
 		}
 		in.slept = true // something came, so the next poll need not wait
-		s.take(ex)
+		s.take(came.v)
 	}
 	return abi.OK
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -171,22 +172,29 @@ func (in *instance) wanted() bool {
 // await waits until ready has something for the guest, for d at most (less than 0: for as long as it takes), or until the host wants the
 // guest back: OK, ETIMEOUT (EAGAIN where d is 0) or EINTR.
 func (in *instance) await(d time.Duration, ready <-chan struct{}) abi.Code {
-	_, code := receive(in, ready, d)
+	_, code := receive(in, ready, nil, d)
 	return code
 }
 
-// receive is await with what ready had: the zero value from one that is closed. All imports that wait do it here.
-func receive[T any](in *instance, ready <-chan T, d time.Duration) (v T, code abi.Code) {
+// arrival is what ended a wait.
+type arrival[T any] struct {
+	v    T        // what ready had: the zero value from one that is closed
+	conn net.Conn // nil: it was ready
+	of   int      // the listener that the connection is of
+}
+
+// receive is await with what came, which may also be a connection of one of those listeners (nil: none). All imports that wait do it here.
+func receive[T any](in *instance, ready <-chan T, from *socket.Conns, d time.Duration) (a arrival[T], code abi.Code) {
 	if in.wanted() {
-		return v, abi.EINTR
+		return a, abi.EINTR
 	}
 	select {
-	case v = <-ready:
-		return v, abi.OK
+	case a.v = <-ready:
+		return a, abi.OK
 	default:
 	}
 	if d == 0 {
-		return v, abi.EAGAIN
+		return a, abi.EAGAIN
 	}
 	in.slept = true
 	in.budget.waits()
@@ -195,18 +203,32 @@ func receive[T any](in *instance, ready <-chan T, d time.Duration) (v T, code ab
 		in.timer.Reset(d)
 		defer in.timer.Stop()
 	}
+	if from == nil {
+		from = &socket.Conns{}
+	}
 	for !in.wanted() {
 		select {
-		case v = <-ready:
-			return v, abi.OK
+		case a.v = <-ready:
+			return a, abi.OK
+		case a.conn = <-from[0]:
+			return a, abi.OK
+		case a.conn = <-from[1]:
+			a.of = 1
+			return a, abi.OK
+		case a.conn = <-from[2]:
+			a.of = 2
+			return a, abi.OK
+		case a.conn = <-from[3]:
+			a.of = 3
+			return a, abi.OK
 		case <-in.timer.C:
-			return v, abi.ETIMEOUT
+			return a, abi.ETIMEOUT
 		case <-in.nudge:
 		case <-in.closing:
 		case <-in.call.Done():
 		}
 	}
-	return v, abi.EINTR
+	return a, abi.EINTR
 }
 
 // pause sleeps for d, or until the host wants the guest back: EINTR.

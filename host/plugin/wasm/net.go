@@ -21,42 +21,8 @@ var _ socket.Caller = guestCalls{}
 
 // Await implements [socket.Caller].
 func (in guestCalls) Await(d time.Duration, ready <-chan struct{}, from *socket.Conns) (net.Conn, int, abi.Code) {
-	if from == nil {
-		return nil, 0, in.await(d, ready)
-	}
-	if in.wanted() {
-		return nil, 0, abi.EINTR
-	}
-	if d == 0 {
-		return nil, 0, abi.EAGAIN
-	}
-	in.slept = true
-	in.budget.waits()
-	defer in.budget.waited()
-	if d > 0 {
-		in.timer.Reset(d)
-		defer in.timer.Stop()
-	}
-	for !in.wanted() {
-		select {
-		case <-ready:
-			return nil, 0, abi.OK
-		case c := <-from[0]:
-			return c, 0, abi.OK
-		case c := <-from[1]:
-			return c, 1, abi.OK
-		case c := <-from[2]:
-			return c, 2, abi.OK
-		case c := <-from[3]:
-			return c, 3, abi.OK
-		case <-in.timer.C:
-			return nil, 0, abi.ETIMEOUT
-		case <-in.nudge:
-		case <-in.closing:
-		case <-in.call.Done():
-		}
-	}
-	return nil, 0, abi.EINTR
+	a, code := receive(in.instance, ready, from, d)
+	return a.conn, a.of, code
 }
 
 // Promise implements [socket.Caller].

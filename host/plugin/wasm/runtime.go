@@ -90,10 +90,9 @@ func (r *Runtime) Close() error {
 // Load checks and compiles a module. That takes a second or two for a Go guest that is not in the
 // cache, else some 70 ms. Errors say which rule the module breaks; the caller says which module.
 func (r *Runtime) Load(ctx context.Context, ref plugin.Ref) (plugin.Plugin, error) {
-	sum := sha256.Sum256(ref.Code)
-	digest := hex.EncodeToString(sum[:])
-	if ref.Digest != "" && ref.Digest != digest {
-		return nil, fmt.Errorf("its sha256 is %s, and the pipeline asks for %s; somebody changed the file", digest, ref.Digest)
+	if ref.Digest == "" {
+		sum := sha256.Sum256(ref.Code)
+		ref.Digest = hex.EncodeToString(sum[:])
 	}
 	if most := cmp.Or(ref.Module, abi.DefaultModule); uint64(len(ref.Code)) > most {
 		return nil, fmt.Errorf("it has %s, over limits.%s of %s; raise that if you trust it to be worth the memory", size(uint64(len(ref.Code))), plugin.LimitModule, size(most))
@@ -119,7 +118,7 @@ func (r *Runtime) Load(ctx context.Context, ref plugin.Ref) (plugin.Plugin, erro
 	if err != nil {
 		return nil, err
 	}
-	p := &Plugin{runtime: r, name: ref.Name, manifest: manifest, digest: digest, trusted: ref.Trusted, compiled: compiled, metrics: report.NewMetrics()}
+	p := &Plugin{runtime: r, name: ref.Name, manifest: manifest, digest: ref.Digest, trusted: ref.Trusted, compiled: compiled, metrics: report.NewMetrics()}
 	if p.host, err = r.link(ctx, compiled); err == nil {
 		err = checkExports(compiled, manifest)
 	}
@@ -132,7 +131,7 @@ func (r *Runtime) Load(ctx context.Context, ref plugin.Ref) (plugin.Plugin, erro
 // prepare is the one place that every module passes before it is compiled: what bounds it is written into it here.
 func (r *Runtime) prepare(code []byte, ref plugin.Ref) (out []byte, err error) {
 	if out = code; !ref.Trusted {
-		if out, err = r.fuel(code); err != nil {
+		if out, err = r.fuel(code, ref.Digest); err != nil {
 			return nil, err
 		}
 	}
@@ -140,11 +139,11 @@ func (r *Runtime) prepare(code []byte, ref plugin.Ref) (out []byte, err error) {
 }
 
 // fuel writes into a module what lets the host end a call. That takes some 80 ms for a Go guest, so that the result is kept beside
-// the machine code.
-func (r *Runtime) fuel(code []byte) ([]byte, error) {
+// the machine code, under the digest of the module.
+func (r *Runtime) fuel(code []byte, digest string) ([]byte, error) {
 	var kept string
 	if r.cacheDir != "" {
-		kept = filepath.Join(r.cacheDir, fmt.Sprintf("fuel-%d-%d-%x.wasm", fuel.Version, maxDepth, sha256.Sum256(code)))
+		kept = filepath.Join(r.cacheDir, fmt.Sprintf("fuel-%d-%d-%s.wasm", fuel.Version, maxDepth, digest))
 		if out, ok := readChecked(kept); ok {
 			return out, nil
 		}
