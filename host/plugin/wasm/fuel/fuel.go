@@ -5,10 +5,11 @@
 // Machine code that loops cannot be interrupted from outside, and keeps the whole process from collecting garbage
 // meanwhile. So the module itself comes back now and then. It gets
 //
-//   - a private counter of fuel. It goes down at the head of each loop and at the entry of functions that call others or
-//     are long, by about one for each [Unit] instructions that follow, and before each instruction that works on many bytes by their number.
+//   - a private counter of fuel. It goes down at the head of each loop, and at the entry of functions but for those that are short, have no loop and call
+//     none that has, by about one for each [Unit] instructions that follow, and before each instruction that works on many bytes by their number.
 //     When it is negative the import penstock.yield(depth i32) → i32 is called, and gives it new fuel;
-//   - a private counter of depth, in functions that may be inside themselves. Over [Options.Depth] it makes them yield too.
+//   - a private counter of depth, in so many functions that none can be inside itself without passing one of them. Over [Options.Depth] it makes them
+//     yield too.
 //
 // What yield does is the host's: pass, wait, or trap. Nothing else changes for the module: its results and traps are the
 // same, and its functions keep their names. What says which line of source a byte came from is left out, since it would lie.
@@ -29,7 +30,7 @@ import (
 )
 
 // Version goes up when a module comes out otherwise than before, since what came out is kept.
-const Version = 1
+const Version = 2
 
 const (
 	// Slice is how much fuel yield should give: about a million instructions, half a millisecond or so. It is what
@@ -41,7 +42,7 @@ const (
 	bulkShift = 6
 	// entryShift is the same for n entries of a table, of 8 bytes each.
 	entryShift = 3
-	// longBody is how many instructions a function that calls nothing may have before its entry is charged.
+	// longBody is how many instructions a function may have, with those that it calls, before its entry is charged.
 	longBody = 8 * Unit
 	// maxCost bounds what one place is charged, so that the counter cannot overflow.
 	maxCost = 1 << 24
@@ -213,4 +214,12 @@ func (m *module) typeOf(f uint32) signature {
 		return m.types[m.funcs[f]]
 	}
 	return signature{}
+}
+
+// bodyOf is a function of the module itself, or nil.
+func (m *module) bodyOf(f uint32) *function {
+	if f < m.imported || int(f-m.imported) >= len(m.bodies) {
+		return nil
+	}
+	return &m.bodies[f-m.imported]
 }

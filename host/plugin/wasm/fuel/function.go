@@ -16,13 +16,22 @@ type function struct {
 
 	locals    uint32 // parameters not included
 	begin     int    // of the instructions, in code
-	calls     []uint32
+	calls     []call
 	indirect  []uint32 // types
-	cost      int32    // of its entry; 0: it is not charged
-	loops     []int32  // the cost of each, in order
+	outer     int      // instructions outside of any loop
+	within    []int    // instructions in each loop, and not in one inside it
 	bulk      bool     // it has instructions on many bytes
 	edits     []edit   // the instructions that do not stay as they are, in order
-	recursive bool     // it may be inside itself
+	recursive bool     // it counts depth: see findRecursion
+	leads     bool     // a loop is entered first, whatever happens
+	calling   bool     // it calls what is not free
+	free      bool     // it is short, and so is what it calls: who calls it is charged for it
+}
+
+// call is of a function whose index is known.
+type call struct {
+	callee uint32
+	loop   int // by number; -1: outside of any
 }
 
 // edit is an instruction that may not stay as it is.
@@ -51,12 +60,9 @@ func (f *function) survey() error {
 // survey is a walk.
 type survey struct {
 	*function
-	walk   walker
-	open   []int // for each block that is open: its loop, by number, or that around it; -1 = none
-	outer  int   // instructions outside of any loop
-	within []int // instructions in each loop, and not in one inside it
-	sure   bool  // nothing so far could have passed over a loop that follows
-	leads  bool  // a loop is entered first, whatever happens
+	walk walker
+	open []int // for each block that is open: its loop, by number, or that around it; -1 = none
+	sure bool  // nothing so far could have passed over a loop that follows
 }
 
 func (s *survey) run() error {
@@ -79,13 +85,33 @@ func (s *survey) run() error {
 	if s.walk.at != len(s.code) {
 		return modfile.Err
 	}
-	for _, n := range s.within {
-		s.loops = append(s.loops, costOf(n))
-	}
-	if s.outer > longBody || len(s.calls)+len(s.indirect) > 0 && !s.leads {
-		s.cost = costOf(s.outer)
-	}
 	return nil
+}
+
+// settle adds what is free in the functions that this one calls, and says whether this one is. Those have been settled, but for calls that
+// close a cycle, to functions that are not free.
+func (f *function) settle() {
+	f.calling = len(f.indirect) > 0
+	for _, c := range f.calls {
+		switch callee := f.m.bodyOf(c.callee); {
+		case callee == nil || !callee.free:
+			f.calling = true
+		case c.loop < 0:
+			f.outer += callee.outer
+		default:
+			f.within[c.loop] += callee.outer
+		}
+	}
+	f.free = !f.recursive && len(f.within) == 0 && !f.bulk && f.entry() == 0
+}
+
+// entry is what a call of the function costs, beside what is charged in its loops. Where it cannot but enter a loop first, that is enough: all functions
+// of Go that call others begin so.
+func (f *function) entry() int32 {
+	if f.outer > longBody || f.calling && !f.leads {
+		return costOf(f.outer)
+	}
+	return 0
 }
 
 // bounds refuses what would reach something that is added to the module.
@@ -134,7 +160,7 @@ func (s *survey) count(i *instruction) (last bool) {
 	case opBr, opBrIf, opBrTable, opReturn, opUnreachable:
 		s.sure = false
 	case opCall:
-		s.calls, s.sure = append(s.calls, i.imm), false
+		s.calls, s.sure = append(s.calls, call{i.imm, in}), false
 	case opCallIndirect:
 		s.indirect, s.sure = append(s.indirect, i.imm), false
 	case opRefFunc:
@@ -159,7 +185,7 @@ func shiftOf(op uint32) int32 {
 // write appends the code of the function as it will be.
 func (f *function) write(dst []byte) []byte {
 	w := writer{function: f, out: dst}
-	if f.cost == 0 && len(f.loops) == 0 && !f.bulk && !f.recursive { // it costs nothing
+	if f.free {
 		w.out = append(w.out, f.code[:f.begin]...)
 		w.body()
 		return w.out
@@ -206,18 +232,19 @@ func (w *writer) constant(v int32) *writer {
 
 // enter is what stands before the first instruction. A function that counts depth is all in a block, to the end of which a return jumps.
 func (w *writer) enter() {
-	cost := w.cost
+	cost := w.entry()
 	if w.recursive {
-		cost = max(cost, 1)
 		w.op(opGlobalGet, w.depth()).constant(1).op(opI32Add).op(opLocalTee, w.left).op(opGlobalSet, w.depth())
 		w.op(opLocalGet, w.left).constant(w.m.options.Depth).op(opI32GtS)
 	}
 	if cost > 0 {
 		w.charge(cost)
 		w.op(opLocalGet, w.left).constant(0).op(opI32LtS)
-		if w.recursive { // or too deep
-			w.op(opI32Or)
-		}
+	}
+	if w.recursive && cost > 0 { // out of fuel, or too deep
+		w.op(opI32Or)
+	}
+	if w.recursive || cost > 0 {
 		w.yield()
 	}
 	if w.recursive {
@@ -282,7 +309,7 @@ func (w *writer) edit(e *edit) {
 		w.op(opBr, e.nested)
 	case opLoop:
 		w.out = append(w.out, as...)
-		w.charge(w.loops[w.loop])
+		w.charge(costOf(w.within[w.loop]))
 		w.check()
 		w.loop++
 	case opMemoryGrow: // the next check sees it
