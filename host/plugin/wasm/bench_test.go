@@ -89,16 +89,7 @@ func benchBatch() string {
 // BenchmarkForward is the host's part of the way of a batch of 64 events from a source to a sink: out of
 // one guest with copy, sum and check, and into another.
 func BenchmarkForward(b *testing.B) {
-	m := NewModule()
-	emit, _, _, _ := importer(m)
-	bytes := benchBatch()
-	at := m.Data(bytes)
-	m.Plugin(0)
-	m.Export(abi.ExportPoll, three, one, Const(at), Const(int32(len(bytes))), Call(emit), Wrap())
-	src := start(b, m, abi.Source, func(r *plugin.Request) { r.Metrics, r.Buffers = nil, &pool{} }).Source
-	m = NewModule().Plugin(0)
-	m.Export(abi.ExportDeliver, deliverType, one, Const(0))
-	dst := start(b, m, abi.Sink, bare).Sink
+	src, dst := forwardingPair(b)
 	ctx := b.Context()
 	b.ReportAllocs()
 	done := measured(b)
@@ -113,6 +104,21 @@ func BenchmarkForward(b *testing.B) {
 		e.Batch.Release()
 	}
 	done()
+}
+
+// forwardingPair is a source in a guest, of the same batch again and again, and a sink in another.
+func forwardingPair(b *testing.B) (plugin.Source, plugin.Sink) {
+	m := NewModule()
+	emit, _, _, _ := importer(m)
+	bytes := benchBatch()
+	at := m.Data(bytes)
+	m.Plugin(0)
+	m.Export(abi.ExportPoll, three, one, Const(at), Const(int32(len(bytes))), Call(emit), Wrap())
+	src := start(b, m, abi.Source, func(r *plugin.Request) { r.Metrics, r.Buffers = nil, &pool{} }).Source
+	m = NewModule().Plugin(0)
+	m.Export(abi.ExportDeliver, deliverType, one, Const(0))
+	dst := start(b, m, abi.Sink, bare).Sink
+	return src, dst
 }
 
 // BenchmarkForwardInGo is a batch of 64 events through a processor written in Go: into the guest, decoded

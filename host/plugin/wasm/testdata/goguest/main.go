@@ -49,11 +49,19 @@ var (
 	builder event.Builder
 )
 
+var keep bool // the processor copies events whole
+
 //go:wasmexport penstock_process
 func process(n int32) int32 {
 	b := event.Trusted(arena[:n], 0, nil) // the host has checked it
 	builder.Reset()
-	for decoder.Reset(b); decoder.Next(); {
+	decoder.Reset(b)
+	for delta := uint32(0); keep && decoder.Next(); delta++ {
+		if err := builder.AppendRecord(decoder.Record(), delta); err != nil {
+			return -8
+		}
+	}
+	for !keep && decoder.Next() {
 		if err := builder.AppendEvent(&decoder.Event); err != nil {
 			return -8
 		}
@@ -110,11 +118,12 @@ func open(n int32) int32 {
 		Steps [][]string `json:"steps"`
 		Count int        `json:"count"`
 		File  string     `json:"file"`
+		Mode  string     `json:"mode"`
 	}
 	if err := json.Unmarshal(request.Config, &config); err != nil {
 		return -6
 	}
-	last, file = config.Count, config.File
+	last, file, keep = config.Count, config.File, config.Mode == "keep"
 	next, _ = strconv.Atoi(string(request.Cursor["next"]))
 	for _, step := range config.Steps {
 		result, err := do(step[0], step[1:])
