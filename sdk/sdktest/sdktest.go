@@ -288,8 +288,9 @@ type Sink struct {
 	Incarnations []abi.Incarnation
 	// Held is what the sink said in the last open that it holds.
 	Held []Held
-	// Rejected are the places that it rejected in the last delivery.
+	// Rejected are the places that it rejected in the last delivery, Reasons what it said of each.
 	Rejected []int
+	Reasons  []string
 	// Server answers what the sink sends by HTTP; nil: that is not granted. One that panics with http.ErrAbortHandler breaks the connection.
 	Server http.Handler
 	outbox outbox
@@ -308,11 +309,19 @@ type Held struct {
 // defaults filled in. It fails the test if the sink does not open.
 func OpenSink(t testing.TB, create func() sdk.Sink, config any) *Sink {
 	t.Helper()
-	s := &Sink{bench: newBench(t, sdk.Plugin{Sink: create}, config), Stream: "channel/reader/1"}
-	s.Incarnations = []abi.Incarnation{{ID: 1 << 63, First: 0}}
+	s := NewSink(t, create)
+	s.Configure(config)
 	if err := s.Restart(); err != nil {
 		t.Fatalf("open: %v", err)
 	}
+	return s
+}
+
+// NewSink makes a sink that is not open yet, for tests of what becomes of its opening: see Configure and Restart.
+func NewSink(t testing.TB, create func() sdk.Sink) *Sink {
+	t.Helper()
+	s := &Sink{bench: newBench(t, sdk.Plugin{Sink: create}, nil), Stream: "channel/reader/1"}
+	s.Incarnations = []abi.Incarnation{{ID: 1 << 63, First: 0}}
 	return s
 }
 
@@ -325,8 +334,8 @@ func (s *Sink) Restart() error {
 		s.Held = append(s.Held, Held{incarnation, r})
 		return abi.OK
 	}
-	host.Result = func(index int, _ abi.Code, _ string) abi.Code {
-		s.Rejected = append(s.Rejected, index)
+	host.Result = func(index int, _ abi.Code, reason string) abi.Code {
+		s.Rejected, s.Reasons = append(s.Rejected, index), append(s.Reasons, reason)
 		return abi.OK
 	}
 	host.HTTPSend, host.HTTPStatus, host.HTTPHead, host.HTTPRead, host.HTTPClose = s.httpSend, s.httpStatus, s.httpHead, s.httpRead, s.httpClose
@@ -360,7 +369,7 @@ func (s *Sink) Deliver(first event.Offset, events ...event.Event) error {
 
 // Hand delivers a batch as it is, which covers r.
 func (s *Sink) Hand(r event.Range, b event.Batch) error {
-	s.Rejected = nil
+	s.Rejected, s.Reasons = nil, nil
 	arena := s.guest.Alloc(b.Size())
 	copy(arena, b.Bytes())
 	binary.LittleEndian.PutUint64(arena[24:], uint64(b.Base()))
