@@ -102,7 +102,7 @@ var groups = []struct {
 		newValidateCommand, newFmtCommand, newSchemaCommand, newExplainCommand,
 	}},
 	{"parts", "Look after the parts:", []func(*app) *cobra.Command{
-		newChannelCommand, newPluginCommand,
+		newChannelCommand, newDeadCommand, newPluginCommand,
 	}},
 	{"measure", "Measure:", []func(*app) *cobra.Command{
 		newBenchCommand,

@@ -86,7 +86,7 @@ type openChannel struct {
 	channel.Seeker
 	address, kind string
 	pool          *channel.Pool
-	held          bool // it keeps dead letters, and their reader is open
+	dead          deadHold // of one that keeps dead letters
 }
 
 // Close closes the channel, then frees the memory of its batches.

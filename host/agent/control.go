@@ -121,6 +121,8 @@ func (a *Agent) moveReader(ctx context.Context, c *openChannel, name string, act
 		m = forecast(c, name, act.Verb, from)
 	case sink != nil:
 		err = sink.refit(ctx, do)
+	case name == DeadReader && act.Verb != admin.Forget:
+		err = c.dead.without(c, do)
 	default:
 		err = do()
 	}

@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -15,24 +16,62 @@ import (
 	"github.com/penstock-io/penstock/host/pipeline"
 )
 
-// deadReader is the reader that holds what is in a channel of dead letters. Nobody takes by it: what is there stays until someone decides.
-const deadReader = "dead"
+// DeadReader is the name of the reader that holds what is in a channel of dead letters. Nobody takes by it: what is there stays until someone decides.
+const DeadReader = "dead"
 
 // holdDead opens that reader in each channel that keeps dead letters.
 func (a *Agent) holdDead() error {
 	for _, c := range a.opts.Config.Channels {
 		keeper := a.keeperOf(c.Name)
-		if keeper == nil || keeper.held {
+		if keeper == nil || keeper.dead.reader != nil {
 			continue
 		}
-		r, err := keeper.Reader(channel.ReaderSpec{Name: deadReader, Start: channel.Oldest, Order: channel.AnyOrder})
-		if err != nil {
-			return fmt.Errorf("hold the dead letters in %s: %w", keeper.address, err)
+		if err := keeper.dead.open(keeper); err != nil {
+			return err
 		}
-		keeper.held = true
-		a.onClose(r.Close)
+		a.onClose(keeper.dead.Close)
 	}
 	return nil
+}
+
+// deadHold is the reader that the agent holds in a channel of dead letters.
+type deadHold struct {
+	mu     sync.Mutex
+	reader channel.Reader // nil: not held
+}
+
+func (h *deadHold) open(keeper *openChannel) error {
+	r, err := keeper.Reader(channel.ReaderSpec{Name: DeadReader, Start: channel.Oldest, Order: channel.AnyOrder})
+	if err != nil {
+		return fmt.Errorf("hold the dead letters in %s: %w", keeper.address, err)
+	}
+	h.reader = r
+	return nil
+}
+
+// without does something to the reader while nobody has it open. What is put meanwhile waits for it all the same.
+func (h *deadHold) without(keeper *openChannel, do func() error) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.reader == nil {
+		return do()
+	}
+	if err := h.reader.Close(); err != nil {
+		return fmt.Errorf("let go of the dead letters in %s: %w", keeper.address, err)
+	}
+	h.reader = nil
+	err := do()
+	return errors.Join(err, h.open(keeper))
+}
+
+// Close ends it.
+func (h *deadHold) Close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.reader == nil {
+		return nil
+	}
+	return h.reader.Close()
 }
 
 // keeperOf is the channel that keeps the dead letters of the one of that name; nil: none does.

@@ -82,7 +82,7 @@ sink "faulty" "s" {
 	if s.Events != 899 || s.Dead != 101 || s.Rejected != 101 {
 		t.Errorf("delivered %d, dead %d, rejected %d", s.Events, s.Dead, s.Rejected)
 	}
-	held := r.channels[1].Stats().Readers[deadReader]
+	held := r.channels[1].Stats().Readers[DeadReader]
 	if held.Waiting != 101 || !held.InUse {
 		t.Errorf("the dead letters are held by %+v", held)
 	}

@@ -37,6 +37,17 @@ const (
 // DeadReasons lists the reasons that there are.
 func DeadReasons() []string { return []string{deadRejected, deadTooBig, deadBroke} }
 
+// DeadReason is the reason of a letter with that class and code, as they stand in its attributes.
+func DeadReason(class, code string) string {
+	switch {
+	case class == abi.Fatal.String():
+		return deadBroke
+	case code == abi.ETOOBIG.String():
+		return deadTooBig
+	}
+	return deadRejected
+}
+
 // DeadLetters is where the events of one component go that will never be taken. Its methods may be called by many goroutines.
 type DeadLetters struct {
 	Component string          // whose they are: "sink.archive"
@@ -116,13 +127,11 @@ func (l *letters) digest(e event.Event) string {
 
 // add adds one event with its identity.
 func (l *letters) add(e event.Event, r plugin.Rejection, by blame, identity ...event.Attribute) error {
-	class, code, reason := abi.Reject.String(), r.Code.String(), deadRejected
-	switch r.Code {
-	case abi.OK:
-		class, code, reason = abi.Fatal.String(), "", deadBroke
-	case abi.ETOOBIG:
-		reason = deadTooBig
+	class, code := abi.Reject.String(), r.Code.String()
+	if r.Code == abi.OK {
+		class, code = abi.Fatal.String(), ""
 	}
+	reason := DeadReason(class, code)
 	text := func(key, value string) event.Attribute { return event.Attribute{Key: key, Value: []byte(value)} }
 	said := strings.ToValidUTF8(r.Reason[:min(len(r.Reason), event.MaxDeadReason)], "")
 	e.Attributes = slices.Concat(e.Attributes, identity, []event.Attribute{
