@@ -185,6 +185,8 @@ func parseHeader(b []byte) (header, error) {
 		return header{}, fmt.Errorf("%w: version %d is not known", ErrInvalid, le.Uint16(b[4:]))
 	case le.Uint16(b[6:])&^flagCRC != 0 || le.Uint32(b[20:]) != 0:
 		return header{}, fmt.Errorf("%w: reserved bits are set", ErrInvalid)
+	case le.Uint16(b[6:])&flagCRC == 0 && le.Uint32(b[16:]) != 0:
+		return header{}, fmt.Errorf("%w: there is a checksum, and no flag that says so", ErrInvalid)
 	case uint64(le.Uint32(b[12:])) != uint64(len(b)):
 		return header{}, fmt.Errorf("%w: length says %d, there are %d bytes", ErrInvalid, le.Uint32(b[12:]), len(b))
 	case len(b) > MaxBatch:

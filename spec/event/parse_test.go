@@ -104,6 +104,7 @@ var broken = []struct {
 	{"delta-falls", "delta out of order", all(put32(first+20, 5), put32(second+20, 4))},
 	{"crc", "checksum", all(sealed, put32(first+8, 99))},
 	{"crc-field", "checksum", all(sealed, put32(16, 1))},
+	{"crc-without-flag", "no flag that says so", put32(16, 1)},
 	{"offsets-wrap", "beyond the last", put64(24, math.MaxUint64)},
 }
 
