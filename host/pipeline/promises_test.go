@@ -332,6 +332,56 @@ func (p pruning) Prune(_ context.Context, low event.Offset) error {
 	return nil
 }
 
+// forgetful is a sink that stores ranges, and fails to drop them but for the first time.
+type forgetful struct {
+	instance
+	prunes int
+	err    error
+}
+
+func (p *forgetful) Prune(context.Context, event.Offset) error {
+	if p.prunes++; p.prunes > 1 {
+		return p.err
+	}
+	return nil
+}
+
+func TestASinkIsToldAgainWhatCannotComeAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		err    error
+		prunes int
+	}{"": {nil, 10}, "a connection that broke": {&plugin.Error{Class: abi.Retry}, 10}, "an instance that broke": {&plugin.Error{Class: abi.Fatal}, 2}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 9*time.Minute+30*time.Second)
+				defer cancel()
+				sh := &shelf{}
+				sh.trace = &trace{write: func(int) (plugin.Outcome, error) {
+					time.Sleep(20 * time.Second)
+					if sh.at++; ctx.Err() == nil {
+						sh.commits = -1 // Commit makes it 0, and the next is taken
+					}
+					return plugin.Outcome{}, nil
+				}}
+				s := newSink(sh.trace)
+				s.Reader, s.Timeout = sh, time.Minute
+				p := &forgetful{instance: instance{sh.trace}, err: c.err}
+				opened := 0
+				s.Open = func(context.Context, channel.ReaderInfo) (plugin.Instance, error) {
+					if opened++; opened > 1 {
+						return plugin.Instance{}, &plugin.Error{Class: abi.Config}
+					}
+					return plugin.Instance{Sink: p}, nil
+				}
+				_ = s.Run(ctx)
+				if p.prunes != c.prunes {
+					t.Errorf("it was told %d times in nine minutes, want %d", p.prunes, c.prunes)
+				}
+			})
+		})
+	}
+}
+
 func TestASinkIsToldWhatCannotComeAgainAndTheChannelWhatItHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sh := &shelf{trace: &trace{}, empty: true}

@@ -20,6 +20,10 @@ import (
 // someone is told: a guest that sleeps is woken at once, and a system call is over within that on a disk that works.
 const endGrace = 10 * time.Second
 
+// pruneEvery is how often a destination is told which of the ranges that it stores cannot come again. It may store one for each
+// delivery, which are thousands in that time.
+const pruneEvery = time.Minute
+
 // errDeadline is wrapped when a delivery was not over in time. A destination that hangs is more often the cause than
 // the plugin, so it does not count as one of its crashes.
 var errDeadline = errors.New("deadline")
@@ -89,11 +93,10 @@ func (s *Sink) session(ctx context.Context) (moved bool, err error) {
 	}
 	late, cancel := grace(ctx, s.Drain)
 	defer cancel()
-	if p, ok := inst.Sink.(plugin.Pruner); ok {
-		if err := p.Prune(late, info.Oldest); err != nil {
-			return false, fmt.Errorf("forget what cannot come again: %w", err)
-		}
+	if err := s.prune(late, inst.Sink, info.Oldest); err != nil {
+		return false, err
 	}
+	pruned := time.Now()
 	s.Observer.State(Running, "")
 	for {
 		left, err = s.deliver(ctx, late, inst.Sink)
@@ -104,7 +107,29 @@ func (s *Sink) session(ctx context.Context) (moved bool, err error) {
 			return moved, err
 		}
 		moved = true
+		if time.Since(pruned) < pruneEvery {
+			continue
+		}
+		pruned = time.Now()
+		switch err := s.prune(late, inst.Sink, s.Reader.Info().Oldest); {
+		case err != nil && plugin.ClassOf(err) != abi.Retry:
+			return moved, err
+		case err != nil:
+			s.Log.Warn("the destination keeps more ranges than it needs, and is asked again", "error", err, "in", pruneEvery)
+		}
 	}
+}
+
+// prune tells a destination that stores ranges which of them cannot come again.
+func (s *Sink) prune(ctx context.Context, to plugin.Sink, low event.Offset) error {
+	p, ok := to.(plugin.Pruner)
+	if !ok {
+		return nil
+	}
+	if err := p.Prune(ctx, low); err != nil {
+		return fmt.Errorf("forget what cannot come again: %w", err)
+	}
+	return nil
 }
 
 // deliver is the loop's body: take, write, commit. When the instance must end with it, the lease is the caller's, who
