@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -210,61 +209,6 @@ func TestWhatIsNoModuleIsAnError(t *testing.T) {
 	if _, err := fuel.Rewrite([]byte("hello"), fuel.Options{}); !errors.Is(err, modfile.Err) {
 		t.Error(err)
 	}
-}
-
-// FuzzRewrite runs f of modules that a mutator makes, as they are and rewritten, and compares the two.
-func FuzzRewrite(f *testing.F) {
-	f.Add(looping().Bytes(), uint32(3))
-	m := NewModule()
-	m.Export("f", one, one, Get(0), If(Get(0), Const(1), Sub(), Call(0), Return()), Const(7))
-	f.Add(m.Bytes(), uint32(5))
-	f.Fuzz(func(t *testing.T, code []byte, arg uint32) {
-		out, err := fuel.Rewrite(code, fuel.Options{Depth: testDepth})
-		plain, perr := ends(t, code, arg)
-		if errors.Is(perr, errNever) {
-			return
-		}
-		if err != nil {
-			if perr == nil {
-				t.Fatalf("it runs, and cannot be rewritten: %v", err)
-			}
-			return
-		}
-		got, gerr := ends(t, out, arg)
-		if (perr == nil) != (gerr == nil) && !errors.Is(gerr, errDeep) || perr == nil && gerr == nil && !slices.Equal(plain, got) {
-			t.Fatalf("plain %v %v, rewritten %v %v", plain, perr, got, gerr)
-		}
-	})
-}
-
-const longest = 200 * time.Millisecond
-
-var errNever = errors.New("it may not end")
-
-// ends runs f(arg) in the interpreter, if it is short.
-func ends(t *testing.T, code []byte, arg uint32) ([]uint64, error) {
-	const long = 1 << 10
-	if len(code) > long {
-		return nil, errNever
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), longest)
-	defer cancel()
-	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter().WithCloseOnContextDone(true).WithMemoryLimitPages(100))
-	defer r.Close(context.Background())
-	host(t, r)
-	m, err := r.InstantiateWithConfig(ctx, code, wazero.NewModuleConfig().WithName("m").WithStartFunctions())
-	if err != nil {
-		return nil, err
-	}
-	f := m.ExportedFunction("f")
-	if f == nil || len(f.Definition().ParamTypes()) != 1 {
-		return nil, errNever
-	}
-	got, err := f.Call(ctx, uint64(arg))
-	if ctx.Err() != nil {
-		return nil, errNever
-	}
-	return got, err
 }
 
 // What was rewritten is kept on disk under its version, so that a change of what comes out needs another.

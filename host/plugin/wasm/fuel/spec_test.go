@@ -277,7 +277,7 @@ func masked(typ string, words []uint64) []uint64 {
 }
 
 // suite finds wazero's module.
-func suite(t *testing.T) string {
+func suite(t testing.TB) string {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/tetratelabs/wazero").Output()
 	if err != nil {
 		t.Fatalf("find wazero's module: %v", err)
