@@ -84,6 +84,12 @@ export class Pairs {
   private val: usize = 0;
   private valLen: usize = 0;
   constructor(private at: usize, private left: u32) {}
+  /** Begins with other pairs: an object that is used again needs no garbage to be collected. */
+  reset(at: usize, left: u32): this {
+    this.at = at;
+    this.left = left;
+    return this;
+  }
   next(): bool {
     if (this.left == 0) return false;
     this.left--;
@@ -236,6 +242,8 @@ export class Batch {
   private left: u32 = 0;
   private end: usize = 0;
   private pairs: u32 = 0;
+  private all: Pairs = new Pairs(0, 0);
+  private one: Pairs = new Pairs(0, 0);
 
   /** Begins with the batch in the arena, or with one elsewhere. next answers false at once if it is not one. */
   read(len: i32, at: usize = arena): this {
@@ -244,7 +252,7 @@ export class Batch {
     this.record = at + HEADER;
     this.end = at + len;
     if (<usize>len < HEADER || load<u32>(at) != MAGIC || load<u16>(at, 4) != 1 || load<u16>(at, 6) > 1 || load<u32>(at, 12) != <u32>len || load<u32>(at, 20) != 0) {
-      this.code = Code.INVALID;
+      this.broken();
       return this;
     }
     this.base = load<u64>(at, 24);
@@ -253,32 +261,36 @@ export class Batch {
   }
   /** Goes on to the next event; false at the end, where code says whether it was a whole batch. */
   next(): bool {
-    const p = this.record + this.size, room = this.end - p;
-    if (this.code != 0 || this.left == 0) {
-      if (p != this.end) this.code = Code.INVALID;
+    const p = this.record + this.size, end = this.end; // fields lie in memory: each is read once
+    if (this.left == 0) {
+      if (p != end) this.code = Code.INVALID;
       return false;
     }
-    this.code = Code.INVALID; // until it is seen to be good
-    if (room < RECORD) return false;
-    const size: usize = load<u32>(p), delta = load<u32>(p, 20), pairs: u32 = load<u16>(p, 4);
-    if (size < RECORD || size > room || load<u16>(p, 6) != 0 || pairs > 1024 || delta < this.delta || this.base + delta < this.base) return false;
-    const body = pairs == 0 ? p + RECORD : walk(p + RECORD, p + size, pairs, true);
-    if (body == 0 || p + size - body != load<u32>(p, 16)) return false;
+    const room = end - p, pairs: u32 = room < RECORD ? 0 : load<u16>(p, 4), size: usize = room < RECORD ? 0 : load<u32>(p);
+    if (size < RECORD || size > room || load<u16>(p, 6) != 0 || pairs > 1024) return this.broken();
+    const body = pairs == 0 ? p + RECORD : walk(p + RECORD, p + size, pairs, true), n = p + size - body, delta = load<u32>(p, 20);
+    if (body == 0 || n != load<u32>(p, 16) || delta < this.delta || this.base + delta < this.base) return this.broken();
     this.time = load<i64>(p, 8);
     this.delta = delta;
     this.pairs = pairs;
     this.record = p;
     this.size = size;
     this.body = body;
-    this.bodyLength = p + size - body;
+    this.bodyLength = n;
     this.left--;
-    this.code = 0;
     return true;
+  }
+  private broken(): bool {
+    this.left = 0;
+    this.end = 0; // so that it is asked in vain again
+    this.code = Code.INVALID;
+    return false;
   }
   /** The body as text; body and bodyLength are a pointer to what may be any bytes. */
   get text(): string { return String.UTF8.decodeUnsafe(this.body, this.bodyLength); }
-  attributes(): Pairs { return new Pairs(this.record + RECORD, this.pairs); }
-  attribute(name: string): string | null { return this.attributes().get(name); }
+  /** The attributes of this event: one object, used again for each. */
+  attributes(): Pairs { return this.all.reset(this.record + RECORD, this.pairs); }
+  attribute(name: string): string | null { return this.one.reset(this.record + RECORD, this.pairs).get(name); }
 }
 
 /**
@@ -302,10 +314,12 @@ export class Builder {
   }
 
   private fits(n: u64): bool {
+    if (this.code != 0) return false;
     const record = <u64>(this.len - this.record) + n;
-    if (this.code == 0 && record + MARGIN > this.limit) this.code = Code.TOO_BIG;
-    if (this.code == 0 && this.record + record > this.limit) this.code = Code.AGAIN;
-    return this.code == 0;
+    if (record + MARGIN > this.limit) this.code = Code.TOO_BIG;
+    else if (this.record + record > this.limit) this.code = Code.AGAIN;
+    else return true;
+    return false;
   }
   /** delta: in a processor that of the event it was made from; in a source builder.count. */
   begin(time: i64, delta: u32): void {
@@ -352,11 +366,11 @@ export class Builder {
   }
   /** Adds the event at which a batch stands as it is, with its delta. */
   keep(e: Batch): i32 {
-    this.record = this.len;
-    this.code = 0;
-    if (!this.fits(e.size)) return this.code;
-    memory.copy(this.buf + this.len, e.record, e.size);
-    this.len += e.size;
+    const at = this.len, size = e.size; // of a record that was checked, so that the sum is no more than 32 bits
+    if (size + MARGIN > this.limit) return Code.TOO_BIG;
+    if (at + size > this.limit) return Code.AGAIN;
+    memory.copy(this.buf + at, e.record, size);
+    this.len = at + size;
     this.count++;
     return 0;
   }
