@@ -28,10 +28,22 @@ type Modules struct {
 	code map[string]module // by source
 }
 
-// module is the code of a plugin, and its sha256 in hex, worked out once: it takes milliseconds.
+// module is the code of a plugin, with what is worked out of it once, since that takes milliseconds.
 type module struct {
-	code   []byte
-	digest string
+	code     []byte
+	digest   func() string // its sha256 in hex
+	manifest func() (abi.Manifest, error)
+}
+
+// newModule begins to work out the digest. An agent that starts needs it only when it has read the pipeline files and opened its channels.
+func newModule(code []byte) module {
+	m := module{code: code, manifest: sync.OnceValues(func() (abi.Manifest, error) { return wasm.ManifestOf(code) })}
+	m.digest = sync.OnceValue(func() string {
+		sum := sha256.Sum256(code)
+		return hex.EncodeToString(sum[:])
+	})
+	go m.digest() // who asks for it waits for it
+	return m
 }
 
 // ConfigOptions returns what package config needs to know of plugins. dir is the working directory.
@@ -72,36 +84,44 @@ func (m *Modules) Builtins(kind abi.Kind) []string {
 
 // Manifest reads the manifest of a plugin, without running any of it.
 func (m *Modules) Manifest(ref config.PluginRef) (abi.Manifest, error) {
-	code, _, err := m.Code(ref)
+	of, err := m.find(ref)
 	if err != nil {
 		return abi.Manifest{}, err
 	}
-	return wasm.ManifestOf(code)
+	return of.manifest()
 }
 
 // Code returns the module and its sha256 in hex, which is the one that ref asks for, if it does.
 func (m *Modules) Code(ref config.PluginRef) (code []byte, digest string, err error) {
+	of, err := m.find(ref)
+	if err != nil {
+		return nil, "", err
+	}
+	return of.code, of.digest(), nil
+}
+
+func (m *Modules) find(ref config.PluginRef) (module, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	of, ok := m.code[ref.Source]
 	if !ok {
-		if code, err = readModule(ref); err != nil {
-			return nil, "", err
+		code, err := readModule(ref)
+		if err != nil {
+			return module{}, err
 		}
-		sum := sha256.Sum256(code)
-		of = module{code, hex.EncodeToString(sum[:])}
+		of = newModule(code)
 		if m.code == nil {
 			m.code = make(map[string]module)
 		}
 		m.code[ref.Source] = of
 	}
 	if uint64(len(of.code)) > mostOf(ref) {
-		return nil, "", tooLarge(ref, int64(len(of.code)))
+		return module{}, tooLarge(ref, int64(len(of.code)))
 	}
-	if ref.SHA256 != "" && !strings.EqualFold(ref.SHA256, of.digest) {
-		return nil, "", fmt.Errorf("%s has sha256 %s, the pipeline asks for %s; if the new one is meant, write its digest", ref.Source, of.digest, ref.SHA256)
+	if ref.SHA256 != "" && !strings.EqualFold(ref.SHA256, of.digest()) {
+		return module{}, fmt.Errorf("%s has sha256 %s, the pipeline asks for %s; if the new one is meant, write its digest", ref.Source, of.digest(), ref.SHA256)
 	}
-	return of.code, of.digest, nil
+	return of, nil
 }
 
 // forget lets go of the code, some megabytes a module, once it has been loaded.

@@ -107,11 +107,8 @@ func (r *Runtime) Load(ctx context.Context, ref plugin.Ref) (plugin.Plugin, erro
 	if err := r.checkImports(ref.Code); err != nil {
 		return nil, err
 	}
-	code, err := withoutManifest(ref.Code) // so that two modules that differ in what they say are compiled once
+	code, err := r.prepare(ref)
 	if err != nil {
-		return nil, err
-	}
-	if code, err = r.prepare(code, ref); err != nil {
 		return nil, err
 	}
 	compiled, err := r.compileModule(ctx, code)
@@ -128,33 +125,43 @@ func (r *Runtime) Load(ctx context.Context, ref plugin.Ref) (plugin.Plugin, erro
 	return p, nil
 }
 
-// prepare is the one place that every module passes before it is compiled: what bounds it is written into it here.
-func (r *Runtime) prepare(code []byte, ref plugin.Ref) (out []byte, err error) {
-	if out = code; !ref.Trusted {
-		if out, err = r.fuel(code, ref.Digest); err != nil {
+// prepare is the one place that every module passes before it is compiled: what bounds it is written into it here. That takes some 80 ms for a
+// Go guest, so that the result is kept beside the machine code, under the digest of the module and what it depends on beside that.
+func (r *Runtime) prepare(ref plugin.Ref) ([]byte, error) {
+	table := cmp.Or(ref.Table, abi.DefaultTable)
+	if ref.Trusted {
+		code, err := withoutManifest(ref.Code)
+		if err != nil {
 			return nil, err
 		}
+		return boundTables(code, table)
 	}
-	return boundTables(out, cmp.Or(ref.Table, abi.DefaultTable))
-}
-
-// fuel writes into a module what lets the host end a call. That takes some 80 ms for a Go guest, so that the result is kept beside
-// the machine code, under the digest of the module.
-func (r *Runtime) fuel(code []byte, digest string) ([]byte, error) {
-	var kept string
-	if r.cacheDir != "" {
-		kept = filepath.Join(r.cacheDir, fmt.Sprintf("fuel-%d-%d-%s.wasm", fuel.Version, maxDepth, digest))
-		if out, ok := readChecked(kept); ok {
-			return out, nil
-		}
+	if r.cacheDir == "" {
+		return bounded(ref.Code, table)
 	}
-	out, err := fuel.Rewrite(code, fuel.Options{Depth: maxDepth})
-	if err == nil && kept != "" {
+	kept := filepath.Join(r.cacheDir, fmt.Sprintf("fuel-%d-%d-%d-%s.wasm", fuel.Version, maxDepth, table, ref.Digest))
+	if out, ok := readChecked(kept); ok {
+		return out, nil
+	}
+	out, err := bounded(ref.Code, table)
+	if err == nil {
 		if err := writeChecked(kept, out); err != nil {
 			r.log.Warn("a rewritten module cannot be kept, and is made anew at the next start", "error", err)
 		}
 	}
 	return out, err
+}
+
+// bounded writes into a module what lets the host end a call, and how large its tables may be.
+func bounded(code []byte, table uint32) ([]byte, error) {
+	code, err := withoutManifest(code) // so that two modules that differ in what they say are compiled once
+	if err == nil {
+		code, err = fuel.Rewrite(code, fuel.Options{Depth: maxDepth})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return boundTables(code, table)
 }
 
 func (r *Runtime) compileModule(ctx context.Context, code []byte) (wazero.CompiledModule, error) {
