@@ -125,12 +125,18 @@ func (r *Runtime) Load(ctx context.Context, ref plugin.Ref) (plugin.Plugin, erro
 	return p, nil
 }
 
+// prepared goes up when prepare makes something else of a module than before, beside what package fuel does to it, since the result is kept.
+const prepared = 1
+
 // prepare is the one place that every module passes before it is compiled: what bounds it is written into it here. That takes some 80 ms for a
 // Go guest, so that the result is kept beside the machine code, under the digest of the module and what it depends on beside that.
 func (r *Runtime) prepare(ref plugin.Ref) ([]byte, error) {
 	table := cmp.Or(ref.Table, abi.DefaultTable)
 	if ref.Trusted {
 		code, err := withoutManifest(ref.Code)
+		if err == nil {
+			code, err = joinSegments(code)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -139,7 +145,7 @@ func (r *Runtime) prepare(ref plugin.Ref) ([]byte, error) {
 	if r.cacheDir == "" {
 		return bounded(ref.Code, table)
 	}
-	kept := filepath.Join(r.cacheDir, fmt.Sprintf("fuel-%d-%d-%d-%s.wasm", fuel.Version, maxDepth, table, ref.Digest))
+	kept := filepath.Join(r.cacheDir, fmt.Sprintf("fuel-%d-%d-%d-%d-%s.wasm", fuel.Version, prepared, maxDepth, table, ref.Digest))
 	if out, ok := readChecked(kept); ok {
 		return out, nil
 	}
@@ -157,6 +163,9 @@ func bounded(code []byte, table uint32) ([]byte, error) {
 	code, err := withoutManifest(code) // so that two modules that differ in what they say are compiled once
 	if err == nil {
 		code, err = fuel.Rewrite(code, fuel.Options{Depth: maxDepth})
+	}
+	if err == nil {
+		code, err = joinSegments(code)
 	}
 	if err != nil {
 		return nil, err

@@ -116,6 +116,25 @@ func (r *Reader) U32() uint32 {
 	return 0
 }
 
+// S32 takes a signed number of at most 32 bits.
+func (r *Reader) S32() int32 {
+	var v int64
+	for shift := 0; shift < 35; {
+		c := r.Byte()
+		v |= int64(c&0x7f) << shift
+		shift += 7
+		if c < 0x80 {
+			if v = v << (64 - shift) >> (64 - shift); v != int64(int32(v)) {
+				r.fail()
+				return 0
+			}
+			return int32(v)
+		}
+	}
+	r.fail()
+	return 0
+}
+
 // Bytes takes what is preceded by its length. It aliases B.
 func (r *Reader) Bytes() []byte {
 	n := r.U32()
