@@ -50,6 +50,7 @@ type child struct {
 	changed  []*pluginpb.CursorEntry
 	queue    []*pluginpb.Emission // emitted and not sent
 	queued   int                  // bytes in it
+	spare    []byte               // room for a batch that is emitted
 	seq      uint64
 	most     int // bytes of one batch; 0: no other than the format's own
 	secrets  map[string]string
@@ -81,7 +82,7 @@ func serve(plugins map[string]Plugin) error {
 		return fmt.Errorf("listen for the agent: %w", err)
 	}
 	c := newChild(plugins)
-	s := grpc.NewServer(
+	s := grpc.NewServer(grpc.ForceServerCodecV2(pluginpb.Codec{}),
 		grpc.MaxRecvMsgSize(pluginpb.MaxMessage), grpc.MaxSendMsgSize(pluginpb.MaxMessage),
 		grpc.InitialWindowSize(pluginpb.Window), grpc.InitialConnWindowSize(pluginpb.Window),
 		grpc.WriteBufferSize(ioBuffer), grpc.ReadBufferSize(ioBuffer))

@@ -76,12 +76,20 @@ func (s *childSource) Read(stream grpc.BidiStreamingServer[pluginpb.ReadRequest,
 			e, err := s.next(stream.Context())
 			if err == nil {
 				err = stream.Send(e)
+				s.reuse(e)
 			}
 			if err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// reuse keeps the room of what has been sent for what is emitted next.
+func (s *childSource) reuse(e *pluginpb.Emission) {
+	s.turn <- struct{}{}
+	defer s.leave()
+	s.spare = e.Batch
 }
 
 // next waits for what answers one credit. The turn is free while it waits, so that an acknowledgement can get in.
@@ -199,8 +207,10 @@ func (s *childSink) Write(stream grpc.BidiStreamingServer[pluginpb.WriteRequest,
 
 // receive reads requests until the stream ends.
 func (s *childSink) receive(stream grpc.BidiStreamingServer[pluginpb.WriteRequest, pluginpb.WriteReply], to chan<- *pluginpb.WriteRequest) error {
-	for {
-		r, err := stream.Recv()
+	var two [2]pluginpb.WriteRequest // in turn: one may come in while the other is delivered
+	for i := 0; ; {
+		r := &two[i]
+		err := stream.RecvMsg(r)
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
@@ -213,6 +223,7 @@ func (s *childSink) receive(stream grpc.BidiStreamingServer[pluginpb.WriteReques
 		s.interrupted.Store(false)
 		select {
 		case to <- r:
+			i = 1 - i
 		case <-stream.Context().Done():
 			return stream.Context().Err()
 		}
@@ -257,8 +268,9 @@ func (p *childProcessor) Process(stream grpc.BidiStreamingServer[pluginpb.Proces
 	if err := stream.Send(&pluginpb.ProcessReply{Credit: 1}); err != nil {
 		return err
 	}
+	r := new(pluginpb.ProcessRequest)
 	for {
-		r, err := stream.Recv()
+		err := stream.RecvMsg(r)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -281,7 +293,7 @@ func (p *childProcessor) process(stream grpc.BidiStreamingServer[pluginpb.Proces
 	out := &pluginpb.ProcessReply{Credit: 1, Done: true}
 	out.Status = p.status(p.guest.Process(len(r.Batch)))
 	if out.Rejected = p.rejected; out.Status == nil && len(p.queue) == 1 {
-		out.Batch = p.queue[0].Batch
+		out.Batch, p.spare = p.queue[0].Batch, p.queue[0].Batch
 	}
 	return stream.Send(out)
 }

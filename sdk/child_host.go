@@ -72,8 +72,9 @@ func (c *child) emit(batch []byte) int64 {
 		return int64(abi.EAGAIN)
 	}
 	c.seq++
-	c.queue = append(c.queue, &pluginpb.Emission{Seq: c.seq, Batch: slices.Clone(batch), Changed: c.changed})
+	c.queue = append(c.queue, &pluginpb.Emission{Seq: c.seq, Batch: append(c.spare[:0], batch...), Changed: c.changed})
 	c.queued += len(batch)
+	c.spare = nil
 	c.changed = nil
 	return int64(c.seq)
 }

@@ -173,7 +173,8 @@ func (c *connected) dialOptions() []grpc.DialOption {
 		grpc.WithContextDialer(c.dial),
 		grpc.WithInitialWindowSize(pluginpb.Window), grpc.WithInitialConnWindowSize(pluginpb.Window),
 		grpc.WithReadBufferSize(ioBuffer), grpc.WithWriteBufferSize(ioBuffer),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(pluginpb.MaxMessage), grpc.MaxCallSendMsgSize(pluginpb.MaxMessage)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(pluginpb.MaxMessage), grpc.MaxCallSendMsgSize(pluginpb.MaxMessage),
+			grpc.ForceCodecV2(pluginpb.Codec{})),
 		grpc.WithNoProxy(),
 	}
 }

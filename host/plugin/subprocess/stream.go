@@ -32,9 +32,10 @@ func newStream[Q, A any](in *instance, doing string, open func(context.Context, 
 // receive waits for answers, so that whoever wants one can also wait for something else.
 func (x *stream[Q, A]) receive() {
 	defer close(x.arrived)
-	for {
-		a, err := x.Recv()
-		if err != nil {
+	var two [2]A // in turn: what is handed over is looked at while the next may come in
+	for i := 0; ; i = 1 - i {
+		a := &two[i]
+		if err := x.RecvMsg(a); err != nil {
 			x.ended = err
 			return
 		}
@@ -61,7 +62,7 @@ func (x *stream[Q, A]) ask(q *Q) error {
 	return nil
 }
 
-// next waits for an answer. Errors are *plugin.Error after which the instance is dead, or ctx's.
+// next waits for an answer, which stays as it is until the next but one is waited for. Errors are *plugin.Error after which the instance is dead, or ctx's.
 func (x *stream[Q, A]) next(ctx context.Context) (*A, error) {
 	select {
 	case a, ok := <-x.arrived:
