@@ -188,7 +188,7 @@ func scripts(p testscript.Params) testscript.Params {
 		return false, fmt.Errorf("no condition %q", cond)
 	}
 	p.Cmds = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-		"exits": exits, "await": await, "send": send, "serve": serve, "term": sendTerm, "kill9": sendKill, "awaitstatus": awaitStatus, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache, "settle": settle, "awaitput": awaitPut, "sum": sum, "freeport": freePort,
+		"exits": exits, "await": await, "send": send, "serve": serve, "term": sendTerm, "kill9": sendKill, "killchildren": killChildren, "awaitstatus": awaitStatus, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache, "settle": settle, "awaitput": awaitPut, "sum": sum, "freeport": freePort,
 	}
 	return p
 }

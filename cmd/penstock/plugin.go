@@ -33,7 +33,8 @@ func newPluginCommand(a *app) *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newPluginNewCommand(a), newPluginBuildCommand(a), newPluginTestCommand(a), newPluginRunCommand(a),
-		newPluginInspectCommand(a), newPluginPackCommand(a), newPluginCompileCommand(a))
+		newPluginInspectCommand(a), newPluginPackCommand(a), newPluginCompileCommand(a),
+		newPluginServeCommand())
 	return cmd
 }
 
@@ -73,18 +74,30 @@ func newPluginInspectCommand(a *app) *cobra.Command {
 		Example: "  penstock plugin inspect builtin:std\n  penstock plugin inspect ./parse.wasm --json",
 		Args:    needs("MODULE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			code, err := readModule(args[0])
+			inspect := inspectModule
+			if isProgram(args[0]) {
+				inspect = inspectProgram
+			}
+			m, err := inspect(args[0])
 			if err != nil {
 				return err
 			}
-			manifest, err := wasm.ManifestOf(code)
-			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
-			}
-			m := inspected{Module: args[0], Digest: digestOf(code), Bytes: len(code), Manifest: manifest}
+			manifest := m.Manifest
 			return a.answer(cmd, fmt.Sprintf("%s holds %s", args[0], plural(len(manifest.Plugins), "plugin")), m, m.print)
 		},
 	})
+}
+
+func inspectModule(path string) (inspected, error) {
+	code, err := readModule(path)
+	if err != nil {
+		return inspected{}, err
+	}
+	manifest, err := wasm.ManifestOf(code)
+	if err != nil {
+		return inspected{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return inspected{Module: path, Digest: digestOf(code), Bytes: len(code), Manifest: manifest}, nil
 }
 
 func (m inspected) print(t *terminal) {
@@ -151,7 +164,9 @@ func newPluginPackCommand(a *app) *cobra.Command {
 		Long: `Write a manifest into a WebAssembly module: which plugins it holds, their arguments, what they need of the host.
 The host reads it without running the module, and checks pipeline files against it.
 
-A manifest that is in the module already is replaced. The output is written beside the module and renamed, so that
+Of a program that runs as a child process the manifest is written beside it, as MODULE.manifest.json.
+
+A manifest that is there already is replaced. The output is written beside the module and renamed, so that
 whoever reads it sees the old or the new one.`,
 		Example: "  penstock plugin pack parse.wasm\n  penstock plugin pack build/parse.wasm --manifest plugin.hcl -o parse.wasm",
 		Args:    needs("MODULE"),
@@ -166,9 +181,9 @@ whoever reads it sees the old or the new one.`,
 			if err != nil {
 				return err
 			}
-			summary := fmt.Sprintf("packed %s into %s", plural(len(p.Plugins), "plugin"), output)
+			summary := fmt.Sprintf("packed %s into %s", plural(len(p.Plugins), "plugin"), p.Module)
 			return a.answer(cmd, summary, p, func(t *terminal) {
-				t.printf("%s: %s, sha256 %s\n", output, strings.Join(p.Plugins, ", "), p.Digest)
+				t.printf("%s: %s, sha256 %s\n", p.Module, strings.Join(p.Plugins, ", "), p.Digest)
 			})
 		},
 	}
@@ -178,6 +193,9 @@ whoever reads it sees the old or the new one.`,
 }
 
 func (a *app) pack(module, manifest, output string) (packed, error) {
+	if isProgram(module) {
+		return a.packProgram(module, manifest, output)
+	}
 	code, err := readModule(module)
 	if err != nil {
 		return packed{}, err
@@ -193,11 +211,7 @@ func (a *app) pack(module, manifest, output string) (packed, error) {
 	if err := replaceFile(output, code); err != nil {
 		return packed{}, err
 	}
-	p := packed{Module: output, Digest: digestOf(code), Bytes: len(code)}
-	for _, each := range m.Plugins {
-		p.Plugins = append(p.Plugins, string(each.Kind)+" "+each.Name)
-	}
-	return p, nil
+	return packed{Module: output, Digest: digestOf(code), Bytes: len(code), Plugins: pluginsOf(m)}, nil
 }
 
 // readManifest reads a plugin.hcl. Mistakes in it come as a fault that shows them all.
@@ -237,6 +251,14 @@ func replaceFile(path string, content []byte) error {
 		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(f.Name()))
 	}
 	return nil
+}
+
+// pluginsOf lists what a module holds.
+func pluginsOf(m abi.Manifest) (list []string) {
+	for _, each := range m.Plugins {
+		list = append(list, string(each.Kind)+" "+each.Name)
+	}
+	return list
 }
 
 // compiled is what plugin compile answers for one module.

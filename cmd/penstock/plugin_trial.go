@@ -19,6 +19,7 @@ import (
 	"github.com/penstock-io/penstock/host/config"
 	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/host/plugin/plugintest"
+	"github.com/penstock-io/penstock/host/plugin/subprocess"
 	"github.com/penstock-io/penstock/host/plugin/wasm"
 	"github.com/penstock-io/penstock/spec/abi"
 )
@@ -144,20 +145,12 @@ type tester struct {
 }
 
 func (t *tester) run(ctx context.Context, file string, asked bool) (err error) {
-	code, err := readModule(t.module)
+	runtime, ref, err := t.runtime()
 	if err != nil {
 		return err
 	}
-	o := wasm.Options{Log: slog.New(slog.DiscardHandler)}
-	if dir := filepath.Dir(t.module); isFile(filepath.Join(dir, "plugin.hcl")) { // where plugin run keeps it too
-		o.CacheDir = agent.CacheDir(filepath.Join(dir, workshopData))
-	}
-	runtime, err := wasm.New(o)
-	if err != nil {
-		return fmt.Errorf("start the runtime of plugins: %w", err)
-	}
 	defer func() { err = errors.Join(err, runtime.Close()) }()
-	if t.plugin, err = runtime.Load(ctx, plugin.Ref{Name: t.module, Source: t.module, Code: code}); err != nil {
+	if t.plugin, err = runtime.Load(ctx, ref); err != nil {
 		return fmt.Errorf("load %s: %w", t.module, err)
 	}
 	defer func() { err = errors.Join(err, t.plugin.Close()) }()
@@ -180,6 +173,28 @@ func (t *tester) run(ctx context.Context, file string, asked bool) (err error) {
 	}
 	t.say("\n")
 	return nil
+}
+
+// runtime is what the plugin runs in, and what that is to load.
+func (t *tester) runtime() (r plugin.Runtime, ref plugin.Ref, err error) {
+	ref = plugin.Ref{Name: t.module, Source: t.module}
+	if isProgram(t.module) {
+		if ref.Path, err = filepath.Abs(t.module); err == nil {
+			r, err = subprocess.New(subprocess.Options{})
+		}
+		return r, ref, err
+	}
+	if ref.Code, err = readModule(t.module); err != nil {
+		return nil, ref, err
+	}
+	o := wasm.Options{Log: slog.New(slog.DiscardHandler)}
+	if dir := filepath.Dir(t.module); isFile(filepath.Join(dir, "plugin.hcl")) { // where plugin run keeps it too
+		o.CacheDir = agent.CacheDir(filepath.Join(dir, workshopData))
+	}
+	if r, err = wasm.New(o); err != nil {
+		err = fmt.Errorf("start the runtime of plugins: %w", err)
+	}
+	return r, ref, err
 }
 
 // say tells a person how it goes.

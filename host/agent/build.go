@@ -17,6 +17,7 @@ import (
 	"github.com/penstock-io/penstock/host/channel/wal"
 	"github.com/penstock-io/penstock/host/config"
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/host/plugin/subprocess"
 	"github.com/penstock-io/penstock/host/plugin/wasm"
 )
 
@@ -93,10 +94,21 @@ var lags = map[string]channel.Lag{"hold": channel.Hold, "skip": channel.Skip, "d
 var levels = map[string]wal.Durability{"fsync": wal.Fsync, "interval": wal.Interval, "os": wal.OS}
 
 // runtimes makes a runtime by name. A runtime lives as long as the agent.
-var runtimes = map[string]func(cacheDir string, log *slog.Logger) (plugin.Runtime, error){
-	"wasm": func(cacheDir string, log *slog.Logger) (plugin.Runtime, error) {
-		return wasm.New(wasm.Options{CacheDir: cacheDir, Log: log})
+var runtimes = map[string]func(dataDir string, log *slog.Logger) (plugin.Runtime, error){
+	"wasm": func(dataDir string, log *slog.Logger) (plugin.Runtime, error) {
+		return wasm.New(wasm.Options{CacheDir: CacheDir(dataDir), Log: log})
 	},
+	"subprocess": func(dataDir string, log *slog.Logger) (plugin.Runtime, error) {
+		return subprocess.New(subprocess.Options{Dir: filepath.Join(dataDir, "children"), Log: log})
+	},
+}
+
+// runtimeOf names the runtime of a plugin.
+func runtimeOf(ref config.PluginRef) string {
+	if ref.Subprocess {
+		return "subprocess"
+	}
+	return "wasm"
 }
 
 // ChannelDir is where the channel of that name lies below a data directory.
@@ -170,31 +182,34 @@ func (a *Agent) channel(name string) *openChannel {
 
 // loadPlugins compiles each module once, all at the same time.
 func (a *Agent) loadPlugins(ctx context.Context) error {
-	runtime, err := runtimes["wasm"](CacheDir(a.dir), a.opts.Log)
-	if err != nil {
-		return fmt.Errorf("start the runtime of plugins: %w", err)
-	}
-	a.onClose(runtime.Close)
-	refs := map[config.PluginRef]config.PluginRef{}
+	refs, started := map[config.PluginRef]config.PluginRef{}, map[string]plugin.Runtime{}
 	for _, c := range a.opts.Config.Components() {
 		refs[keyOf(c.Ref)] = c.Ref
+		name := runtimeOf(c.Ref)
+		if started[name] != nil {
+			continue
+		}
+		runtime, err := runtimes[name](a.dir, a.opts.Log)
+		if err != nil {
+			return fmt.Errorf("start the runtime of plugins (%s): %w", name, err)
+		}
+		started[name] = runtime
+		a.onClose(runtime.Close)
 	}
 	defer a.opts.Modules.forget()
 	g, ctx := errgroup.WithContext(ctx)
 	for key, ref := range refs {
 		g.Go(func() error {
-			code, digest, err := a.opts.Modules.Code(ref)
+			found, err := a.opts.Modules.target(ref)
 			if err != nil {
 				return fmt.Errorf("plugin %s: %w", ref.Name, err)
 			}
-			p, err := runtime.Load(ctx, plugin.Ref{
-				Name: ref.Name, Source: ref.Source, Code: code, Digest: digest, Trusted: ref.Trusted, Module: ref.ModuleBytes, Table: ref.TableEntries,
-			})
+			p, err := started[runtimeOf(ref)].Load(ctx, found)
 			if err != nil {
 				return fmt.Errorf("load plugin %s from %s: %w", ref.Name, ref.Source, err)
 			}
 			m := p.Manifest()
-			a.metrics.Plugin().Loaded(m.Name, m.Version, p.Digest(), "wasm")
+			a.metrics.Plugin().Loaded(m.Name, m.Version, p.Digest(), runtimeOf(ref))
 			a.onClose(p.Close)
 			a.mu.Lock()
 			defer a.mu.Unlock()

@@ -75,6 +75,9 @@ func (o *opener) open() error {
 		}
 	}
 	for _, h := range o.component.Handles {
+		if o.component.Ref.Subprocess {
+			continue // a child process has sockets of its own, at addresses that would be taken
+		}
 		if err := openers[h.Kind](o, h); err != nil {
 			return o.because(h, err)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/penstock-io/penstock/host/config"
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/host/plugin/subprocess"
 	"github.com/penstock-io/penstock/host/plugin/wasm"
 	"github.com/penstock-io/penstock/plugins/bundle"
 	"github.com/penstock-io/penstock/spec/abi"
@@ -24,6 +25,9 @@ const builtinScheme = "builtin:"
 // Modules finds the code of plugins, and reads each once: what was validated is what will run.
 // Its methods may be called by many goroutines.
 type Modules struct {
+	// Serve says how a builtin module is started as a child process: a program and its arguments. false: the program does not have it. nil: it has none.
+	Serve func(module string) (path string, args []string, ok bool)
+
 	mu   sync.Mutex
 	code map[string]module // by source
 }
@@ -84,6 +88,16 @@ func (m *Modules) Builtins(kind abi.Kind) []string {
 
 // Manifest reads the manifest of a plugin, without running any of it.
 func (m *Modules) Manifest(ref config.PluginRef) (abi.Manifest, error) {
+	if ref.Subprocess {
+		found, err := m.program(ref)
+		switch {
+		case err != nil:
+			return abi.Manifest{}, err
+		case found.Manifest != nil:
+			return *found.Manifest, nil
+		}
+		return subprocess.ManifestOf(found.Path)
+	}
 	of, err := m.find(ref)
 	if err != nil {
 		return abi.Manifest{}, err
@@ -119,7 +133,7 @@ func (m *Modules) find(ref config.PluginRef) (module, error) {
 		return module{}, tooLarge(ref, int64(len(of.code)))
 	}
 	if ref.SHA256 != "" && !strings.EqualFold(ref.SHA256, of.digest()) {
-		return module{}, fmt.Errorf("%s has sha256 %s, the pipeline asks for %s; if the new one is meant, write its digest", ref.Source, of.digest(), ref.SHA256)
+		return module{}, otherDigest(ref, of.digest())
 	}
 	return of, nil
 }

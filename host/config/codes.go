@@ -362,6 +362,11 @@ A plugin comes from the binary itself, or from a file:
     source = "./parse.wasm"                 # relative to the file that says so
     source = "/usr/lib/penstock/parse.wasm"
 
+or is a program, which runs as a child process of the agent and outside of the sandbox:
+
+    source  = "./warehouse"
+    runtime = "subprocess"
+
 A relative path begins with ./ or ../`},
 	"E4005": {"Damaged manifest", `
 The manifest in the plugin's module says something that cannot be: an argument of an unknown type,
@@ -396,6 +401,10 @@ in its plugin.hcl:
     sink "mine" {
       concurrent = true
     }`},
+	"E4010": {"No child process", `
+A builtin plugin that uses sockets or HTTP is handed them by the agent, each as it was granted.
+That is a matter of the sandbox; a child process would use the network on its own. Leave out
+runtime, and the plugin runs as WebAssembly.`},
 	"E4101": {"Invalid argument declaration", `
 In a plugin.hcl, an argument block has a part that does not hold together. The type is written in
 HCL type syntax:

@@ -47,9 +47,10 @@ type Options struct {
 // PluginRef says where a plugin is.
 type PluginRef struct {
 	Name   string // of the plugin block, or of the builtin module
-	Source string // "builtin:std", or the absolute path of a .wasm
+	Source string // "builtin:std", or the absolute path of a .wasm or a binary
 	SHA256 string // that the file must have, in lower-case hex; "" = any
 
+	Subprocess   bool   // it runs as a child process, and not as WebAssembly
 	Trusted      bool   // its processor time is not bounded
 	ModuleBytes  uint64 // the largest that is loaded
 	TableEntries uint32 // the most of each table

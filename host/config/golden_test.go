@@ -217,6 +217,10 @@ func testOptions(std abi.Manifest, dir string) Options {
 		Version: "0.3.1",
 		Manifest: func(ref PluginRef) (abi.Manifest, error) {
 			if name, ok := strings.CutPrefix(ref.Source, "builtin:"); ok {
+				if name == "net" {
+					return abi.Manifest{Name: "net", Version: "0.1.0", Plugins: []abi.Plugin{{Kind: abi.Source, Name: "tcp", Replay: "none",
+						Arguments: []abi.Argument{{Name: "listen", Type: "string"}}, Needs: []abi.Need{{Handle: "in", Kind: abi.NeedListen, Value: "config.listen"}}}}}, nil
+				}
 				if name != std.Name {
 					return abi.Manifest{}, fmt.Errorf("there is no builtin module %q", name)
 				}
@@ -322,6 +326,9 @@ func dumpComponent(c Component) string {
 	}
 	if r := c.Ref; r.Trusted || r.ModuleBytes != abi.DefaultModule || r.TableEntries != abi.DefaultTable {
 		fmt.Fprintf(&more, "  trusted=%v module_size=%d table=%d\n", r.Trusted, r.ModuleBytes, r.TableEntries)
+	}
+	if c.Ref.Subprocess {
+		fmt.Fprintf(&more, "  subprocess, and may: %s\n", strings.Join(c.Permissions(), "; "))
 	}
 	return more.String() + fmt.Sprintf("  plugin %s of %s from %s memory=%d\n  dirs=%v needs=%v\n  config=%s\n",
 		c.Plugin.Name, c.Ref.Name, c.Ref.Source, c.Limits.MemoryBytes, c.Dirs, c.Needs, c.Config)

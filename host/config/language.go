@@ -68,7 +68,8 @@ var pipelineLanguage = block{blocks: []block{
 		name: "plugin", labels: []string{"name"},
 		doc: "A plugin that is not builtin, or a builtin one with limits of its own. Sources and sinks name it by its label.",
 		args: arguments(
-			arg{name: "source", typ: "string", required: true, doc: "`builtin:NAME`, or the path of a `.wasm` file, relative to the file that says so."},
+			arg{name: "source", typ: "string", required: true, doc: "`builtin:NAME`, or the path of a `.wasm` file, or of a program for `runtime = \"subprocess\"`, relative to the file that says so."},
+			arg{name: "runtime", typ: "string", def: "wasm", enum: []string{"wasm", "subprocess"}, doc: "`wasm` is the sandbox. `subprocess` runs the plugin as a child process of the agent: a program of one's own, whose manifest `NAME.manifest.json` lies beside it, or a builtin plugin that needs neither the network nor HTTP. What it is granted is then no bound but a promise, where `penstock validate` says `trusted`."},
 			arg{name: "version", typ: "string", doc: `The versions that will do: "~> 1.2".`},
 			arg{name: "sha256", typ: "string", pattern: "[0-9a-fA-F]{64}", doc: "What the file must be, to the byte."},
 			arg{name: "trusted", typ: "bool", def: "false", doc: "Its processor time is not bounded: a call that does not end cannot be ended, and holds up the whole agent. It is faster by what the counting costs. All other bounds hold."},

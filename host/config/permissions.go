@@ -9,17 +9,22 @@ import (
 )
 
 // Permissions says what the component may touch, a few words each, for people: "read /var/log/shop", "listen on tcp://:514".
+// Of a plugin that runs as a child process, what nothing keeps it to is marked "(trusted)".
 func (c Component) Permissions() []string {
-	may := []string{}
+	may, trusted := []string{}, ""
+	if c.Ref.Subprocess {
+		trusted = " (trusted)"
+		may = append(may, "run as a child process, outside of the sandbox"+trusted)
+	}
 	for _, d := range c.Dirs {
 		does := "read "
 		if d.Write {
 			does = "read and write "
 		}
-		may = append(may, does+d.Path)
+		may = append(may, does+d.Path+trusted)
 	}
 	for _, h := range c.Handles {
-		may = append(may, handleWords[h.Kind]+h.Address.String()+h.pattern())
+		may = append(may, handleWords[h.Kind]+h.Address.String()+h.pattern()+trusted)
 	}
 	for _, name := range c.Env {
 		may = append(may, "read the environment variable "+name)

@@ -19,6 +19,9 @@ import (
 
 const builtinScheme = "builtin:"
 
+// subprocessRuntime is the runtime of plugins that are child processes.
+const subprocessRuntime = "subprocess"
+
 // pluginBlock is a plugin that a file declares.
 type pluginBlock struct {
 	*values
@@ -43,7 +46,7 @@ func (l *loader) declarePlugins() {
 		if v.broken {
 			continue
 		}
-		p.ref = PluginRef{Name: v.name(), SHA256: strings.ToLower(v.text("sha256"))}
+		p.ref = PluginRef{Name: v.name(), SHA256: strings.ToLower(v.text("sha256")), Subprocess: v.text("runtime") == subprocessRuntime}
 		p.ref.Source = l.pluginSource(p)
 		l.bound(p)
 		l.declareGrants(p)
@@ -61,7 +64,12 @@ func (l *loader) pluginSource(p *pluginBlock) string {
 		return source
 	case hasScheme && !strings.Contains(scheme, "/"):
 		l.add("E4004", at, `This version of penstock takes plugins from "builtin:NAME" and "./FILE.wasm"; this is %s.`, quote(source))
-	case !strings.HasSuffix(source, ".wasm"):
+	case p.ref.Subprocess && strings.HasSuffix(source, ".wasm"):
+		l.add("E4004", p.where("runtime"), "%s is WebAssembly, which runs in the sandbox: leave out runtime = %q.", source, subprocessRuntime)
+	case !p.ref.Subprocess && l.program(p, source):
+		l.add("E4004", at, "A plugin is a .wasm file, or \"builtin:NAME\"; this is %s. If it is a program, runtime = %q runs it as a child process, outside of the sandbox.",
+			quote(source), subprocessRuntime)
+	case !p.ref.Subprocess && !strings.HasSuffix(source, ".wasm"):
 		l.add("E4004", at, `A plugin is a .wasm file, or "builtin:NAME"; this is %s.%s`, quote(source), l.builtinSource(source))
 	case !filepath.IsAbs(source) && !strings.HasPrefix(source, "./") && !strings.HasPrefix(source, "../"):
 		l.add("E4004", at, "A path begins with ./ or ../ or /, so that it is not taken for a name. Did you mean %q?", "./"+source)
@@ -75,6 +83,18 @@ func (l *loader) pluginSource(p *pluginBlock) string {
 		l.add("E4004", at, "Finding %s: %v.", source, err)
 	}
 	return ""
+}
+
+// program says whether there is a file at source, which may be a program.
+func (l *loader) program(p *pluginBlock, source string) bool {
+	if !strings.Contains(source, "/") || strings.HasSuffix(source, ".wasm") {
+		return false
+	}
+	if !filepath.IsAbs(source) {
+		source = filepath.Join(filepath.Dir(p.at.Filename), source)
+	}
+	info, err := os.Stat(source)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // builtinSource suggests "builtin:std" to who wrote "std".
@@ -108,7 +128,7 @@ func (l *loader) loadManifest(ref PluginRef, at hcl.Range) bool {
 		return true
 	}
 	hint := ""
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && !ref.Subprocess {
 		hint = wasmBeside(ref.Source)
 	}
 	l.add("E4002", at, "The plugin %q cannot be loaded: %s%s", ref.Name, stop(err.Error()), hint)
@@ -155,7 +175,7 @@ func (l *loader) resolve(kind abi.Kind, v *values) (plugin abi.Plugin, from *plu
 		}
 		m, _ := l.manifest(p.ref)
 		plugin, ok = l.pick(m, kind, label, at)
-		return plugin, p, ok
+		return plugin, p, ok && l.runs(p, plugin)
 	}
 	if l.opts.Builtin != nil {
 		if module, found := l.opts.Builtin(kind, label); found {
@@ -171,6 +191,20 @@ func (l *loader) resolve(kind abi.Kind, v *values) (plugin abi.Plugin, from *plu
 	}
 	l.unknownPlugin(kind, label, at)
 	return plugin, nil, false
+}
+
+// socketNeeds are the needs that the host serves to WebAssembly alone.
+var socketNeeds = []string{abi.NeedDial, abi.NeedListen, abi.NeedHTTP, abi.NeedServe}
+
+// runs reports a builtin plugin that is to be a child process and cannot: it has sockets of the host's, which a child process cannot be given.
+func (l *loader) runs(p *pluginBlock, plugin abi.Plugin) bool {
+	for _, n := range plugin.Needs {
+		if p.ref.Subprocess && p.builtin() && slices.Contains(socketNeeds, n.Kind) {
+			l.add("E4010", p.where("runtime"), "The builtin plugin %s gets its sockets from the agent, and runs as WebAssembly alone: leave out runtime = %q.", plugin.Name, subprocessRuntime)
+			return false
+		}
+	}
+	return true
 }
 
 // pick finds the plugin of that kind in a module: by its name, or because there is no other.

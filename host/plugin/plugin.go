@@ -87,8 +87,8 @@ type Ref struct {
 	Code   []byte // the module; nil where Path says what to run
 	// Digest is the sha256, in hex, of Code, which whoever read it has worked out; or that what is at Path must have; "" = not known, and any.
 	Digest string
-	// Path is the binary of a plugin that runs as a child process, Args what it is started with, and Manifest what it holds, where that does
-	// not lie beside it.
+	// Path is the binary of a plugin that runs as a child process, Args what it is started with (nil: its path; else the first is what it
+	// sees as its own name), and Manifest what it holds, where that does not lie beside it.
 	Path     string
 	Args     []string
 	Manifest *abi.Manifest

@@ -28,11 +28,13 @@ const (
 // mayImport says for each folder what of ours its packages may import; the longest prefix counts.
 // A folder may always import what lies below itself. Tests are free, but for what forbidden says.
 var mayImport = map[string][]string{
-	"spec":             {"spec"},
-	"sdk":              {"spec", "sdk"},
-	"plugins":          {"spec", "sdk"},
-	"plugins/bundle":   {},
-	"plugins/skeleton": {"spec/abi"},
+	"spec":               {"spec"},
+	"sdk":                {"spec", "sdk"},
+	"plugins":            {"spec", "sdk"},
+	"plugins/bundle":     {},
+	"plugins/skeleton":   {"spec/abi"},
+	"plugins/native":     {"sdk", "plugins"},
+	"plugins/std/module": {"spec", "sdk", "plugins/std"}, // what there is, under its names
 
 	"plugins/std/tcp":      {"spec", "sdk", "plugins/std/filesink/line=", "plugins/std/stream="},
 	"plugins/std/syslog":   {"spec", "sdk", "plugins/std/stream="},
@@ -58,7 +60,7 @@ var mayImport = map[string][]string{
 	"host/admin":    {"spec", "host/channel=", "host/plugin="},
 	"host/agent":    {"spec", "host", "plugins/bundle"},
 	"host/tidy":     {},
-	"cmd":           {"spec", "host", "plugins/bundle", "plugins/skeleton"},
+	"cmd":           {"spec", "host", "plugins/bundle", "plugins/native", "plugins/skeleton"},
 	"examples":      {"spec", "sdk"},
 }
 

@@ -68,7 +68,7 @@ func (p *Plugin) connect(ctx context.Context, open plugin.Request, work string, 
 		Logger:           hclogTo(open.Log),
 		GRPCDialOptions:  c.dialOptions(),
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, dir string) (runner.Runner, error) {
-			c.process.cmd, c.process.sockets = exec.Command(p.path, p.args...), dir
+			c.process.cmd, c.process.sockets = &exec.Cmd{Path: p.path, Args: p.args}, dir
 			if err := prepare(c.process.cmd, open, spec.Env, work); err != nil {
 				return nil, err
 			}

@@ -40,7 +40,7 @@ func TestWhatIsNoPluginIsToldSo(t *testing.T) {
 		{"elsewhere", abi.Fatal, "serves at unix /tmp/control.sock, and not at a socket in"},
 		{"dies", abi.Fatal, "ended before it served: it exited with code 4: I cannot go on"},
 	} {
-		p, err := r.Load(t.Context(), plugin.Ref{Name: "x", Path: self, Args: []string{"child", c.how}, Manifest: &manifest})
+		p, err := r.Load(t.Context(), plugin.Ref{Name: "x", Path: self, Args: []string{self, "child", c.how}, Manifest: &manifest})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,6 +87,17 @@ func children(t *testing.T) (all []int) {
 		}
 	}
 	return all
+}
+
+// stopped waits until a process stands still.
+func stopped(t *testing.T, pid int) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); strings.Contains(string(stat), ") T ") {
+			return
+		}
+	}
+	t.Errorf("process %d goes on", pid)
 }
 
 func nothingIsLeft(t *testing.T) {
@@ -306,6 +317,7 @@ func TestNothingOutlivesTheAgent(t *testing.T) {
 			_, err = fmt.Fscan(out, &child, &grandchild)
 			if stop != 0 {
 				_ = syscall.Kill(child, stop)
+				stopped(t, child)
 			}
 			_ = agent.Process.Kill()
 			_ = agent.Wait()

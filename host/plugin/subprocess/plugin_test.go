@@ -184,3 +184,29 @@ func TestAnOpenThatIsToEndEnds(t *testing.T) {
 		t.Error("it was opened")
 	}
 }
+
+func TestSocketsLieWhereTheirPathsAreShortEnough(t *testing.T) {
+	deep := filepath.Join(t.TempDir(), strings.Repeat("long/", 30))
+	if err := os.MkdirAll(deep, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", deep)
+	r, err := New(Options{Dir: filepath.Join(deep, "children")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := r.Load(t.Context(), plugin.Ref{Path: both, Manifest: &manifest})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := p.Open(t.Context(), abi.Sink, new(setup).request(abi.Sink))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(in.Sink.Close(), r.Close()); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(r.sockets); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is left: %v", r.sockets, err)
+	}
+}

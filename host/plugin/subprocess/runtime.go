@@ -77,14 +77,29 @@ func New(o Options) (r *Runtime, err error) {
 	} else if r.dir, err = os.MkdirTemp("", "penstock-"); err != nil {
 		return nil, fmt.Errorf("make room for subprocesses: %w", err)
 	}
-	r.sockets = r.dir
-	if len(r.sockets) > maxSocketDir {
-		if r.sockets, err = os.MkdirTemp("", "penstock-"); err != nil {
-			return nil, fmt.Errorf("make room for sockets of subprocesses: %w", err)
-		}
+	if r.sockets, err = socketsIn(r.dir); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(r.dir))
 	}
 	r.starter = newStarter()
 	return r, nil
+}
+
+// socketsIn is a directory for sockets: dir, if its path is short enough, or else a new one where temporary files are.
+func socketsIn(dir string) (string, error) {
+	if len(dir) <= maxSocketDir {
+		return dir, nil
+	}
+	for _, temp := range []string{os.TempDir(), "/tmp"} {
+		if len(temp) > maxSocketDir-len("/penstock-1234567890") {
+			continue
+		}
+		made, err := os.MkdirTemp(temp, "penstock-")
+		if err != nil {
+			err = fmt.Errorf("make room for sockets of subprocesses: %w", err)
+		}
+		return made, err
+	}
+	return "", fmt.Errorf("%s is too long a path for sockets of subprocesses, and so is %s: set TMPDIR to a directory whose path is shorter", dir, os.TempDir())
 }
 
 // Close frees everything. All plugins must have been closed.
@@ -96,6 +111,9 @@ func (r *Runtime) Close() error {
 // Load checks the binary at ref.Path, and reads its manifest unless ref has it. None of it runs.
 func (r *Runtime) Load(_ context.Context, ref plugin.Ref) (plugin.Plugin, error) {
 	p := &Plugin{runtime: r, name: ref.Name, path: ref.Path, args: ref.Args, metrics: report.NewMetrics()}
+	if p.args == nil {
+		p.args = []string{ref.Path}
+	}
 	var err error
 	if p.digest, p.stat, err = digestOf(ref.Path); err != nil {
 		return nil, err
@@ -119,6 +137,9 @@ const maxManifest = 1 << 20
 
 // ManifestOf reads the manifest that lies beside the binary. The binary does not run.
 func ManifestOf(path string) (m abi.Manifest, err error) {
+	if _, err := os.Stat(path); err != nil {
+		return m, err
+	}
 	f, err := os.Open(path + ManifestSuffix)
 	if errors.Is(err, os.ErrNotExist) {
 		return m, fmt.Errorf("it has no manifest %s beside it; `penstock plugin pack %s` writes one: %w", filepath.Base(path)+ManifestSuffix, path, err)
@@ -147,6 +168,12 @@ type identity struct {
 func (i identity) same(path string) (bool, error) {
 	now, err := os.Stat(path)
 	return err == nil && os.SameFile(i.file, now) && now.Size() == i.size && now.ModTime().UnixNano() == i.modified, err
+}
+
+// Digest is the sha256 of a program, in hex.
+func Digest(path string) (string, error) {
+	digest, _, err := digestOf(path)
+	return digest, err
 }
 
 // digestOf reads a file that can be run.
@@ -203,4 +230,13 @@ func (s *starter) run(f func()) {
 func (s *starter) close() {
 	close(s.work)
 	s.done.Wait()
+}
+
+// Self is the path of the program that runs. On Linux it stays so when another is put in its place, as an upgrade does.
+func Self() (string, error) {
+	const self = "/proc/self/exe"
+	if _, err := os.Stat(self); err == nil {
+		return self, nil
+	}
+	return os.Executable()
 }

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package native holds the plugins that are linked into the program itself, which then runs as its own child process and serves them:
+// one file to ship, and processes that are apart all the same.
+package native
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/penstock-io/penstock/plugins/std/module"
+	"github.com/penstock-io/penstock/sdk"
+)
+
+var modules = map[string]func() map[string]sdk.Plugin{
+	"std": module.Plugins,
+}
+
+// Names are the modules there are, sorted.
+func Names() []string { return slices.Sorted(maps.Keys(modules)) }
+
+// Serve serves a module to the agent that has started this process, and does not return; or, started by a person, says what that is for
+// and exits with status 2. It returns false when there is no such module.
+func Serve(name string) bool {
+	plugins, ok := modules[name]
+	if !ok {
+		return false
+	}
+	sdk.Main(plugins())
+	return true
+}
