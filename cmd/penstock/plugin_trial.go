@@ -52,12 +52,7 @@ type testedCheck struct {
 	Seconds float64 `json:"seconds"`
 }
 
-func newPluginTestCommand(a *app) *cobra.Command {
-	var file, only string
-	cmd := &cobra.Command{
-		Use:   "test [MODULE]",
-		Short: "Check that the plugins of a module keep their side of the contract",
-		Long: `Run the plugins of a module the way the agent does, and check that they keep the contract: a sane manifest, errors of the right class, a
+const trialHelp = `Run the plugins of a module the way the agent does, and check that they keep the contract: a sane manifest, errors of the right class, a
 life cycle that can be gone through again, a source that resumes from its cursor without loss or repeat, a sink that survives any batch and
 keeps what it claims, a processor that is a function of its batch, no growing memory.
 
@@ -88,8 +83,56 @@ What a plugin is opened with, and what comes of it, is said in ` + trialsFile + 
     stored = "out.log"
   }
 
-A block "refuses" beside "config" holds arguments that the plugin itself must refuse. Without MODULE it is the one in the working directory.
-Exit code 1 when a check fails.`,
+A block "refuses" beside "config" holds arguments that the plugin itself must refuse.
+
+Whoever is at the other end of a handle is a block named after it. Whatever address the config names, a trial has ports of the loopback
+interface, without TLS, and reaches nothing else:
+
+  source "lines" "takes lines of two" {
+    config {
+      listen = "tcp://0.0.0.0:5170"
+    }
+    client "listen" {                # need "listen" "listen" in plugin.hcl
+      send = ["one\ntw", "o\n"]      # over UDP a datagram each
+    }
+    client "listen" {
+      send = ["three"]
+    }
+    output = ["one", "two", "three"]
+  }
+
+  source "hook" "takes what is signed" {
+    config {
+      listen = "0.0.0.0:8080"
+    }
+    request "listen" {
+      path   = "/in"
+      header = { x-token = "secret" }
+      body   = "one"
+      status = 200                   # and that only when it is durable
+    }
+    events = 1
+  }
+
+  sink "post" "sends lines" {
+    config {
+      url = "https://api.internal/in"
+    }
+    server "url" {                   # refuses, hangs up, and must get all the same what the sink was given
+      format = "lines"
+      fail   = 5
+    }
+  }
+
+Of a source it is also looked at that it goes on whatever strangers send it. Without MODULE it is the one in the working directory.
+Exit code 1 when a check fails.`
+
+func newPluginTestCommand(a *app) *cobra.Command {
+	var file, only string
+	cmd := &cobra.Command{
+		Use:     "test [MODULE]",
+		Short:   "Check that the plugins of a module keep their side of the contract",
+		Long:    trialHelp,
 		Example: "  penstock plugin test\n  penstock plugin test ./parse.wasm --json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -270,44 +313,4 @@ func inDirectory(do func(dir string) error) error {
 		return fmt.Errorf("make a directory for the trial: %w", err)
 	}
 	return errors.Join(do(dir), os.RemoveAll(dir))
-}
-
-// caseOf is a trial as the checks have it.
-func (t *tester) caseOf(trial *config.Trial) plugintest.Case {
-	c := plugintest.Case{Kind: trial.Kind, Name: trial.Plugin, Events: trial.Events, Input: trial.Input, Output: trial.Output}
-	c.Setup = func(dir string) (plugintest.Opening, error) {
-		for name, content := range trial.Files {
-			path := filepath.Join(dir, name)
-			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o644)); err != nil {
-				return plugintest.Opening{}, err
-			}
-		}
-		component, err := t.component(trial, dir, false)
-		o := plugintest.Opening{Config: string(component.Config)}
-		o.Limits.MemoryBytes = component.Limits.MemoryBytes
-		for _, d := range component.Dirs {
-			o.Dirs = append(o.Dirs, plugin.Dir{Path: d.Path, Write: d.Write})
-		}
-		return o, err
-	}
-	if trial.Refuses {
-		if component, err := t.component(trial, os.TempDir(), true); err == nil {
-			c.BadConfig = string(component.Config)
-		}
-	}
-	if trial.Stored != "" {
-		c.Stored = func(dir string) ([]string, error) {
-			b, err := os.ReadFile(filepath.Join(dir, trial.Stored))
-			return strings.Split(strings.TrimSuffix(string(b), "\n"), "\n"), err
-		}
-	}
-	return c
-}
-
-func (t *tester) component(trial *config.Trial, dir string, refused bool) (config.Component, error) {
-	component, diags := t.trials.Component(trial, dir, refused)
-	if diags.HasErrors() {
-		return component, diags.Errs()[0]
-	}
-	return component, nil
 }

@@ -430,6 +430,22 @@ In a plugin.hcl, a need block says what the plugin asks of the host, and by whic
 The value may speak of the plugin's own arguments alone. One that comes to null asks for nothing. A
 path stands for the directory that it is in, a glob for the directory before its first wildcard, and a
 path that ends in a slash for that directory itself.`},
+	"E4103": {"Invalid trial", `
+In a plugin.test.hcl, which says how a plugin is tried, a block does not fit the plugin. What is at the
+other end of a handle is named after it:
+
+    source "tcp" "takes lines" {
+      config {
+        listen = "tcp://0.0.0.0:5170"   # in a trial it is a port of the loopback interface
+      }
+      client "listen" {                 # need "listen" "listen" in plugin.hcl
+        send = ["one\ntwo\n"]
+      }
+      output = ["one", "two"]
+    }
+
+client is for needs of kind listen, request for serve, server for dial and http; the config must name an
+address for the handle. Files of a trial have relative paths, and stay in its directory.`},
 	"E5001": {"Not where a secret comes from", `
 A secret names what holds it, so that no pipeline file does:
 

@@ -30,6 +30,17 @@ func TestTheReferenceShowsTheTables(t *testing.T) {
 	compare(t, specDir+"hcl.md", parts)
 }
 
+// TestThePageOnPluginsShowsTheTables does so for what spec/plugins.md says of trials.
+func TestThePageOnPluginsShowsTheTables(t *testing.T) {
+	all := map[string]string{}
+	tables("trial", trialLanguage, all)
+	parts := map[string]string{}
+	for _, part := range []string{"source", "source.client", "source.request", "processor", "sink", "sink.server", "source.file"} {
+		parts["trial."+part] = all["trial."+part]
+	}
+	compare(t, specDir+"plugins.md", parts)
+}
+
 // TestTheListOfCodesShowsTheTable does so for spec/errors.md.
 func TestTheListOfCodesShowsTheTable(t *testing.T) {
 	var list, texts strings.Builder

@@ -27,7 +27,7 @@ var update = flag.Bool("update", false, "write what comes out into testdata and 
 
 // TestGolden loads each archive of testdata. Its comment may hold "disk SIZE" and "path PATH", "env NAME VALUE", "chmod MODE FILE",
 // and "keys", to read the keys of channels as well; its files are the configuration, with manifests in the place of modules; "want" is what a user sees, and "config"
-// what an agent gets. An archive with a plugin.hcl and no pipeline is a case for ParseManifest.
+// what an agent gets. An archive with a plugin.hcl and no pipeline is a case for ParseManifest; one with a plugin.test.hcl too, for ParseTrials.
 func TestGolden(t *testing.T) {
 	for _, file := range archives(t) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
@@ -178,6 +178,9 @@ func load(t *testing.T, path string, o Options) (*Config, *Sources, hcl.Diagnost
 	m, files, diags := ParseManifest(src, "plugin.hcl")
 	if got := len(m.Plugins) > 0; got == diags.HasErrors() {
 		t.Errorf("a manifest came out: %v; errors: %v", got, diags)
+	}
+	if trials, err := os.ReadFile("plugin.test.hcl"); err == nil {
+		_, files, diags = ParseTrials(trials, "plugin.test.hcl", m)
 	}
 	return nil, files, diags
 }

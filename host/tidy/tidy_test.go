@@ -52,6 +52,8 @@ var mayImport = map[string][]string{
 	"host/plugin/wasm":       {"spec", "host/plugin=", "host/plugin/report="},
 	"host/plugin/subprocess": {"spec", "host/plugin=", "host/plugin/report="},
 
+	"host/plugin/plugintest": {"spec", "host/plugin=", "host/plugin/endpoint=", "host/address"},
+
 	"host/plugin/wasm/fuel": {"host/plugin/wasm/internal/modfile="},
 
 	"host/expr":     {"spec"},

@@ -44,10 +44,18 @@ type Case struct {
 	BadConfig string
 	// Events is how many events a source brings in that world.
 	Events int
+	// Clients and Requests are who sends to a source: the clients at the same time, the requests one after the other.
+	Clients  []Client
+	Requests []Request
+	// Servers stand for what a sink connects to, by the name of its handle.
+	Servers map[string]Server
 	// Stored reads what a sink has put there: the bodies of all events, in order. nil: that is not looked at.
 	Stored func(dir string) ([]string, error)
-	// Input and Output are the bodies of a batch, and of what a processor makes of it. Output nil: that is not looked at.
-	Input, Output []string
+	// Input are the bodies of a batch for a processor.
+	Input []string
+	// Output are the bodies of what a processor makes of Input, or of what a source brings: in any order where there are several
+	// Clients. nil: that is not looked at.
+	Output []string
 }
 
 // Opening is what an instance is opened with.
@@ -56,6 +64,8 @@ type Opening struct {
 	Dirs   []plugin.Dir
 	Grants plugin.Grants
 	Limits plugin.Limits
+	// Handles are opened here, on the loopback interface alone, and added to Grants.
+	Handles []Handle
 }
 
 // Check is one thing that is looked at.
@@ -90,42 +100,73 @@ func Checks(p plugin.Plugin, c Case) []Check {
 		missing := func(context.Context, string) error { return fmt.Errorf("the manifest has no %s %q", c.Kind, c.Name) }
 		return []Check{{"it is in the manifest", missing}}
 	}
-	s := subject{p, c}
-	checks := []Check{{"it can be opened and closed, again and again", s.lives}}
+	var checks []Check
+	add := func(says string, check func(subject, context.Context, string) error) {
+		checks = append(checks, Check{says, func(ctx context.Context, dir string) error { return tried(ctx, p, c, dir, check) }})
+	}
+	add("it can be opened and closed, again and again", subject.lives)
 	if c.BadConfig != "" {
-		checks = append(checks, Check{"a wrong config is an error of class config", s.refusesBadConfig})
+		add("a wrong config is an error of class config", subject.refusesBadConfig)
 	}
 	switch c.Kind {
 	case abi.Source:
-		checks = append(checks, Check{"it brings its events, in batches that count up", s.brings})
-		if described.Replay == "cursor" {
-			checks = append(checks, Check{"it resumes from its cursor without loss or repeat", s.resumes})
-		}
+		sourceChecks(c, described, add)
 	case abi.Sink:
-		checks = append(checks, Check{"it survives any batch that is well-formed", s.survives})
-		if c.Stored != nil {
-			checks = append(checks, Check{"it stores what it was given, in order", s.stores})
-		}
-		if described.Effects == "transactional" {
-			checks = append(checks, Check{"it reports what it holds, so that nothing is stored twice", s.holds})
-		}
-		checks = append(checks, Check{"it needs no more memory after many events than after some", s.leaks})
+		sinkChecks(c, described, add)
 	case abi.Processor:
 		if c.Output != nil {
-			checks = append(checks, Check{"it makes of its input what is expected", s.converts})
+			add("it makes of its input what is expected", subject.converts)
 		}
-		checks = append(checks,
-			Check{"it survives any batch that is well-formed", s.processes},
-			Check{"it makes the same of the same batch, in any instance", s.repeats},
-			Check{"it needs no more memory after many events than after some", s.leaks})
+		add("it survives any batch that is well-formed", subject.processes)
+		add("it makes the same of the same batch, in any instance", subject.repeats)
+		add("it needs no more memory after many events than after some", subject.leaks)
 	}
 	return checks
+}
+
+func sourceChecks(c Case, p abi.Plugin, add func(string, func(subject, context.Context, string) error)) {
+	add("it brings its events, in batches that count up", subject.brings)
+	if p.Replay == "cursor" {
+		add("it resumes from its cursor without loss or repeat", subject.resumes)
+	}
+	if len(c.Requests) > 0 {
+		add("it answers that it has taken a request when that is durable, and not before", subject.answersAfter)
+	}
+	if len(c.Clients)+len(c.Requests) > 0 {
+		add("it goes on, whatever others send", subject.withstands)
+	}
+}
+
+func sinkChecks(c Case, p abi.Plugin, add func(string, func(subject, context.Context, string) error)) {
+	add("it survives any batch that is well-formed", subject.survives)
+	if c.Stored != nil || c.compares() {
+		add("it stores what it was given, in order", subject.stores)
+	}
+	if p.Effects == "transactional" && len(c.Servers) == 0 {
+		add("it reports what it holds, so that nothing is stored twice", subject.holds)
+	}
+	if c.compares() && c.fails() {
+		add("it loses nothing when its destination refuses for a while", subject.insists)
+		add("it loses nothing when its destination hangs up", subject.reconnects)
+	}
+	if len(c.Servers) > 0 {
+		add("it never takes a refusal for success", subject.minds)
+	}
+	add("it needs no more memory after many events than after some", subject.leaks)
+}
+
+// tried runs one check, with a network of its own.
+func tried(ctx context.Context, p plugin.Plugin, c Case, dir string, check func(subject, context.Context, string) error) (err error) {
+	s := subject{p, c, newNetwork(c.Servers)}
+	defer func() { err = errors.Join(err, s.network.close()) }()
+	return check(s, ctx, dir)
 }
 
 // subject is a plugin and how it is tried.
 type subject struct {
 	plugin plugin.Plugin
 	Case
+	network *network
 }
 
 // world prepares the directory and answers what every instance in it is opened with.
@@ -136,6 +177,9 @@ func (s subject) world(dir string) (plugin.Request, error) {
 		if o, err = s.Setup(dir); err != nil {
 			return plugin.Request{}, fmt.Errorf("set up: %w", err)
 		}
+	}
+	if err := s.network.open(o.Handles, &o.Grants); err != nil {
+		return plugin.Request{}, fmt.Errorf("set up: %w", err)
 	}
 	return plugin.Request{
 		Component: string(s.Kind) + "." + s.Name, Plugin: s.Name, Config: json.RawMessage(o.Config), Dirs: o.Dirs,

@@ -64,13 +64,30 @@ func (d delivery) write(ctx context.Context, dst plugin.Sink) error {
 		return fmt.Errorf("write %s: %w", d.r, err)
 	}
 	if len(out.Rejected) > 0 {
-		return fmt.Errorf("write %s: it rejects plain lines: %+v", d.r, out.Rejected[0])
+		return fmt.Errorf("write %s: %w: %+v", d.r, errRejectsPlain, out.Rejected[0])
 	}
 	return nil
 }
 
+var errRejectsPlain = errors.New("it rejects plain lines")
+
+// expected are the bodies of all deliveries.
+func expected() (bodies []string) {
+	for _, d := range deliveries() {
+		bodies = append(bodies, d.bodies...)
+	}
+	return bodies
+}
+
 // stored compares what the destination has with all deliveries.
 func (s subject) stored(dir string) error {
+	if s.compares() {
+		got, err := s.arrived()
+		if err != nil {
+			return err
+		}
+		return same(got, expected())
+	}
 	if s.Stored == nil {
 		return nil
 	}
@@ -78,14 +95,23 @@ func (s subject) stored(dir string) error {
 	if err != nil {
 		return fmt.Errorf("read what is stored: %w", err)
 	}
-	var want []string
-	for _, d := range deliveries() {
-		want = append(want, d.bodies...)
+	return same(got, expected())
+}
+
+// arrived is what all servers have, once the plugin has sent all.
+func (s subject) arrived() (bodies []string, err error) {
+	for _, d := range s.network.servers {
+		got, err := d.bodies(len(expected()), true)
+		if err != nil {
+			return nil, err
+		}
+		bodies = append(bodies, got...)
 	}
-	return same(got, want)
+	return bodies, nil
 }
 
 func (s subject) stores(ctx context.Context, dir string) error {
+	s.network.each(func(d *destination) { d.keep = true })
 	r, err := s.world(dir)
 	if err != nil {
 		return err

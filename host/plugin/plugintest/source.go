@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
+	"time"
 
 	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/spec/event"
@@ -29,7 +31,8 @@ type mark struct {
 }
 
 // read opens the source at cursor and reads until it has want events, or the source ends; where none
-// are wanted, it looks that none come. All that was read is acknowledged, a batch at a time.
+// are wanted, it looks that none come. All that was read is acknowledged, a batch at a time. Meanwhile whoever is at the
+// other ends of its handles does what the case says.
 func (s subject) read(ctx context.Context, r plugin.Request, cursor event.Cursor, want int) (got reading, err error) {
 	r.Cursor = cursor
 	r.Limits.BatchEvents = fewEvents
@@ -38,35 +41,77 @@ func (s subject) read(ctx context.Context, r plugin.Request, cursor event.Cursor
 		return got, err
 	}
 	defer func() { err = errors.Join(err, in.Source.Close()) }()
-	at := maps.Clone(cursor)
-	if at == nil {
-		at = event.Cursor{}
+	rd := reader{src: in.Source, at: maps.Clone(cursor)}
+	if rd.at == nil {
+		rd.at = event.Cursor{}
 	}
-	for seq := uint64(1); len(got.bodies) < want; seq++ {
-		e, err := next(ctx, in.Source)
-		if errors.Is(err, io.EOF) {
-			return got, nil
+	out := s.send(ctx)
+	err = rd.until(ctx, out, func() bool { return len(rd.bodies) >= want })
+	if failed := out.stop(); failed != nil {
+		err = failed
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		return rd.reading, nil
+	case err == nil && (want == 0 || s.others()):
+		err = quiet(ctx, in.Source)
+	}
+	return rd.reading, err
+}
+
+// reader reads a source, and acknowledges all of it.
+type reader struct {
+	reading
+	src plugin.Source
+	seq uint64
+	at  event.Cursor
+}
+
+// until reads until it is enough and those who send have finished. io.EOF: the source has ended before that.
+func (r *reader) until(ctx context.Context, out *senders, enough func() bool) error {
+	for !enough() || !out.finished() {
+		if err := context.Cause(out.going); err != nil {
+			return err
+		}
+		reading, within := out.sending, patience
+		if out.finished() {
+			reading = out.going
+		}
+		if out.some && out.finished() {
+			within = hangUp // all that will come is there
+		}
+		e, err := nextWithin(reading, r.src, within)
+		if errors.Is(err, context.Canceled) && ctx.Err() == nil {
+			continue // somebody has finished, or failed
 		}
 		if err != nil {
-			return got, fmt.Errorf("read after %d of %d events: %w", len(got.bodies), want, err)
+			if errors.Is(err, context.DeadlineExceeded) {
+				err = fmt.Errorf("nothing more comes in %v", within)
+			}
+			return fmt.Errorf("read after %d events: %w", len(r.bodies), err)
 		}
-		if e.Seq != seq {
-			return got, fmt.Errorf("batch %d has number %d", seq, e.Seq)
-		}
-		for _, ev := range e.Batch.All() {
-			got.bodies = append(got.bodies, string(ev.Body))
-		}
-		e.Batch.Release()
-		apply(at, e.Changed)
-		got.after = append(got.after, mark{len(got.bodies), maps.Clone(at)})
-		if err := in.Source.Ack(ctx, seq, nil); err != nil {
-			return got, fmt.Errorf("ack %d: %w", seq, err)
+		if err := r.take(ctx, e); err != nil {
+			return err
 		}
 	}
-	if want == 0 {
-		return got, quiet(ctx, in.Source)
+	return nil
+}
+
+// take notes what a batch brings, and acknowledges it.
+func (r *reader) take(ctx context.Context, e plugin.Emission) error {
+	if r.seq++; e.Seq != r.seq {
+		return fmt.Errorf("batch %d has number %d", r.seq, e.Seq)
 	}
-	return got, nil
+	for _, ev := range e.Batch.All() {
+		r.bodies = append(r.bodies, string(ev.Body))
+	}
+	e.Batch.Release()
+	apply(r.at, e.Changed)
+	r.after = append(r.after, mark{len(r.bodies), maps.Clone(r.at)})
+	if err := r.src.Ack(ctx, e.Seq, nil); err != nil {
+		return fmt.Errorf("ack %d: %w", e.Seq, err)
+	}
+	return nil
 }
 
 // quiet looks that a source at its end brings nothing more.
@@ -88,7 +133,11 @@ func quiet(ctx context.Context, src plugin.Source) error {
 }
 
 func next(ctx context.Context, src plugin.Source) (plugin.Emission, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	return nextWithin(ctx, src, patience)
+}
+
+func nextWithin(ctx context.Context, src plugin.Source, d time.Duration) (plugin.Emission, error) {
+	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	return src.Read(ctx)
 }
@@ -112,7 +161,13 @@ func (s subject) brings(ctx context.Context, dir string) error {
 	if err == nil && len(got.bodies) != s.Events {
 		return fmt.Errorf("it brought %d events, the case says %d", len(got.bodies), s.Events)
 	}
-	return err
+	if err != nil || s.Output == nil {
+		return err
+	}
+	if len(s.Clients) > 1 { // they send at the same time
+		return same(slices.Sorted(slices.Values(got.bodies)), slices.Sorted(slices.Values(s.Output)))
+	}
+	return same(got.bodies, s.Output)
 }
 
 // resumes opens the source again at each cursor that it gave, and compares what it brings with the first run.
