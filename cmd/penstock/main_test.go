@@ -35,6 +35,9 @@ type leakChecked struct{ m *testing.M }
 
 func (l leakChecked) Run() int {
 	code := l.m.Run()
+	if newer := newerThanModule(); code != 0 && newer != "" {
+		fmt.Fprintf(os.Stderr, "\nThe plugins that these tests run with are older than their source, %s: that may be why. Run `make plugins`, then the tests again.\n", newer)
+	}
 	if err := goleak.Find(); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
