@@ -141,13 +141,13 @@ func openModule(b *testing.B, p plugin.Plugin, kind abi.Kind, name, dir string, 
 // BenchmarkSource reads lines of 256 bytes out of the module: ns/event is guest, copy and checks.
 func BenchmarkSource(b *testing.B) {
 	p := loadModule(b)
-	for name, lines := range map[string]int{"file": 400_000, "generate": 1 << 40} {
+	for name, lines := range map[string]int{"file": 400_000, "spool": 400_000, "generate": 1 << 40} {
 		b.Run(name, func(b *testing.B) {
 			dir := b.TempDir()
-			if name == "file" {
+			if name != "generate" {
 				writeLines(b, dir+"/a.log", lines)
 			}
-			config := map[string]any{"paths": []string{dir + "/*.log"}, "size": 256}
+			config := map[string]any{"paths": []string{dir + "/*.log"}, "size": 256, "path": dir, "settle": 0}
 			in := openModule(b, p, abi.Source, name, dir, config)
 			b.ResetTimer()
 			read, before := 0, cpu(b)

@@ -51,7 +51,7 @@ var (
 type settings struct {
 	root, done, bad  string // absolute
 	remove           bool   // what is done, instead of moving it to done
-	include, exclude []string
+	include, exclude []glob
 	deep             bool // look into directories below root, too
 	byTime           bool // the oldest first, else by name
 	settle, scan     time.Duration
@@ -137,33 +137,52 @@ func (s *settings) inside(argument, name string) (string, error) {
 }
 
 // globs checks patterns; nil stands for the default.
-func globs(argument string, patterns, otherwise []string) ([]string, error) {
+func globs(argument string, patterns, otherwise []string) (list []glob, err error) {
 	if patterns == nil {
-		return otherwise, nil
+		patterns = otherwise
 	}
 	for _, p := range patterns {
 		if _, err := filepath.Match(p, ""); err != nil || filepath.IsAbs(p) {
 			return nil, sdk.ConfigError(argument, "%q is no glob of names, or of paths from the directory path on", p)
 		}
+		g := glob{pattern: p, path: strings.Contains(p, "/")}
+		if rest, ok := strings.CutPrefix(p, "*"); ok && !g.path && !strings.ContainsAny(rest, `*?[\`) {
+			g.suffix, g.plain = rest, true
+		}
+		list = append(list, g)
 	}
-	return patterns, nil
+	return list, nil
 }
 
-// wants says whether a file at this path, relative to the spool, is to be read. Names that begin with a dot are not.
-func (s *settings) wants(rel string) bool {
-	return !hidden(filepath.Base(rel)) && matches(s.include, rel) && !matches(s.exclude, rel)
+// glob is a pattern for names, or with a slash for paths.
+type glob struct {
+	pattern string
+	path    bool
+	plain   bool // it is "*" and a suffix, which is what most are: matching those costs next to nothing
+	suffix  string
+}
+
+func (g *glob) matches(rel, name string) bool {
+	switch {
+	case g.plain:
+		return strings.HasSuffix(name, g.suffix)
+	case g.path:
+		name = rel
+	}
+	ok, _ := filepath.Match(g.pattern, name) // the pattern was checked
+	return ok
+}
+
+// wants says whether a file of this name, at this path from the spool on, is to be read. Names that begin with a dot are not.
+func (s *settings) wants(rel, name string) bool {
+	return !hidden(name) && matches(s.include, rel, name) && !matches(s.exclude, rel, name)
 }
 
 func hidden(name string) bool { return strings.HasPrefix(name, ".") }
 
-// matches matches patterns with a slash against the path, and others against the name.
-func matches(patterns []string, rel string) bool {
-	for _, p := range patterns {
-		what := rel
-		if !strings.Contains(p, "/") {
-			what = filepath.Base(rel)
-		}
-		if ok, _ := filepath.Match(p, what); ok { // the pattern was checked
+func matches(list []glob, rel, name string) bool {
+	for i := range list {
+		if list[i].matches(rel, name) {
 			return true
 		}
 	}

@@ -52,7 +52,9 @@ func (s *Source) readAll(p *sdk.Poll, now time.Time) (busy bool, err error) {
 			s.queue = s.queue[1:]
 			s.takeUp(c.path, now)
 		case s.walk != nil || !now.Before(s.nextScan):
-			s.look(now)
+			if s.look(now); s.walk != nil {
+				return true, nil
+			}
 		default:
 			return false, nil
 		}

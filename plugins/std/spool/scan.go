@@ -9,16 +9,19 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
 const (
 	// maxQueue bounds how many names are remembered of what waits; when they have been read, the directory is looked at again.
 	maxQueue = 16384
-	// maxNames bounds how many names one step of a look goes through: some 20 ms of a guest.
-	maxNames = 8192
+	// maxLook and maxNames bound what one call does of a look, which goes on in the next: a call has a second of processor time.
+	maxLook  = 50 * time.Millisecond
+	maxNames = 1 << 16
+	// someNames are read at once.
+	someNames = 256
 	// maxDepth bounds how deep directories are looked into.
 	maxDepth = 16
 	// scanShare bounds the part of the time that looking may take: one in so many.
@@ -39,12 +42,13 @@ type sighting struct {
 
 // walk is a look at the directories, which goes on over several steps.
 type walk struct {
-	began time.Time
 	spent time.Duration
 	dirs  []place // to be looked into
 	dir   *os.File
 	in    place // what dir is
 	best  []candidate
+	full  bool
+	last  candidate // when full, what comes behind it is beyond the queue
 	seen  int
 	seek  []*file // to be found under other names
 	blind bool    // a directory could not be read: what was not found may be there
@@ -64,32 +68,38 @@ func (w *walk) close() error {
 	return err
 }
 
-// look goes on with the look at the directories, or begins one.
+// look goes on with the look at the directories, or begins one, for as long as one call may take.
 func (s *Source) look(now time.Time) {
 	w := s.walk
 	if w == nil {
-		w = &walk{began: now, dirs: []place{{path: s.cfg.root}}, seek: s.missing}
+		w = &walk{dirs: []place{{path: s.cfg.root}}, seek: s.missing}
 		s.walk, s.missing = w, nil
 	}
 	start := time.Now()
-	more, err := s.step(w)
-	if err != nil {
-		if w.in.depth > 0 {
-			s.warnOnce(w.in.path, "cannot read directory", err)
+	for n := 0; n < s.names && time.Since(start) < maxLook; n += someNames {
+		if err := s.step(w); err != nil {
+			s.blinded(w, err)
 		}
-		if err := w.close(); err != nil {
-			s.log.Warn("cannot close directory", "path", w.in.path, "error", err)
-		}
-		w.blind = true
-		if w.in.depth == 0 {
-			s.lookErr = fmt.Errorf("look into the spool: %w", err)
+		if w.dir == nil && len(w.dirs) == 0 {
+			w.spent += time.Since(start)
+			s.found(w, now)
+			return
 		}
 	}
 	w.spent += time.Since(start)
-	if more || w.dir != nil || len(w.dirs) > 0 {
-		return
+}
+
+// blinded leaves a directory that cannot be read.
+func (s *Source) blinded(w *walk, err error) {
+	w.blind = true
+	if w.in.depth > 0 {
+		s.warnOnce(w.in.path, "cannot read directory", err)
+	} else {
+		s.lookErr = fmt.Errorf("look into the spool: %w", err)
 	}
-	s.found(w, now)
+	if err := w.close(); err != nil {
+		s.log.Warn("cannot close directory", "path", w.in.path, "error", err)
+	}
 }
 
 // found takes over what a look has found.
@@ -110,28 +120,28 @@ func (s *Source) found(w *walk, now time.Time) {
 	}
 }
 
-// step reads some names. more: there may be more in the directory.
-func (s *Source) step(w *walk) (more bool, err error) {
+// step reads some names of a directory.
+func (s *Source) step(w *walk) (err error) {
 	if w.dir == nil {
 		last := len(w.dirs) - 1
 		w.in, w.dirs = w.dirs[last], w.dirs[:last]
 		if w.dir, err = os.Open(w.in.path); err != nil {
 			w.dir = nil
 			if w.in.depth > 0 && errors.Is(err, fs.ErrNotExist) {
-				return false, nil
+				return nil
 			}
-			return false, err
+			return err
 		}
 	}
-	names, err := w.dir.ReadDir(maxNames)
+	names, err := w.dir.ReadDir(someNames)
 	for _, d := range names {
-		s.visit(w, filepath.Join(w.in.path, d.Name()), d)
+		s.visit(w, w.in.path+"/"+d.Name(), d)
 	}
 	if errors.Is(err, io.EOF) {
 		delete(s.warned, w.in.path)
-		return false, w.close()
+		return w.close()
 	}
-	return err == nil, err
+	return err
 }
 
 // visit looks at one name.
@@ -145,8 +155,7 @@ func (s *Source) visit(w *walk, path string, d fs.DirEntry) {
 	if len(w.seek) > 0 && s.recognize(w, path, d) {
 		return
 	}
-	rel, err := filepath.Rel(s.cfg.root, path)
-	if err != nil || !s.cfg.wants(rel) || w.in.depth > 0 && !s.cfg.deep {
+	if w.in.depth > 0 && !s.cfg.deep || !s.cfg.wants(path[len(s.cfg.root)+1:], d.Name()) {
 		return
 	}
 	c := candidate{path: path}
@@ -158,14 +167,22 @@ func (s *Source) visit(w *walk, path string, d fs.DirEntry) {
 		c.mtime = info.ModTime().UnixNano()
 	}
 	w.seen++
+	if w.full && compare(c, w.last) > 0 {
+		return
+	}
 	if w.best = append(w.best, c); len(w.best) >= 2*maxQueue {
 		s.trim(w)
+		w.full, w.last = true, w.best[len(w.best)-1]
 	}
+}
+
+func compare(a, b candidate) int {
+	return cmp.Or(cmp.Compare(a.mtime, b.mtime), strings.Compare(a.path, b.path))
 }
 
 // trim sorts what was found, and keeps the first.
 func (s *Source) trim(w *walk) {
-	slices.SortFunc(w.best, func(a, b candidate) int { return cmp.Or(cmp.Compare(a.mtime, b.mtime), cmp.Compare(a.path, b.path)) })
+	slices.SortFunc(w.best, compare)
 	w.best = w.best[:min(len(w.best), maxQueue)]
 }
 

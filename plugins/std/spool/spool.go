@@ -67,6 +67,7 @@ type Source struct {
 	queue    []candidate // those to take up next, in order
 	beyond   int         // how many more the last look has seen
 	walk     *walk       // the look that is going on
+	names    int         // how many one call looks at
 	young    map[string]sighting
 	warned   map[string]bool
 	nextScan time.Time
@@ -115,6 +116,7 @@ func (s *Source) Open(o *sdk.Open) error {
 	for _, c := range []sdk.Counter{s.done, s.aside, s.lost, s.lines.LongLines} {
 		c.Add(0) // so that there is a series before the first, for an alert to compare with
 	}
+	s.names = maxNames
 	s.files, s.young, s.warned = map[uint64]*file{}, map[string]sighting{}, map[string]bool{}
 	var known []*file
 	for key, value := range o.Cursor {
@@ -168,6 +170,9 @@ func (s *Source) Poll(p *sdk.Poll) error {
 		}
 		if err := s.halted(); err != nil {
 			return err
+		}
+		if s.walk != nil { // the next call goes on, at once: the host does not wait after one that has slept
+			return p.Sleep(time.Millisecond)
 		}
 		if busy || !now.Before(deadline) {
 			return nil

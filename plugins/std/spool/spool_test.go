@@ -534,6 +534,37 @@ func TestTenThousandFiles(t *testing.T) {
 	})
 }
 
+// TestALookTakesSeveralCalls: one call may take so much processor time, however many files there are.
+func TestALookTakesSeveralCalls(t *testing.T) {
+	for _, order := range []string{"name", "time"} {
+		spooling(t, config{Order: order, Subdirectories: true}, func(b *bed) {
+			const files = 2500
+			for i := range files {
+				b.put(fmt.Sprintf("%d/%04d", i%3, i), "x\n", time.Hour)
+			}
+			b.start()
+			b.src.names = 1
+			polls := 0
+			for ; len(b.Events) == 0; polls++ {
+				_, err := b.Poll()
+				b.must(err)
+				b.Commit()
+			}
+			if polls < files/someNames {
+				t.Errorf("it looked at %d files in %d calls", files, polls)
+			}
+			for range 100 {
+				b.Drain()
+				time.Sleep(defaultScan)
+			}
+			if len(b.Events) != files {
+				t.Errorf("%d events of %d", len(b.Events), files)
+			}
+			b.clean()
+		})
+	}
+}
+
 func TestADirectoryThatIsNotThereIsWaitedFor(t *testing.T) {
 	spooling(t, config{}, func(b *bed) {
 		b.must(os.Remove(b.dir))
