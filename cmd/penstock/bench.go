@@ -151,5 +151,5 @@ func (b benchAnswer) print(t *terminal) {
 			t.printf("\ntcp, %s: %.2f CPU-s/M with the sender and the receiver", r.channel(), r.AllCPUSecondsPerM)
 		}
 	}
-	t.printf("\nfirst event %.0f ms after the start of the process\n", b.Results[0].FirstEventSeconds*1e3)
+	t.printf("\nfirst event delivered %.0f ms after the start of the process\n", b.Results[0].FirstEventSeconds*1e3)
 }

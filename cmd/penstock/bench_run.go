@@ -53,7 +53,7 @@ type benchResult struct {
 	CommitP50Seconds  float64 `json:"commit_p50_seconds"`
 	CommitP99Seconds  float64 `json:"commit_p99_seconds"`
 	FsyncP50Seconds   float64 `json:"fsync_p50_seconds"`   // as the channel saw it
-	FirstEventSeconds float64 `json:"first_event_seconds"` // from the start of the process
+	FirstEventSeconds float64 `json:"first_event_seconds"` // from the start of the process until a sink has delivered one
 }
 
 // channel names the channel, with its level.
@@ -186,7 +186,9 @@ func (p benchPlan) watch(ctx context.Context, start time.Time, data string) (ben
 		done, read := counted(s)
 		if first.IsZero() && read > 0 {
 			first, before = time.Now(), done
-			r.FirstEventSeconds = first.Sub(start).Seconds()
+		}
+		if r.FirstEventSeconds == 0 && done > 0 {
+			r.FirstEventSeconds = time.Since(start).Seconds()
 		}
 		if done >= uint64(p.Events) {
 			took := time.Since(first).Seconds()

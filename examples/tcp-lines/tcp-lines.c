@@ -2,6 +2,8 @@
 //
 // A source that takes lines over TCP, from many connections at once; sink.c is the sink that sends them. What has been read of a connection lies in a buffer of its own until its
 // lines are in a batch; a connection whose lines found no room is not read from, and TCP makes its sender wait.
+#include <wasm_simd128.h>
+
 #include "../../sdk/c/penstock.h"
 
 enum { CONNECTIONS = 128, LINE = 64 << 10, READY = 64 };
@@ -34,11 +36,21 @@ static bool add(penstock_builder *w, uint32_t most, int64_t time, const char *li
   return penstock_event_end(w, line, len) == PENSTOCK_OK;
 }
 
+// find_newline is memchr, sixteen bytes at a time: that of the C library looks at four, and took more than all else that is done here.
+static char *find_newline(char *p, char *end) {
+  const v128_t newline = wasm_i8x16_splat('\n');
+  for (; end - p >= 16; p += 16) {
+    uint32_t found = wasm_i8x16_bitmask(wasm_i8x16_eq(wasm_v128_load(p), newline));
+    if (found != 0) return p + __builtin_ctz(found);
+  }
+  return memchr(p, '\n', (size_t)(end - p));
+}
+
 // take moves whole lines of a connection into the batch.
 static void take(struct connection *c, penstock_builder *w, uint32_t most, int64_t time) {
   char *line = c->buf, *end = c->buf + c->len, *newline;
   c->waiting = false;
-  while (!c->waiting && (newline = memchr(line, '\n', (size_t)(end - line)))) {
+  while (!c->waiting && (newline = find_newline(line, end))) {
     if (add(w, most, time, line, (uint32_t)(newline - line))) line = newline + 1;
     else c->waiting = true;
   }

@@ -100,13 +100,19 @@ type guest struct {
 	initialize, alloc, open, close, idle, poll, ack, prune, deliver, process api.Function
 }
 
-func guestOf(m api.Module) guest {
+// guestOf looks up what a kind of plugin is called by: each function found takes ten kilobytes, for the stack on which it would run.
+func guestOf(m api.Module, kind abi.Kind) guest {
 	f := m.ExportedFunction
-	return guest{
-		initialize: f(exportInitialize), alloc: f(abi.ExportAlloc), open: f(abi.ExportOpen), close: f(abi.ExportClose),
-		idle: f(abi.ExportIdle), poll: f(abi.ExportPoll), ack: f(abi.ExportAck), prune: f(abi.ExportPrune),
-		deliver: f(abi.ExportDeliver), process: f(abi.ExportProcess),
+	g := guest{initialize: f(exportInitialize), alloc: f(abi.ExportAlloc), open: f(abi.ExportOpen), close: f(abi.ExportClose), idle: f(abi.ExportIdle)}
+	switch kind {
+	case abi.Source:
+		g.poll, g.ack = f(abi.ExportPoll), f(abi.ExportAck)
+	case abi.Sink:
+		g.deliver, g.prune = f(abi.ExportDeliver), f(abi.ExportPrune)
+	case abi.Processor:
+		g.process = f(abi.ExportProcess)
 	}
+	return g
 }
 
 // optional is the answer of an export that a module may lack: a Go guest has all of them, and says ENOSYS.

@@ -115,7 +115,7 @@ func (p *Plugin) start(ctx context.Context, kind abi.Kind, described abi.Plugin,
 		in.discard()
 		return nil, err
 	}
-	in.guest = guestOf(in.module)
+	in.guest = guestOf(in.module, kind)
 	if in.guest.initialize != nil {
 		if _, err := in.run(ctx, exportInitialize, in.guest.initialize); err != nil {
 			in.discard()

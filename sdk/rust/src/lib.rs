@@ -148,6 +148,9 @@ const HEADER: usize = 32;
 const RECORD: usize = 24;
 const PAIR: usize = 6;
 
+/// The fixed part of a record: its fields need not be looked for one by one.
+fn fixed(record: &[u8]) -> Option<&[u8; RECORD]> { record.get(..RECORD)?.try_into().ok() }
+
 /// Checks pairs, and answers how many bytes they take. Lengths are added in 64 bits.
 fn walk(b: &[u8], pairs: u32, utf8: bool) -> Option<usize> {
     let mut at = 0;
@@ -196,10 +199,11 @@ impl<'a> Batch<'a> {
         let header = b.starts_with(b"PSB1\x01\x00") && u16_at(b, 6)? <= 1 && u32_at(b, 12)? as usize == b.len() && u32_at(b, 20)? == 0;
         let (mut rest, mut last) = (batch.rest, 0);
         for _ in 0..batch.left {
-            let (size, pairs, delta) = (u32_at(rest, 0)? as usize, u16_at(rest, 4)?, u32_at(rest, 20)?);
+            let h = fixed(rest)?;
+            let (size, pairs, delta) = (u32_at(h, 0)? as usize, u16_at(h, 4)?, u32_at(h, 20)?);
             let fields = rest.get(RECORD..size)?;
             let body = if pairs == 0 { fields.len() } else { fields.len() - walk(fields, pairs.into(), true)? };
-            if u16_at(rest, 6)? != 0 || pairs > 1024 || body != u32_at(rest, 16)? as usize || delta < last {
+            if u16_at(h, 6)? != 0 || pairs > 1024 || body != u32_at(h, 16)? as usize || delta < last {
                 return None;
             }
             (rest, last) = (&rest[size..], delta);
@@ -216,10 +220,11 @@ impl<'a> Iterator for Batch<'a> {
     #[inline]
     fn next(&mut self) -> Option<Event<'a>> {
         self.left = self.left.checked_sub(1)?;
-        let (record, rest) = self.rest.split_at(u32_at(self.rest, 0)? as usize);
+        let h = fixed(self.rest)?;
+        let (record, rest) = self.rest.split_at(u32_at(h, 0)? as usize);
         self.rest = rest;
-        let body = record.len() - u32_at(record, 16)? as usize;
-        Some(Event { time: u64_at(record, 8)? as i64, delta: u32_at(record, 20)?, body: &record[body..], record })
+        let body = record.len() - u32_at(h, 16)? as usize;
+        Some(Event { time: u64_at(h, 8)? as i64, delta: u32_at(h, 20)?, body: &record[body..], record })
     }
 }
 
