@@ -13,6 +13,7 @@ BIN      := bin/penstock
 MODULES  := plugins/bundle/modules
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
+DIGEST   := github.com/penstock-io/penstock/plugins/bundle.digest
 
 # counted runs a build that names each package it compiles, and shows a count instead of the names.
 # What is not a package name (errors, downloads) is printed as it is.
@@ -33,7 +34,8 @@ all: build vet test ## build, vet and test
 
 build: plugins ## bin/penstock, with the plugins in it
 	@echo "==> building $(BIN)"
-	@$(call counted,$(GO) build -v -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/penstock)
+	@digest=$$(bin/pack plugin inspect $(MODULES)/std.wasm | awk '$$1 == "sha256" {print $$2}'); \
+		$(call counted,$(GO) build -v -ldflags "$(LDFLAGS) -X $(DIGEST)=$$digest" -o $(BIN) ./cmd/penstock)
 
 plugins: skeleton ## the Wasm modules that come with the binary, and the examples in other languages
 	@echo "==> building the plugins for WebAssembly (about 20 s the first time)"

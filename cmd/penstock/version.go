@@ -3,8 +3,6 @@
 package main
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"runtime"
 	"runtime/debug"
 
@@ -97,8 +95,7 @@ func builtins() []builtinState {
 			list = append(list, builtinState{Name: name, Error: err.Error()})
 			continue
 		}
-		sum := sha256.Sum256(code)
-		list = append(list, builtinState{Name: name, Digest: hex.EncodeToString(sum[:]), Bytes: len(code)})
+		list = append(list, builtinState{Name: name, Digest: bundle.Digest(name, code), Bytes: len(code)})
 	}
 	return list
 }

@@ -39,6 +39,9 @@ var ErrEnvironment = errors.New("cannot start here")
 // ErrNotDrained is wrapped when something had not stopped after the time to drain.
 var ErrNotDrained = errors.New("not drained within drain_timeout")
 
+// startTime is how long the start of sources and sinks takes at most, as a rule.
+const startTime = time.Second
+
 // drainSlack is how long after the time to drain everything must have noticed that it is over.
 const drainSlack = time.Second
 
@@ -188,7 +191,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.opts.Log.Info("agent runs", "sources", len(a.opts.Config.Sources), "sinks", len(a.opts.Config.Sinks),
 		"data_dir", a.dir, "http", a.server.Addr())
-	debug.FreeOSMemory() // compiling the plugins has left a multiple of what they keep
+	freeAfterStart(ctx)
 	<-ctx.Done()
 	a.opts.Log.Info("draining: sources are not read any more, deliveries that have begun may finish",
 		"because", context.Cause(ctx), "within", a.opts.Config.Agent.DrainTimeout)
@@ -204,6 +207,16 @@ func (a *Agent) Run(ctx context.Context) error {
 	case <-time.After(a.opts.Config.Agent.DrainTimeout + drainSlack):
 		return fmt.Errorf("%w of %v: %s; nothing that was acknowledged is lost, and what was not delivered comes again",
 			ErrNotDrained, a.opts.Config.Agent.DrainTimeout, strings.Join(a.busy(), ", "))
+	}
+}
+
+// freeAfterStart gives back what loading the plugins took beside what they keep, a multiple of that: not while instances start, since it keeps a
+// processor busy for some 20 ms.
+func freeAfterStart(ctx context.Context) {
+	select {
+	case <-time.After(startTime):
+		debug.FreeOSMemory()
+	case <-ctx.Done():
 	}
 }
 

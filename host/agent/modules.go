@@ -40,9 +40,13 @@ type module struct {
 }
 
 // newModule begins to work out the digest. An agent that starts needs it only when it has read the pipeline files and opened its channels.
-func newModule(code []byte) module {
+func newModule(source string, code []byte) module {
 	m := module{code: code, manifest: sync.OnceValues(func() (abi.Manifest, error) { return wasm.ManifestOf(code) })}
+	builtin, _ := strings.CutPrefix(source, builtinScheme)
 	m.digest = sync.OnceValue(func() string {
+		if builtin != source {
+			return bundle.Digest(builtin, code)
+		}
 		sum := sha256.Sum256(code)
 		return hex.EncodeToString(sum[:])
 	})
@@ -123,7 +127,7 @@ func (m *Modules) find(ref config.PluginRef) (module, error) {
 		if err != nil {
 			return module{}, err
 		}
-		of = newModule(code)
+		of = newModule(ref.Source, code)
 		if m.code == nil {
 			m.code = make(map[string]module)
 		}

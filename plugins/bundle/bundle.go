@@ -5,7 +5,9 @@
 package bundle
 
 import (
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
 	"fmt"
 )
 
@@ -13,6 +15,19 @@ import (
 //
 //go:embed all:modules
 var modules embed.FS
+
+// digest is the sha256 of the module std in hex, which `make build` links in: to work it out takes an agent that starts a tenth of the time until its
+// first event. Without it Digest does.
+var digest string
+
+// Digest is the sha256 of a module's code, in hex.
+func Digest(name string, code []byte) string {
+	if name == "std" && digest != "" {
+		return digest
+	}
+	sum := sha256.Sum256(code)
+	return hex.EncodeToString(sum[:])
+}
 
 // Names are the modules there are, or would be.
 func Names() []string { return []string{"std"} }

@@ -22,3 +22,14 @@ func TestModulesThatAreThereAreWebAssembly(t *testing.T) {
 		}
 	}
 }
+
+func TestTheDigestThatIsLinkedInGoesFirst(t *testing.T) {
+	if got := Digest("std", nil); got != "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" {
+		t.Errorf("of nothing: %s", got)
+	}
+	defer func() { digest = "" }()
+	digest = "linked"
+	if std, other := Digest("std", nil), Digest("other", nil); std != "linked" || other == "linked" {
+		t.Errorf("std %s, other %s", std, other)
+	}
+}
