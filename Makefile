@@ -21,7 +21,7 @@ counted = $(1) 2>&1 | awk '/^[a-z0-9._~\/-]+$$/ {n++; if (n%10==0) {printf "\r  
 
 # The plugins in other languages, by folder: those that test the SDKs, and examples. `penstock plugin build` says what is missing where a
 # compiler is; then the rest is built, and the tests of that one are left out. With CI=true it is an error.
-GUESTS := sdk/c sdk/rust/echo sdk/zig sdk/assemblyscript examples/json-filter examples/tcp-lines examples/csv-json examples/http-sink
+GUESTS := sdk/c sdk/rust/echo sdk/zig sdk/assemblyscript examples/json-filter examples/tcp-lines examples/csv-json examples/http-sink examples/webhook
 export PATH := $(CURDIR)/.ci/node_modules/.bin:$(PATH)
 
 # The compiler of .proto files comes from PyPI, its Go parts are tools of go.mod: both pinned, so that the same is generated everywhere.

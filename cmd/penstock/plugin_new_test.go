@@ -4,40 +4,153 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/penstock-io/penstock/plugins/skeleton"
+	"github.com/penstock-io/penstock/spec/abi"
 )
 
-// TestAPluginInEachLanguage does what `plugin new` says comes next, in every language and for every kind.
+// TestAPluginInEachLanguage does what `plugin new` says comes next, in every language and for every kind; and then breaks the plugin, which its test must
+// tell.
 func TestAPluginInEachLanguage(t *testing.T) {
+	kinds := []abi.Kind{abi.Source, abi.Processor, abi.Sink}
 	for _, language := range skeleton.Languages() {
-		for _, kind := range skeleton.Kinds(language) {
+		for _, kind := range kinds {
 			t.Run(language+" "+string(kind), func(t *testing.T) {
-				t.Chdir(t.TempDir())
-				does(t, "plugin", "new", "--lang", language, "--kind", string(kind), "demo")
-				t.Chdir("demo")
-				code, out := does(t, "plugin", "build")
-				if code == exitEnvironment && os.Getenv("CI") == "" {
-					t.Skip("its compiler is not here: " + out)
-				}
-				if code != 0 {
-					t.Fatal(out)
-				}
-				if code, out := does(t, "plugin", "test"); code != 0 || !strings.Contains(out, " 0 failed") || strings.Contains(out, "Not tried") {
-					t.Error(out)
-				}
-				if code, out := does(t, "validate", "pipeline.hcl"); code != 0 || strings.Contains(out, "Warning") {
-					t.Error(out)
-				}
-				if modules, err := filepath.Glob("*.wasm"); err != nil || len(modules) != 1 {
-					t.Errorf("%v %v", modules, err)
-				}
+				t.Parallel()
+				newcomer{filepath.Join(t.TempDir(), "demo"), language, kind}.goes(t)
 			})
 		}
+	}
+}
+
+// newcomer is somebody who writes a plugin.
+type newcomer struct {
+	dir, language string
+	kind          abi.Kind
+}
+
+func (n newcomer) goes(t *testing.T) {
+	if code, out := does(t, "plugin", "new", "--lang", n.language, "--kind", string(n.kind), n.dir); code != 0 {
+		t.Fatal(out)
+	}
+	code, out := does(t, "plugin", "build", n.dir)
+	if code == exitEnvironment && os.Getenv("CI") == "" {
+		t.Skip("its compiler is not here: " + out)
+	}
+	module := filepath.Join(n.dir, "demo.wasm")
+	if code != 0 || !strings.Contains(out, module+": "+string(n.kind)+" demo, ") {
+		t.Fatal(out)
+	}
+	if code, out := does(t, "plugin", "test", module); code != 0 || !strings.Contains(out, " 0 failed") || strings.Contains(out, "Not tried") {
+		t.Error(out)
+	}
+	if code, out := does(t, "validate", filepath.Join(n.dir, "pipeline.hcl")); code != 0 || strings.Contains(out, "Warning") {
+		t.Error(out)
+	}
+	n.runs(t)
+	n.breaks(t, module)
+}
+
+// shows is what its pipeline shows soon.
+var shows = map[abi.Kind]string{abi.Source: `(?m)^number 2$`, abi.Processor: `(?m)^.*7.*$`, abi.Sink: `(?m)^.*[0-9]$`}
+
+// runs runs it until its events are on the screen. What the plugin run builds is what there is.
+func (n newcomer) runs(t *testing.T) {
+	shared, err := compiledOnce()
+	if err == nil {
+		err = os.CopyFS(filepath.Join(n.dir, workshopData, "cache"), os.DirFS(shared))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.change(t, "pipeline.hcl", "127.0.0.1:5180", unusedAddress(t))
+	ctx, stop := context.WithTimeout(t.Context(), awaitLimit)
+	defer stop()
+	shown := &display{want: regexp.MustCompile(shows[n.kind]), seen: stop}
+	var said bytes.Buffer
+	code := run(ctx, []string{"plugin", "run", n.dir}, strings.NewReader(""), shown, &said)
+	if !shown.want.Match(shown.text.Bytes()) {
+		t.Errorf("exit code %d, the screen shows %q, and: %s", code, &shown.text, &said)
+	}
+}
+
+// display stops what writes on it when it has seen what is wanted.
+type display struct {
+	want *regexp.Regexp
+	seen context.CancelFunc
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *display) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.text.Write(b)
+	if s.want.Match(s.text.Bytes()) {
+		s.seen()
+	}
+	return len(b), nil
+}
+
+// unusedAddress is a port of this machine at which nobody listens.
+func unusedAddress(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// mistakes are what somebody may do to the source: text, what it becomes, and the check that tells.
+var mistakes = map[abi.Kind][3]string{
+	abi.Source:    {`"number `, `"numbre `, "it brings"},
+	abi.Processor: {"", "", "it makes of its input"}, // see opposites
+	abi.Sink:      {"status >= 500", "status >= 600", "refuses for a while"},
+}
+
+// opposites have a processor keep what it should leave out.
+var opposites = map[string][2]string{
+	"go": {"!bytes.Contains", "bytes.Contains"}, "rust": {"w == self.word", "w != self.word"}, "c": {"!has_word", "has_word"},
+	"zig": {"word) != null", "word) == null"}, "assemblyscript": {"if (batch", "if (!batch"},
+}
+
+// breaks changes a line of the source, and looks that the plugin's test tells.
+func (n newcomer) breaks(t *testing.T, module string) {
+	source := map[string]string{"go": "main.go", "rust": "src/lib.rs", "c": "main.c", "zig": "main.zig", "assemblyscript": "main.ts"}[n.language]
+	m := mistakes[n.kind]
+	switch {
+	case n.kind == abi.Processor:
+		m[0], m[1] = opposites[n.language][0], opposites[n.language][1]
+	case n.language == "go":
+		m[0], m[1] = strings.Replace(m[0], "status", "answer.Status", 1), strings.Replace(m[1], "status", "answer.Status", 1)
+	}
+	n.change(t, source, m[0], m[1])
+	if code, out := does(t, "plugin", "build", n.dir); code != 0 {
+		t.Fatal(out)
+	}
+	if code, out := does(t, "plugin", "test", module, "--only", m[2]); code != exitFailed || !strings.Contains(out, "1 failed") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+}
+
+// change replaces a text in one of the files, if it is there.
+func (n newcomer) change(t *testing.T, file, old, text string) {
+	path := filepath.Join(n.dir, file)
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path, bytes.ReplaceAll(b, []byte(old), []byte(text)), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -14,3 +14,10 @@ source "tcp-lines" "takes lines of several" {
   }
   output = ["one", "two", "", "three", "the last has no newline"]
 }
+
+sink "tcp-lines" "sends lines" {
+  config {
+    address = "tcp://127.0.0.1:5171"
+  }
+  server "address" {}
+}
