@@ -34,7 +34,7 @@ func newPluginCommand(a *app) *cobra.Command {
 	}
 	cmd.AddCommand(newPluginNewCommand(a), newPluginBuildCommand(a), newPluginTestCommand(a), newPluginRunCommand(a),
 		newPluginInspectCommand(a), newPluginPackCommand(a), newPluginCompileCommand(a),
-		newPluginServeCommand())
+		newPluginServeCommand(), newPluginExecCommand())
 	return cmd
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/agent"
 	"github.com/penstock-io/penstock/host/config"
+	"github.com/penstock-io/penstock/host/plugin/subprocess"
 )
 
 // runFlags are what the command line says in place of the pipeline files.
@@ -42,6 +43,9 @@ The agent logs to standard error. What stdout sinks write is all that goes to st
 		Example: "  penstock run\n  penstock run /etc/penstock --log-format json\n  penstock run pipeline.hcl --data-dir ./data --http off",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := subprocess.HideFromChildren(); err != nil { // before any secret is read
+				return err
+			}
 			ctx, stop := a.untilSignal(cmd.Context())
 			defer stop()
 			return a.run(ctx, pathArg(args), f)

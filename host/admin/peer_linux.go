@@ -32,7 +32,7 @@ func peerOf(conn net.Conn) (Peer, error) {
 	return Peer{UID: int(cred.Uid), PID: int(cred.Pid)}, nil
 }
 
-// peerAllowed lets the agent's own user in, and root.
+// peerAllowed lets the agent's own user in, and root, but none of the processes that the agent has started: plugins.
 func peerAllowed(conn net.Conn) (bool, error) {
 	p, err := peerOf(conn)
 	if err != nil {
@@ -41,5 +41,9 @@ func peerAllowed(conn net.Conn) (bool, error) {
 	if p.UID != 0 && p.UID != os.Geteuid() {
 		return false, fmt.Errorf("process %d runs as user %d", p.PID, p.UID)
 	}
-	return true, nil
+	plugin, err := startedByAgent(p.PID)
+	if err == nil && plugin {
+		err = fmt.Errorf("process %d is a plugin, or one that a plugin has started", p.PID)
+	}
+	return err == nil, err
 }

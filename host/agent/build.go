@@ -94,12 +94,12 @@ var lags = map[string]channel.Lag{"hold": channel.Hold, "skip": channel.Skip, "d
 var levels = map[string]wal.Durability{"fsync": wal.Fsync, "interval": wal.Interval, "os": wal.OS}
 
 // runtimes makes a runtime by name. A runtime lives as long as the agent.
-var runtimes = map[string]func(dataDir string, log *slog.Logger) (plugin.Runtime, error){
-	"wasm": func(dataDir string, log *slog.Logger) (plugin.Runtime, error) {
-		return wasm.New(wasm.Options{CacheDir: CacheDir(dataDir), Log: log})
+var runtimes = map[string]func(dataDir string, o Options) (plugin.Runtime, error){
+	"wasm": func(dataDir string, o Options) (plugin.Runtime, error) {
+		return wasm.New(wasm.Options{CacheDir: CacheDir(dataDir), Log: o.Log})
 	},
-	"subprocess": func(dataDir string, log *slog.Logger) (plugin.Runtime, error) {
-		return subprocess.New(subprocess.Options{Dir: filepath.Join(dataDir, "children"), Log: log})
+	"subprocess": func(dataDir string, o Options) (plugin.Runtime, error) {
+		return subprocess.New(subprocess.Options{Dir: filepath.Join(dataDir, "children"), Launcher: o.Modules.Launcher, Log: o.Log})
 	},
 }
 
@@ -189,7 +189,7 @@ func (a *Agent) loadPlugins(ctx context.Context) error {
 		if started[name] != nil {
 			continue
 		}
-		runtime, err := runtimes[name](a.dir, a.opts.Log)
+		runtime, err := runtimes[name](a.dir, a.opts)
 		if err != nil {
 			return fmt.Errorf("start the runtime of plugins (%s): %w", name, err)
 		}

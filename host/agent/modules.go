@@ -27,6 +27,8 @@ const builtinScheme = "builtin:"
 type Modules struct {
 	// Serve says how a builtin module is started as a child process: a program and its arguments. false: the program does not have it. nil: it has none.
 	Serve func(module string) (path string, args []string, ok bool)
+	// Launcher is what this program is called with for it to start a plugin as a child process; see [subprocess.Options].
+	Launcher []string
 
 	mu   sync.Mutex
 	code map[string]module // by source
@@ -56,7 +58,13 @@ func newModule(source string, code []byte) module {
 
 // ConfigOptions returns what package config needs to know of plugins. dir is the working directory.
 func (m *Modules) ConfigOptions(dir string) config.Options {
-	return config.Options{Manifest: m.Manifest, Builtin: m.Builtin, Builtins: m.Builtins, Dir: dir, DiskFree: diskFree}
+	return config.Options{Manifest: m.Manifest, Builtin: m.Builtin, Builtins: m.Builtins, Dir: dir, DiskFree: diskFree, Isolation: sync.OnceValues(m.isolation)}
+}
+
+// isolation asks the system what keeps child processes to their grants.
+func (m *Modules) isolation() (kept bool, trusted []string) {
+	i := subprocess.Probe(m.Launcher)
+	return i.Complete(), i.Trusted()
 }
 
 // Builtin names the module, among those that come with the binary, that holds the plugin.

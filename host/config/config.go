@@ -39,6 +39,9 @@ type Options struct {
 	ChannelKinds []string
 	// Version is that of the running agent, for required_version; "" is not compared.
 	Version string
+	// Isolation says whether child processes are kept to their grants but for addresses, and if not, what they are trusted with, and why. nil: nothing
+	// is known to keep them.
+	Isolation func() (kept bool, trusted []string)
 	// Dir is the directory against which relative paths of data are taken: globs, data_dir, grants.
 	// "" is the working directory. (A plugin's "./x.wasm" is relative to the file that says so.)
 	Dir string
@@ -51,6 +54,8 @@ type PluginRef struct {
 	SHA256 string // that the file must have, in lower-case hex; "" = any
 
 	Subprocess   bool   // it runs as a child process, and not as WebAssembly
+	Kept         bool   // and is kept to its grants, but for addresses
+	TrustedWith  string // if it is not: what it can do beyond them, and why
 	Trusted      bool   // its processor time is not bounded
 	ModuleBytes  uint64 // the largest that is loaded
 	TableEntries uint32 // the most of each table

@@ -8,23 +8,33 @@ import (
 	"github.com/penstock-io/penstock/spec/abi"
 )
 
+// trusted marks what nothing enforces.
+const trusted = " (trusted)"
+
 // Permissions says what the component may touch, a few words each, for people: "read /var/log/shop", "listen on tcp://:514".
 // Of a plugin that runs as a child process, what nothing keeps it to is marked "(trusted)".
 func (c Component) Permissions() []string {
-	may, trusted := []string{}, ""
-	if c.Ref.Subprocess {
-		trusted = " (trusted)"
+	may, files, addresses := []string{}, "", ""
+	switch {
+	case c.Ref.Subprocess && c.Ref.Kept:
+		addresses = trusted
+		may = append(may, "run as a child process, isolated")
+	case c.Ref.Subprocess:
+		files, addresses = trusted, trusted
 		may = append(may, "run as a child process, outside of the sandbox"+trusted)
+		if c.Ref.TrustedWith != "" {
+			may = append(may, "trusted with "+c.Ref.TrustedWith)
+		}
 	}
 	for _, d := range c.Dirs {
 		does := "read "
 		if d.Write {
 			does = "read and write "
 		}
-		may = append(may, does+d.Path+trusted)
+		may = append(may, does+d.Path+files)
 	}
 	for _, h := range c.Handles {
-		may = append(may, handleWords[h.Kind]+h.Address.String()+h.pattern()+trusted)
+		may = append(may, handleWords[h.Kind]+h.Address.String()+h.pattern()+addresses)
 	}
 	for _, name := range c.Env {
 		may = append(may, "read the environment variable "+name)

@@ -47,6 +47,10 @@ func (l *loader) declarePlugins() {
 			continue
 		}
 		p.ref = PluginRef{Name: v.name(), SHA256: strings.ToLower(v.text("sha256")), Subprocess: v.text("runtime") == subprocessRuntime}
+		if p.ref.Subprocess && l.opts.Isolation != nil {
+			kept, trusted := l.opts.Isolation()
+			p.ref.Kept, p.ref.TrustedWith = kept, strings.Join(trusted, "; ")
+		}
 		p.ref.Source = l.pluginSource(p)
 		l.bound(p)
 		l.declareGrants(p)

@@ -37,6 +37,7 @@ type connected struct {
 	client  *goplugin.Client
 	conn    *grpc.ClientConn
 
+	sockets  string        // the directory that holds the one of the child's sockets
 	patience time.Duration // that it has until it serves
 }
 
@@ -57,19 +58,26 @@ func (instancePlugin) GRPCClient(_ context.Context, _ *goplugin.GRPCBroker, conn
 
 // connect starts a child and waits until it serves. Errors are *plugin.Error.
 func (p *Plugin) connect(ctx context.Context, open plugin.Request, work string, stdout, stderr io.Writer) (*connected, error) {
-	c := &connected{patience: p.runtime.times.start, process: &process{stdout: stdout, stderr: stderr, over: make(chan struct{})}}
+	sockets, err := p.runtime.socketDir()
+	if err != nil {
+		return nil, &plugin.Error{Class: abi.Retry, Code: abi.EAGAIN, Message: err.Error(), Err: err}
+	}
+	c := &connected{patience: p.runtime.times.start, sockets: sockets, process: &process{stdout: stdout, stderr: stderr, over: make(chan struct{})}}
 	c.client = goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig:  goplugin.HandshakeConfig{MagicCookieKey: pluginpb.CookieKey, MagicCookieValue: pluginpb.CookieValue},
 		VersionedPlugins: map[int]goplugin.PluginSet{pluginpb.Version: {pluginpb.HealthService: instancePlugin{}}},
 		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
 		SkipHostEnv:      true,
 		StartTimeout:     p.runtime.times.start,
-		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: p.runtime.sockets},
+		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: sockets},
 		Logger:           hclogTo(open.Log),
 		GRPCDialOptions:  c.dialOptions(),
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, dir string) (runner.Runner, error) {
 			c.process.cmd, c.process.sockets = &exec.Cmd{Path: p.path, Args: p.args}, dir
 			if err := prepare(c.process.cmd, open, spec.Env, work); err != nil {
+				return nil, err
+			}
+			if err := p.confine(c.process.cmd, open, work, dir); err != nil {
 				return nil, err
 			}
 			c.process.start = p.start
@@ -97,7 +105,7 @@ func (p *Plugin) connect(ctx context.Context, open plugin.Request, work string, 
 
 // start starts the command of a process, if the binary is still the one that was loaded.
 func (p *Plugin) start(proc *process) error {
-	if ok, err := p.stat.same(p.path); err != nil || !ok {
+	if ok, err := p.stat.same(p.path); p.private == "" && (err != nil || !ok) {
 		return fmt.Errorf("%s has been changed since it was loaded (%w): reload the pipeline, if the new one is meant", p.path, errors.Join(errChanged, err))
 	}
 	var err error
@@ -118,17 +126,19 @@ func (c *connected) abort() {
 // unserved says why a child does not serve.
 func (c *connected) unserved(err error) *plugin.Error {
 	e := &plugin.Error{Class: abi.Fatal, Err: err}
-	heard, ended := "", false
+	heard, ended, confined := "", false, true
 	if c.process.started() {
 		c.process.kill()
 		c.process.mu.Lock()
-		heard, ended = c.process.heard, !c.process.killed
+		heard, ended, confined = c.process.heard, !c.process.killed, c.process.status != ExitConfinement
 		c.process.mu.Unlock()
 	}
 	text := err.Error()
 	switch {
 	case !c.process.started():
 		e.Class, e.Message = abi.Config, text
+	case !confined:
+		e.Class, e.Message = abi.Config, "it was not started: "+strings.TrimPrefix(c.process.words(), "Error: ")
 	case heard != "":
 		e.Class = abi.Config
 		e.Message = fmt.Sprintf("it is not a plugin: it began with %q instead of the handshake, and %s", cut(heard), c.process.state)
@@ -162,7 +172,8 @@ func (c *connected) close(grace time.Duration) {
 	if c.process.started() {
 		c.process.end(grace)
 	}
-	c.client.Kill() // removes the socket, and waits for what go-plugin has started
+	c.client.Kill()          // removes the socket, and waits for what go-plugin has started
+	_ = removeAll(c.sockets) // what is left goes with the runtime
 	if c.conn != nil {
 		_ = c.conn.Close()
 	}

@@ -106,6 +106,8 @@ func childMain(how string) int {
 	case "dies":
 		fmt.Fprintln(os.Stderr, "I cannot go on")
 		return 4
+	default:
+		return isolationMain(how)
 	}
 	return 0
 }

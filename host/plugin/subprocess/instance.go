@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -54,8 +53,9 @@ type instance struct {
 	component string
 	metrics   plugin.Metrics // nil: nobody counts
 	buffers   event.Buffers
-	limit     int // bytes, of one emitted batch
-	names     int // of metrics, of all instances of the plugin
+	limit     int    // bytes, of one emitted batch
+	memory    uint64 // that the child may have resident, 0: any
+	names     int    // of metrics, of all instances of the plugin
 	log       *report.Log
 	stdout    io.Writer
 	stderr    io.Writer
@@ -79,6 +79,9 @@ func (p *Plugin) newInstance(kind abi.Kind, open plugin.Request) *instance {
 		limit: cmp.Or(open.Limits.BatchBytes, event.DefaultBatch),
 		names: cmp.Or(open.Limits.Metrics, abi.DefaultMetrics),
 		log:   report.NewLog(open.Log),
+	}
+	if m := open.Limits.MemoryBytes; m > 0 && len(p.runtime.launcher) > 0 {
+		in.memory = m + programMemory
 	}
 	in.log.Bound(cmp.Or(open.Limits.LogRate, abi.DefaultLogRate), func() { in.count(plugin.LimitLogRate) })
 	in.stderr = &report.Lines{Log: in.log, Stream: "stderr"}
@@ -116,6 +119,10 @@ func (in *instance) watch() {
 		case <-tick.C:
 		}
 		in.sample(times.sample)
+		if in.hogs() {
+			in.process.kill()
+			continue
+		}
 		if time.Since(asked) < times.health {
 			continue
 		}
@@ -132,7 +139,7 @@ func (in *instance) watch() {
 
 // sample tells what the child takes, if that was not told for so long.
 func (in *instance) sample(every time.Duration) {
-	if in.metrics == nil {
+	if in.metrics == nil && in.memory == 0 {
 		return
 	}
 	in.sampling.Lock()
@@ -144,8 +151,23 @@ func (in *instance) sample(every time.Duration) {
 	if now, ok := usageOf(in.process.cmd.Process.Pid); ok {
 		in.cpu += max(0, now.cpu-in.used.cpu)
 		in.used = now
-		in.metrics.Memory(in.component, now.memory)
+		if in.metrics != nil {
+			in.metrics.Memory(in.component, now.memory)
+		}
 	}
+}
+
+// hogs buries a child that has more memory than it may.
+func (in *instance) hogs() bool {
+	in.sampling.Lock()
+	defer in.sampling.Unlock()
+	if in.memory == 0 || in.used.memory <= in.memory {
+		return false
+	}
+	in.count(plugin.LimitMemory)
+	in.bury(fmt.Sprintf("it has %d MiB of memory, and was killed: limits.memory and what a process has beside it (%d MiB) are %d MiB",
+		in.used.memory>>20, programMemory>>20, in.memory>>20))
+	return true
 }
 
 // account counts a call.
@@ -211,7 +233,7 @@ func (in *instance) shut() error {
 	in.cancel()
 	in.connected.close(grace)
 	in.watching.Wait()
-	return errors.Join(err, os.RemoveAll(in.work))
+	return errors.Join(err, removeAll(in.work))
 }
 
 // sayClose has the instance close.

@@ -30,6 +30,8 @@ type Plugin struct {
 	manifest abi.Manifest
 	digest   string
 	stat     identity
+	script   bool   // an interpreter runs it, where it lies
+	private  string // the copy of the binary that is run, or "": it is run where it is
 	metrics  *report.Metrics
 }
 
@@ -41,8 +43,8 @@ func (p *Plugin) Manifest() abi.Manifest { return p.manifest }
 // Digest is the sha256 of the binary, in hex.
 func (p *Plugin) Digest() string { return p.digest }
 
-// Close does nothing: a binary that does not run takes no room.
-func (p *Plugin) Close() error { return nil }
+// Close removes the private copy of the binary, if nobody else runs it.
+func (p *Plugin) Close() error { return p.runtime.copies.give(p.private) }
 
 // Open starts a child and opens an instance in it. It takes some 30 ms for a small Go program. Errors are *plugin.Error, or ctx's.
 func (p *Plugin) Open(ctx context.Context, kind abi.Kind, open plugin.Request) (plugin.Instance, error) {
@@ -57,13 +59,13 @@ func (p *Plugin) Open(ctx context.Context, kind abi.Kind, open plugin.Request) (
 		open.Log = slog.New(slog.DiscardHandler)
 	}
 	in := p.newInstance(kind, open)
-	work, err := os.MkdirTemp(p.runtime.dir, "work-")
+	work, err := os.MkdirTemp(p.runtime.room, "work-")
 	if err != nil {
 		return plugin.Instance{}, &plugin.Error{Class: abi.Retry, Code: abi.EAGAIN, Message: "make a working directory: " + err.Error(), Err: err}
 	}
 	in.work = work
 	if in.connected, err = p.connect(ctx, open, work, in.stdout, in.stderr); err != nil {
-		return plugin.Instance{}, errors.Join(err, os.RemoveAll(work))
+		return plugin.Instance{}, errors.Join(err, removeAll(work))
 	}
 	in.supervise()
 	made, err := in.open(ctx, open)

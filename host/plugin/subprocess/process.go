@@ -44,6 +44,7 @@ type process struct {
 	up, unwanted atomic.Bool   // it has been started; it is to end as soon as it is
 	over         chan struct{} // closed when the child has been waited for, and all that it wrote has been read
 	state        string        // why it is over; valid then
+	status       int           // that it exited with; valid then
 
 	mu     sync.Mutex
 	heard  string // the first line, if it is none of the handshake
@@ -129,6 +130,7 @@ func (p *process) ending(err error) string {
 	case ok && exit.Sys().(syscall.WaitStatus).Signaled():
 		how = fmt.Sprintf("it was ended by signal %d (%[1]v)", exit.Sys().(syscall.WaitStatus).Signal())
 	case ok:
+		p.status = exit.ExitCode()
 		how = fmt.Sprintf("it exited with code %d", exit.ExitCode())
 	case err != nil:
 		how = err.Error()

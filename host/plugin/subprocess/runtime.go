@@ -17,6 +17,7 @@ package subprocess
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -35,25 +36,51 @@ import (
 )
 
 // maxSocketDir is how long the directory of sockets may be: the path of a socket has 108 bytes in all, and what go-plugin and a child add
-// to it are some forty.
-const maxSocketDir = 60
+// to it are some forty, with the name of socketDir 13 more, of 5 bits a letter.
+const (
+	maxSocketDir  = 46
+	socketDirName = 12
+)
+
+// socketDir makes a directory for the sockets of one child. Other children may be processes of the same user, and the kernel keeps nobody from
+// connecting to a socket whose name he knows: so the name cannot be guessed. They can list neither this directory nor the system's sockets.
+func (r *Runtime) socketDir() (string, error) {
+	dir := filepath.Join(r.sockets, rand.Text()[:socketDirName])
+	err := os.Mkdir(dir, 0o700)
+	if err == nil && r.isolation.OwnUser {
+		err = os.Chmod(dir, 0o711) // the child has the directory below
+	}
+	if err != nil {
+		return "", fmt.Errorf("make a directory for sockets: %w", err)
+	}
+	return dir, nil
+}
 
 // Options say how a Runtime works.
 type Options struct {
 	// Dir is where children have their sockets and their working directories, a directory of ours alone, of which everything
 	// is removed; "" makes one for as long as the Runtime lives.
 	Dir string
+	// Launcher is what the program that runs is called with for it to call [Exec], its own name first. Without it nothing isolates children
+	// but what is theirs anyway.
+	Launcher []string
 	// Log takes what the runtime does of its own accord; nil discards it. Instances have their own.
 	Log *slog.Logger
 }
 
 // Runtime starts children. Its methods may be called by many goroutines.
 type Runtime struct {
-	dir     string // of working directories
+	dir     string
+	room    string // of working directories: dir, unless children run as users who cannot reach it
 	sockets string // short enough for a socket's path
 	log     *slog.Logger
 	starter *starter
 	times   times
+
+	launcher  []string
+	isolation Isolation
+	users     users
+	copies    copies
 }
 
 // times are how long children may take; tests shorten them.
@@ -63,12 +90,12 @@ var _ plugin.Runtime = (*Runtime)(nil)
 
 // New starts a runtime. Nobody else may use its directory.
 func New(o Options) (r *Runtime, err error) {
-	r = &Runtime{dir: o.Dir, log: o.Log, times: times{startTimeout, sampleEvery, healthEvery, healthTimeout}}
+	r = &Runtime{dir: o.Dir, log: o.Log, launcher: o.Launcher, times: times{startTimeout, sampleEvery, healthEvery, healthTimeout}}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
 	if r.dir != "" {
-		if err := os.RemoveAll(r.dir); err != nil { // left by an agent that was killed
+		if err := removeAll(r.dir); err != nil { // left by an agent that was killed
 			return nil, fmt.Errorf("make room for subprocesses: %w", err)
 		}
 		if err := os.Mkdir(r.dir, 0o700); err != nil {
@@ -77,11 +104,29 @@ func New(o Options) (r *Runtime, err error) {
 	} else if r.dir, err = os.MkdirTemp("", "penstock-"); err != nil {
 		return nil, fmt.Errorf("make room for subprocesses: %w", err)
 	}
-	if r.sockets, err = socketsIn(r.dir); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(r.dir))
+	if err := r.isolate(); err != nil {
+		return nil, errors.Join(err, removeAll(r.dir))
 	}
 	r.starter = newStarter()
 	return r, nil
+}
+
+// isolate finds out what keeps children to their grants, and makes the directories that they share.
+func (r *Runtime) isolate() (err error) {
+	if r.isolation = Probe(r.launcher); len(r.launcher) > 0 {
+		if err := HideFromChildren(); err != nil {
+			return err
+		}
+		r.isolation.tell(r.log)
+	}
+	r.copies.dir = filepath.Join(r.dir, "bin")
+	if r.room, err = roomFor(r.dir, r.isolation); err != nil {
+		return fmt.Errorf("make room for subprocesses: %w", err)
+	}
+	if r.sockets, err = socketsIn(r.room); err != nil {
+		return errors.Join(err, removeAll(r.room))
+	}
+	return nil
 }
 
 // socketsIn is a directory for sockets: dir, if its path is short enough, or else a new one where temporary files are.
@@ -105,8 +150,11 @@ func socketsIn(dir string) (string, error) {
 // Close frees everything. All plugins must have been closed.
 func (r *Runtime) Close() error {
 	r.starter.close()
-	return errors.Join(os.RemoveAll(r.sockets), os.RemoveAll(r.dir))
+	return errors.Join(removeAll(r.sockets), removeAll(r.room), removeAll(r.dir))
 }
+
+// Isolation says what keeps children to their grants.
+func (r *Runtime) Isolation() Isolation { return r.isolation }
 
 // Load checks the binary at ref.Path, and reads its manifest unless ref has it. None of it runs.
 func (r *Runtime) Load(_ context.Context, ref plugin.Ref) (plugin.Plugin, error) {
@@ -115,7 +163,7 @@ func (r *Runtime) Load(_ context.Context, ref plugin.Ref) (plugin.Plugin, error)
 		p.args = []string{ref.Path}
 	}
 	var err error
-	if p.digest, p.stat, err = digestOf(ref.Path); err != nil {
+	if p.digest, p.stat, err = digestOf(ref.Path, io.Discard); err != nil {
 		return nil, err
 	}
 	if ref.Digest != "" && ref.Digest != p.digest {
@@ -124,6 +172,15 @@ func (r *Runtime) Load(_ context.Context, ref plugin.Ref) (plugin.Plugin, error)
 	if ref.Manifest != nil {
 		p.manifest = *ref.Manifest
 	} else if p.manifest, err = ManifestOf(ref.Path); err != nil {
+		return nil, err
+	}
+	if len(r.launcher) == 0 || isSelf(ref.Path) {
+		return p, nil
+	}
+	if p.script, err = isScript(ref.Path); err == nil && !p.script {
+		p.private, err = r.copies.take(ref.Path, p.digest)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -172,12 +229,12 @@ func (i identity) same(path string) (bool, error) {
 
 // Digest is the sha256 of a program, in hex.
 func Digest(path string) (string, error) {
-	digest, _, err := digestOf(path)
+	digest, _, err := digestOf(path, io.Discard)
 	return digest, err
 }
 
-// digestOf reads a file that can be run.
-func digestOf(path string) (digest string, id identity, err error) {
+// digestOf reads a file that can be run, and copies it.
+func digestOf(path string, to io.Writer) (digest string, id identity, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", id, err
@@ -193,7 +250,7 @@ func digestOf(path string) (digest string, id identity, err error) {
 		return "", id, fmt.Errorf("%s cannot be run: chmod +x it, if it is the plugin", path)
 	}
 	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
+	if _, err := io.Copy(io.MultiWriter(h, to), f); err != nil {
 		return "", id, fmt.Errorf("read %s: %w", path, err)
 	}
 	return hex.EncodeToString(h.Sum(nil)), identity{info.Size(), info.ModTime().UnixNano(), info}, nil

@@ -70,6 +70,24 @@ func trouble(asked, at string) error {
 			return err
 		}
 		return fmt.Errorf("spawned %d of %d", c.Process.Pid, os.Getpid())
+	case "hog": // all the memory that there is
+		for all := [][]byte{}; ; {
+			all = append(all, bytes.Repeat([]byte("x"), 1<<20))
+		}
+	case "bomb": // all the processes
+		for n := 0; ; n++ {
+			if err := exec.Command("sleep", "1001").Start(); err != nil {
+				return fmt.Errorf("after %d processes: %w", n, err)
+			}
+		}
+	case "flood": // all the files
+		for n := 0; ; n++ {
+			f, err := os.Open(os.DevNull)
+			if err != nil {
+				return fmt.Errorf("after %d files: %w", n, err)
+			}
+			defer f.Close()
+		}
 	case "retry":
 		return sdk.Retry(errors.New("not now\ncome again"), 5*time.Second)
 	}
