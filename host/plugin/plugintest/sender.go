@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -143,8 +144,12 @@ func (c Client) do(ctx context.Context, to net.Addr) error {
 	if err := errors.Join(stream.CloseWrite(), stream.SetReadDeadline(time.Now().Add(hangUp))); err != nil {
 		return err
 	}
-	if _, err := io.Copy(io.Discard, stream); err != nil {
-		return fmt.Errorf("it ended its side of the connection, and the plugin has not closed its own: %w", err)
+	_, err = io.Copy(io.Discard, stream)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("it ended its side of the connection, and the plugin has not closed its own within %v", hangUp)
+	case err != nil:
+		return fmt.Errorf("the plugin does not close the connection in an orderly way: %w", err)
 	}
 	return nil
 }
