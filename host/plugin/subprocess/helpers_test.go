@@ -88,6 +88,11 @@ func childMain(how string) int {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
+	case "hostile":
+		if err := hostileMain(os.Args[3]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 	case "bare", "bare-tls":
 		if err := bareMain(os.Args[3], how == "bare-tls"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
