@@ -89,11 +89,15 @@ func children(t *testing.T) (all []int) {
 	return all
 }
 
-// stopped waits until a process stands still.
+// stopped waits until a process stands still, with all its threads: only then does the kernel count it among those that it has to wake.
 func stopped(t *testing.T, pid int) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); strings.Contains(string(stat), ") T ") {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		if !slices.ContainsFunc(threads, func(path string) bool {
+			stat, err := os.ReadFile(path)
+			return err == nil && !strings.Contains(string(stat), ") T ")
+		}) {
 			return
 		}
 	}
@@ -298,13 +302,21 @@ func TestABinaryThatWasChangedIsNotStarted(t *testing.T) {
 }
 
 func TestNothingOutlivesTheAgent(t *testing.T) {
-	for name, stop := range map[string]syscall.Signal{"a child at work": 0, "a child that stands still": syscall.SIGSTOP} {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		stop    syscall.Signal
+		command []string
+	}{
+		"a child at work":                           {0, []string{both}},
+		"a child that stands still":                 {syscall.SIGSTOP, []string{both}},
+		"a child that does not look at its own end": {0, []string{self, "child", "hostile", ""}},
+	} {
 		t.Run(name, func(t *testing.T) {
-			self, err := os.Executable()
-			if err != nil {
-				t.Fatal(err)
-			}
-			agent := exec.Command(self, "child", "agent", both)
+			stop := c.stop
+			agent := exec.Command(self, append([]string{"child", "agent"}, c.command...)...)
 			agent.Env = os.Environ()
 			out, err := agent.StdoutPipe()
 			if err == nil {

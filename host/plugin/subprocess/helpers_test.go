@@ -84,7 +84,7 @@ func childMain(how string) int {
 		fmt.Printf(pluginpb.Handshake, 1, "/tmp/control.sock")
 		time.Sleep(time.Hour)
 	case "agent": // it opens a sink that starts something, and says what processes there are
-		if err := agentMain(os.Args[3]); err != nil {
+		if err := agentMain(os.Args[3:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
@@ -117,12 +117,12 @@ func childMain(how string) int {
 	return 0
 }
 
-func agentMain(path string) error {
+func agentMain(command []string) error {
 	r, err := New(Options{})
 	if err != nil {
 		return err
 	}
-	p, err := r.Load(context.Background(), plugin.Ref{Path: path, Manifest: &manifest})
+	p, err := r.Load(context.Background(), plugin.Ref{Path: command[0], Args: command, Manifest: &manifest})
 	if err != nil {
 		return err
 	}
@@ -130,6 +130,10 @@ func agentMain(path string) error {
 	in, err := p.Open(context.Background(), abi.Sink, s.request(abi.Sink))
 	if err != nil {
 		return err
+	}
+	if len(command) > 1 { // it does not spawn
+		fmt.Println(pidOf(in.Sink), pidOf(in.Sink))
+		time.Sleep(time.Hour)
 	}
 	var w event.Builder
 	if err := w.Append(event.Event{}); err != nil {
