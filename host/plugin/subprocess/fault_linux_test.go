@@ -312,7 +312,7 @@ func TestNothingOutlivesTheAgent(t *testing.T) {
 	}{
 		"a child at work":                           {0, []string{both}},
 		"a child that stands still":                 {syscall.SIGSTOP, []string{both}},
-		"a child that does not look at its own end": {0, []string{self, "child", "hostile", ""}},
+		"a child that does not look at its own end": {0, []string{self, "child", "faithless", ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			stop := c.stop

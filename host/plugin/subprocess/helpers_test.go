@@ -88,8 +88,8 @@ func childMain(how string) int {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-	case "hostile":
-		if err := hostileMain(os.Args[3]); err != nil {
+	case "faithless":
+		if err := faithlessMain(os.Args[3]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}

@@ -32,8 +32,8 @@ type hostile struct {
 	how string
 }
 
-// hostileMain serves it as all three kinds.
-func hostileMain(how string) error {
+// faithlessMain serves it as all three kinds.
+func faithlessMain(how string) error {
 	path := filepath.Join(os.Getenv(pluginpb.SocketDirKey), "s")
 	l, err := net.Listen("unix", path)
 	if err != nil {
@@ -150,7 +150,7 @@ func openHostile(t *testing.T, s *setup, how string, kind abi.Kind) (plugin.Inst
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := load(t, self, self, "child", "hostile", how).Open(t.Context(), kind, s.request(kind))
+	in, err := load(t, self, self, "child", "faithless", how).Open(t.Context(), kind, s.request(kind))
 	if err == nil {
 		t.Cleanup(func() { _ = closeOf(in) })
 	}
