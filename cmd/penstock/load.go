@@ -29,7 +29,7 @@ func (a *app) load(path string) (loaded, error) { return a.loadIn(path, "") }
 // loadIn does so with relative paths of data taken from dir; "" is the working directory.
 func (a *app) loadIn(path, dir string) (loaded, error) {
 	start := time.Now()
-	l := loaded{modules: &agent.Modules{Serve: serveBuiltin, Launcher: launcher()}}
+	l := loaded{modules: newModules()}
 	opts := l.modules.ConfigOptions(dir)
 	opts.Version = a.build.Version
 	l.config, l.sources, l.diags = config.Load(path, opts)

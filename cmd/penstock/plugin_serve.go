@@ -9,8 +9,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/penstock-io/penstock/host/agent"
+	"github.com/penstock-io/penstock/host/config"
 	"github.com/penstock-io/penstock/host/plugin/subprocess"
 	"github.com/penstock-io/penstock/plugins/native"
+	"github.com/penstock-io/penstock/spec/abi"
 )
 
 // newPluginServeCommand is what an agent starts its own program with, to have a builtin plugin as a child process.
@@ -36,4 +39,17 @@ func serveBuiltin(module string) (path string, args []string, ok bool) {
 		return "", nil, false
 	}
 	return path, append(os.Args[:1:1], "plugin", "serve", module), true
+}
+
+// newModules finds the plugins of a pipeline, those that come with the binary among them.
+func newModules() *agent.Modules {
+	m := &agent.Modules{Serve: serveBuiltin, Launcher: launcher(), Native: map[string]abi.Manifest{}}
+	for name, src := range native.Manifests() {
+		manifest, _, diags := config.ParseManifest([]byte(src), name+"/plugin.hcl")
+		if diags.HasErrors() {
+			panic("BUG: " + diags.Error()) // it comes with the binary, and a test of its package reads it
+		}
+		m.Native[name] = manifest
+	}
+	return m
 }

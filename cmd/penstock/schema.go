@@ -5,6 +5,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -104,15 +106,21 @@ func findPlugins(module string, kind abi.Kind, name string) ([]described, error)
 
 // manifests reads one module, or all that come with the binary.
 func manifests(module string) ([]moduleManifest, error) {
-	sources := []string{module}
+	sources, native := []string{module}, newModules().Native
 	if module == "" {
 		sources = nil
-		for _, name := range bundle.Names() {
+		for _, name := range slices.Concat(bundle.Names(), slices.Sorted(maps.Keys(native))) {
 			sources = append(sources, builtinScheme+name)
 		}
 	}
 	var list []moduleManifest
 	for _, source := range sources {
+		if name, builtin := strings.CutPrefix(source, builtinScheme); builtin {
+			if m, ok := native[name]; ok {
+				list = append(list, moduleManifest{source, m})
+				continue
+			}
+		}
 		code, err := readModule(source)
 		if err != nil {
 			return nil, err

@@ -7,7 +7,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -29,6 +31,9 @@ type Modules struct {
 	Serve func(module string) (path string, args []string, ok bool)
 	// Launcher is what this program is called with for it to start a plugin as a child process; see [subprocess.Options].
 	Launcher []string
+
+	// Native are the manifests of builtin modules that run as child processes alone, since they need more than WebAssembly has; Serve has them all.
+	Native map[string]abi.Manifest
 
 	mu   sync.Mutex
 	code map[string]module // by source
@@ -58,7 +63,11 @@ func newModule(source string, code []byte) module {
 
 // ConfigOptions returns what package config needs to know of plugins. dir is the working directory.
 func (m *Modules) ConfigOptions(dir string) config.Options {
-	return config.Options{Manifest: m.Manifest, Builtin: m.Builtin, Builtins: m.Builtins, Dir: dir, DiskFree: diskFree, Isolation: sync.OnceValues(m.isolation)}
+	native := func(module string) bool {
+		_, ok := m.Native[module]
+		return ok
+	}
+	return config.Options{Manifest: m.Manifest, Builtin: m.Builtin, Native: native, Builtins: m.Builtins, Dir: dir, DiskFree: diskFree, Isolation: sync.OnceValues(m.isolation)}
 }
 
 // isolation asks the system what keeps child processes to their grants.
@@ -69,7 +78,7 @@ func (m *Modules) isolation() (kept bool, trusted []string) {
 
 // Builtin names the module, among those that come with the binary, that holds the plugin.
 func (m *Modules) Builtin(kind abi.Kind, name string) (module string, ok bool) {
-	for _, module := range bundle.Names() {
+	for _, module := range m.names() {
 		manifest, err := m.Manifest(config.PluginRef{Name: name, Source: builtinScheme + module})
 		if err != nil {
 			return module, true // it is not built; who asks for it is told so, rather than that there is no such plugin
@@ -84,7 +93,7 @@ func (m *Modules) Builtin(kind abi.Kind, name string) (module string, ok bool) {
 // Builtins lists the names of the plugins of a kind that come with the binary.
 func (m *Modules) Builtins(kind abi.Kind) []string {
 	var names []string
-	for _, module := range bundle.Names() {
+	for _, module := range m.names() {
 		manifest, err := m.Manifest(config.PluginRef{Source: builtinScheme + module})
 		if err != nil {
 			continue // not built: Builtin says so where one is asked for
@@ -98,8 +107,18 @@ func (m *Modules) Builtins(kind abi.Kind) []string {
 	return names
 }
 
+// names are those of the builtin modules. Native ones come first: they are there, whether the others are built or not.
+func (m *Modules) names() []string {
+	return append(slices.Sorted(maps.Keys(m.Native)), bundle.Names()...)
+}
+
 // Manifest reads the manifest of a plugin, without running any of it.
 func (m *Modules) Manifest(ref config.PluginRef) (abi.Manifest, error) {
+	if name, ok := strings.CutPrefix(ref.Source, builtinScheme); ok {
+		if native, ok := m.Native[name]; ok {
+			return native, nil
+		}
+	}
 	if ref.Subprocess {
 		found, err := m.program(ref)
 		switch {

@@ -31,6 +31,8 @@ type Options struct {
 	Manifest func(ref PluginRef) (abi.Manifest, error)
 	// Builtin says which builtin module holds the plugin of that kind and name, e.g. "std".
 	Builtin func(kind abi.Kind, name string) (module string, ok bool)
+	// Native says of a builtin module that it runs as a child process alone, and that it may have sockets of its own.
+	Native func(module string) bool
 	// Builtins lists the names of the builtin plugins of a kind, for suggestions.
 	Builtins func(kind abi.Kind) []string
 	// DiskFree says how many bytes data under path may come to take: what is free, and what it takes already.

@@ -52,6 +52,7 @@ func (l *loader) declarePlugins() {
 			p.ref.Kept, p.ref.TrustedWith = kept, strings.Join(trusted, "; ")
 		}
 		p.ref.Source = l.pluginSource(p)
+		p.ref.Subprocess = p.ref.Subprocess || l.native(p.ref.Source)
 		l.bound(p)
 		l.declareGrants(p)
 		p.broken = p.ref.Source == "" || !l.loadManifest(p.ref, v.where("source")) || !l.checkVersion(p)
@@ -184,6 +185,7 @@ func (l *loader) resolve(kind abi.Kind, v *values) (plugin abi.Plugin, from *plu
 	if l.opts.Builtin != nil {
 		if module, found := l.opts.Builtin(kind, label); found {
 			p := &pluginBlock{values: &values{at: at}, ref: PluginRef{Name: module, Source: builtinScheme + module}}
+			p.ref.Subprocess = l.native(p.ref.Source)
 			l.bound(p)
 			if !l.loadManifest(p.ref, at) {
 				return plugin, p, false
@@ -197,13 +199,19 @@ func (l *loader) resolve(kind abi.Kind, v *values) (plugin abi.Plugin, from *plu
 	return plugin, nil, false
 }
 
+// native says whether a source is a builtin module that runs as a child process alone.
+func (l *loader) native(source string) bool {
+	name, builtin := strings.CutPrefix(source, builtinScheme)
+	return builtin && l.opts.Native != nil && l.opts.Native(name)
+}
+
 // socketNeeds are the needs that the host serves to WebAssembly alone.
 var socketNeeds = []string{abi.NeedDial, abi.NeedListen, abi.NeedHTTP, abi.NeedServe}
 
 // runs reports a builtin plugin that is to be a child process and cannot: it has sockets of the host's, which a child process cannot be given.
 func (l *loader) runs(p *pluginBlock, plugin abi.Plugin) bool {
 	for _, n := range plugin.Needs {
-		if p.ref.Subprocess && p.builtin() && slices.Contains(socketNeeds, n.Kind) {
+		if p.ref.Subprocess && p.builtin() && !l.native(p.ref.Source) && slices.Contains(socketNeeds, n.Kind) {
 			l.add("E4010", p.where("runtime"), "The builtin plugin %s gets its sockets from the agent, and runs as WebAssembly alone: leave out runtime = %q.", plugin.Name, subprocessRuntime)
 			return false
 		}

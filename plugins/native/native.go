@@ -8,13 +8,18 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/penstock-io/penstock/plugins/postgres"
 	"github.com/penstock-io/penstock/plugins/std/module"
 	"github.com/penstock-io/penstock/sdk"
 )
 
 var modules = map[string]func() map[string]sdk.Plugin{
-	"std": module.Plugins,
+	"std":      module.Plugins,
+	"postgres": postgres.Plugins,
 }
+
+// Manifests are the plugin.hcl of those modules that are nowhere else: they need what WebAssembly does not have.
+func Manifests() map[string]string { return map[string]string{"postgres": postgres.Manifest} }
 
 // Names are the modules there are, sorted.
 func Names() []string { return slices.Sorted(maps.Keys(modules)) }

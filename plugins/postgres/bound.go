@@ -80,7 +80,7 @@ func (s *source) settled() (bool, error) {
 
 // advance takes the newest key as the next bound, and says whether that is beyond the last.
 func (s *source) advance() (bool, error) {
-	rows, err := s.conn.query("read the newest key", "SELECT "+s.keys("%s::text")+" FROM "+s.table.String()+" WHERE "+s.keys("%s IS NOT NULL", " AND ")+
+	rows, err := s.conn.query("read the newest key", "SELECT "+s.keys("%s::text")+" FROM "+s.table.String()+" penstock_row WHERE "+s.keys("%s IS NOT NULL", " AND ")+
 		s.after(" AND ")+" ORDER BY "+s.keys("%s DESC")+" LIMIT 1", s.at...)
 	if err != nil || len(rows) == 0 {
 		return false, notData(err)
@@ -113,11 +113,12 @@ func (s *source) checkPrimary() error {
 	return nil
 }
 
-// keys writes the columns of the key, each as a format says, with a separator, which is a comma unless said.
+// keys writes the columns of the key, each as a format says, with a separator, which is a comma unless said. They are those of the table: in ORDER BY a
+// name alone is that of a result, which is the key as text, where 10 comes before 9.
 func (s *source) keys(format string, separator ...string) string {
 	var parts []string
 	for _, k := range s.key {
-		parts = append(parts, strings.ReplaceAll(format, "%s", quoteName(k)))
+		parts = append(parts, strings.ReplaceAll(format, "%s", "penstock_row."+quoteName(k)))
 	}
 	if len(separator) > 0 {
 		return strings.Join(parts, separator[0])

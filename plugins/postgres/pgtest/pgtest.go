@@ -65,6 +65,9 @@ func Start(t testing.TB, settings ...string) *Server {
 			t.Errorf("remove the server: %v", err)
 		}
 	})
+	if err := os.Chmod(dir, 0o755); err != nil { // who connects may be yet another user
+		t.Fatal(err)
+	}
 	Give(t, dir)
 	s.command("initdb", "-D", s.data(), "-U", User, "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C")
 	s.Start()

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	_ "embed"
+
+	"github.com/penstock-io/penstock/sdk"
+)
+
+// Manifest is plugin.hcl: what the plugins take and need.
+//
+//go:embed plugin.hcl
+var Manifest string
+
+// Plugins are those of this module, by their names in the manifest.
+func Plugins() map[string]sdk.Plugin {
+	return map[string]sdk.Plugin{"postgres": {Source: New, Sink: NewSink}}
+}
