@@ -112,6 +112,22 @@ func TestTheDigestIsThatOfWhoeverReadTheModule(t *testing.T) {
 	}
 }
 
+// A compiler that believes what such a module says takes 4 GiB, and the process with it.
+func TestAModuleThatSaysItHasMoreThanItIsRefusedAlsoWhenItIsTrusted(t *testing.T) {
+	m := NewModule().Plugin(0)
+	m.Export(abi.ExportPoll, three, one, Const(0))
+	code := modfile.AppendSection(pack(t, m, abi.Source), modfile.Data, []byte("\x01\x01\xff\xff\xff\xff\x0f"))
+	for _, trusted := range []bool{false, true} {
+		p, err := shared.Load(t.Context(), plugin.Ref{Name: "x", Source: "x.wasm", Code: code, Trusted: trusted})
+		if !errors.Is(err, modfile.Err) {
+			t.Errorf("trusted %v: %v", trusted, err)
+		}
+		if err == nil {
+			_ = p.Close()
+		}
+	}
+}
+
 func TestManifestsAreReplacedAndReadBack(t *testing.T) {
 	code := NewModule().Plugin(0).Bytes()
 	if _, err := ManifestOf(code); !errors.Is(err, ErrNoManifest) {

@@ -135,6 +135,9 @@ func (r *Runtime) prepare(ref plugin.Ref) ([]byte, error) {
 	if ref.Trusted {
 		code, err := withoutManifest(ref.Code)
 		if err == nil {
+			err = fuel.Check(code)
+		}
+		if err == nil {
 			code, err = joinSegments(code)
 		}
 		if err != nil {

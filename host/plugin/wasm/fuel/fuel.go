@@ -44,6 +44,11 @@ const (
 	entryShift = 3
 	// longBody is how many instructions a function may have, with those that it calls, before its entry is charged.
 	longBody = 8 * Unit
+	// maxParams and maxLocals are what browsers take of a function.
+	maxParams = 1000
+	maxLocals = 50_000
+	// maxAllLocals is what the largest modules have several times over; a compiler has some bytes for each.
+	maxAllLocals = 10_000_000
 	// maxCost bounds what one place is charged, so that the counter cannot overflow.
 	maxCost = 1 << 24
 )
@@ -84,10 +89,34 @@ type signature struct {
 	key     string // equal for equal types
 }
 
-// Rewrite returns a copy of code that yields. It fails on what is not a module, and on instructions that it does not
-// know: those would not compile either.
+// Rewrite returns a copy of code that yields. It fails on what is not a module, on instructions that it does not
+// know: those would not compile either, and as [Check] does.
 func Rewrite(code []byte, o Options) ([]byte, error) {
-	m := &module{options: o, taken: map[uint32]bool{}, blocks: map[uint32]uint32{}}
+	m, err := learn(code)
+	if err != nil {
+		return nil, err
+	}
+	m.options = o
+	m.findRecursion()
+	return m.write(len(code))
+}
+
+// Check says why a module should not be given to a compiler. One makes room for what a module says that it has, before it looks whether
+// that is there: a few bytes can ask for gigabytes.
+func Check(code []byte) error {
+	m, err := learn(code)
+	if err != nil {
+		return err
+	}
+	if !m.namesReadable() {
+		return fmt.Errorf("%w: its names", modfile.Err)
+	}
+	return nil
+}
+
+// learn reads a module.
+func learn(code []byte) (*module, error) {
+	m := &module{taken: map[uint32]bool{}, blocks: map[uint32]uint32{}}
 	for s, err := range modfile.Sections(code) {
 		if err != nil {
 			return nil, err
@@ -100,8 +129,7 @@ func Rewrite(code []byte, o Options) ([]byte, error) {
 	if len(m.funcs) != int(m.imported)+len(m.bodies) {
 		return nil, fmt.Errorf("%w: functions and their code differ in number", modfile.Err)
 	}
-	m.findRecursion()
-	return m.write(len(code))
+	return m, nil
 }
 
 // learn takes from a section what the others need.
@@ -118,6 +146,10 @@ func (m *module) learn(s modfile.Section) error {
 			m.funcs = append(m.funcs, r.U32())
 			err = cmp.Or(err, within(m.funcs[len(m.funcs)-1], uint32(len(m.types)), "a function"))
 		})
+	case modfile.Table:
+		r.Vector(func() { r.Byte(); r.Limits() })
+	case modfile.Memory:
+		r.Vector(r.Limits)
 	case modfile.Export:
 		_, err = m.exports(r)
 	case modfile.Global:
@@ -127,6 +159,13 @@ func (m *module) learn(s modfile.Section) error {
 		_, err = m.elements(r)
 	case modfile.CodeID:
 		err = m.learnCode(r)
+	case modfile.Data:
+		err = m.learnData(r)
+	case modfile.Custom:
+		if r.Bytes(); r.Bad {
+			return modfile.Err
+		}
+		return nil
 	default:
 		return nil
 	}
@@ -147,6 +186,10 @@ func (m *module) learnTypes(r *modfile.Reader) error {
 		}
 		params := r.Bytes()
 		results := r.Bytes()
+		if max(len(params), len(results)) > maxParams {
+			r.Bad, err = true, fmt.Errorf("type %d has more than %d parameters or results", len(m.types), maxParams)
+			return
+		}
 		m.types = append(m.types, signature{len(params), results, string(before[:len(before)-len(r.B)])})
 	})
 	return err
@@ -182,12 +225,41 @@ func typeOfImport(b []byte) uint32 {
 
 func (m *module) learnCode(r *modfile.Reader) error {
 	var err error
+	var locals uint64
 	r.Vector(func() {
 		f := function{m: m, index: m.imported + uint32(len(m.bodies)), code: r.Bytes()}
 		if err == nil && !r.Bad {
 			err = f.survey()
 		}
+		if locals += uint64(f.locals); err == nil && (f.locals > maxLocals || locals > maxAllLocals) {
+			err = fmt.Errorf("function %d has %d local variables, of which there may be %d, and %d in all functions", f.index, f.locals, maxLocals, maxAllLocals)
+		}
 		m.bodies = append(m.bodies, f)
+	})
+	return err
+}
+
+// learnData walks over the data, of which nothing is needed.
+func (m *module) learnData(r *modfile.Reader) error {
+	const ( // what an entry may be
+		active   = 0
+		passive  = 1
+		explicit = 2 // as active, with the number of a memory
+	)
+	var err error
+	r.Vector(func() {
+		kind := r.U32()
+		if kind > explicit || err != nil {
+			r.Bad = true
+			return
+		}
+		if kind == explicit {
+			r.U32()
+		}
+		if kind != passive {
+			_, err = m.expression(nil, r)
+		}
+		r.Bytes()
 	})
 	return err
 }

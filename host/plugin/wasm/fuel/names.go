@@ -8,8 +8,9 @@ import (
 	"github.com/penstock-io/penstock/host/plugin/wasm/internal/modfile"
 )
 
-// Parts of the custom section "name" in which functions have indexes.
+// Parts of the custom section "name": the name of the module, and those in which functions have indexes.
 const (
+	nameModule    = 0
 	nameFunctions = 1
 	nameLocals    = 2
 	nameLabels    = 3
@@ -29,8 +30,9 @@ func (m *module) custom(s modfile.Section) []byte {
 	body := modfile.AppendBytes(nil, []byte(name))
 	for len(r.B) > 0 && !r.Bad {
 		id, part := r.Byte(), r.Bytes()
-		if nameFunctions <= id && id <= nameLabels {
-			part = m.shiftNames(part, id)
+		part, ok := m.names(part, id)
+		if !ok {
+			part = []byte{0} // none
 		}
 		body = modfile.AppendSection(body, id, part)
 	}
@@ -40,10 +42,43 @@ func (m *module) custom(s modfile.Section) []byte {
 	return modfile.AppendSection(nil, modfile.Custom, body)
 }
 
-// shiftNames shifts the functions in one part of the names. What cannot be read is left out.
-func (m *module) shiftNames(part []byte, id byte) []byte {
+// namesReadable says whether all of the names in a module can be read.
+func (m *module) namesReadable() bool {
+	for _, s := range m.sections {
+		r := modfile.Reader{B: s.Body}
+		if s.ID != modfile.Custom || string(r.Bytes()) != "name" {
+			continue
+		}
+		for len(r.B) > 0 && !r.Bad {
+			id, part := r.Byte(), r.Bytes()
+			if _, ok := m.names(part, id); !ok {
+				return false
+			}
+		}
+		if r.Bad {
+			return false
+		}
+	}
+	return true
+}
+
+// names gives one part of the names as it should be: with functions shifted. false: it cannot be read.
+func (m *module) names(part []byte, id byte) (out []byte, ok bool) {
+	switch id {
+	case nameModule:
+		r := modfile.Reader{B: part}
+		r.Bytes()
+		return part, !r.Bad
+	case nameFunctions, nameLocals, nameLabels:
+		return m.shiftNames(part, id)
+	}
+	return part, true
+}
+
+// shiftNames shifts the functions in one part of the names.
+func (m *module) shiftNames(part []byte, id byte) ([]byte, bool) {
 	r := modfile.Reader{B: part}
-	n := r.U32()
+	n := r.Count()
 	out := modfile.AppendU32(nil, n)
 	for ; n > 0 && !r.Bad; n-- {
 		out = modfile.AppendU32(out, m.shifted(r.U32()))
@@ -55,8 +90,5 @@ func (m *module) shiftNames(part []byte, id byte) []byte {
 		}
 		out = append(out, before[:len(before)-len(r.B)]...)
 	}
-	if r.Bad {
-		return []byte{0}
-	}
-	return out
+	return out, !r.Bad
 }

@@ -98,9 +98,9 @@ func extended(r *modfile.Reader, entries []byte, n uint32) []byte {
 
 // globalSection adds the two counters, and shifts functions in what globals begin with.
 func (m *module) globalSection(r *modfile.Reader) ([]byte, error) {
-	n := r.U32()
+	n := r.Count()
 	out := modfile.AppendU32(nil, n+2)
-	for ; n > 0; n-- {
+	for ; n > 0 && !r.Bad; n-- {
 		out = append(out, r.Byte(), r.Byte())
 		var err error
 		if out, err = m.expression(out, r); err != nil {
@@ -144,7 +144,7 @@ func (m *module) expression(dst []byte, r *modfile.Reader) ([]byte, error) {
 }
 
 func (m *module) exports(r *modfile.Reader) ([]byte, error) {
-	n := r.U32()
+	n := r.Count()
 	out := modfile.AppendU32(nil, n)
 	for ; n > 0 && !r.Bad; n-- {
 		out = modfile.AppendBytes(out, r.Bytes())
@@ -172,7 +172,7 @@ func (m *module) elements(r *modfile.Reader) ([]byte, error) {
 		explicit   = 2 // a table index, or a kind, is there
 		expression = 4
 	)
-	n := r.U32()
+	n := r.Count()
 	out := modfile.AppendU32(nil, n)
 	var err error
 	for ; n > 0 && !r.Bad; n-- {
@@ -192,7 +192,7 @@ func (m *module) elements(r *modfile.Reader) ([]byte, error) {
 		if flags&(passive|explicit) != 0 {
 			out = append(out, r.Byte())
 		}
-		entries := r.U32()
+		entries := r.Count()
 		out = modfile.AppendU32(out, entries)
 		for ; entries > 0 && !r.Bad; entries-- {
 			if flags&expression != 0 {

@@ -17,6 +17,9 @@ import (
 // MaxSize is the largest module in bytes that is looked at.
 const MaxSize = abi.MaxModule
 
+// MaxEntries is how many entries a vector of a module may have, as in browsers: a reader makes room for as many as a module says.
+const MaxEntries = 1_000_000
+
 // Preamble begins every module of the core binary format: magic, then version 1.
 const Preamble = "\x00asm\x01\x00\x00\x00"
 
@@ -147,9 +150,19 @@ func (r *Reader) Bytes() []byte {
 	return v
 }
 
+// Count takes the number of entries of a vector: [MaxEntries] at most, and no more than there are bytes.
+func (r *Reader) Count() uint32 {
+	n := r.U32()
+	if n > MaxEntries || uint64(n) > uint64(len(r.B)) {
+		r.fail()
+		return 0
+	}
+	return n
+}
+
 // Vector calls f for each entry of a vector. f takes it off r.
 func (r *Reader) Vector(f func()) {
-	for n := r.U32(); n > 0 && !r.Bad; n-- {
+	for n := r.Count(); n > 0 && !r.Bad; n-- {
 		f()
 	}
 }
