@@ -24,11 +24,17 @@ counted = $(1) 2>&1 | awk '/^[a-z0-9._~\/-]+$$/ {n++; if (n%10==0) {printf "\r  
 GUESTS := sdk/c sdk/rust/echo sdk/zig sdk/assemblyscript examples/json-filter examples/tcp-lines examples/csv-json examples/http-sink examples/webhook
 export PATH := $(CURDIR)/.ci/node_modules/.bin:$(PATH)
 
-# The compiler of .proto files comes from PyPI, its Go parts are tools of go.mod: both pinned, so that the same is generated everywhere.
-PROTOC_VERSION := 1.85.1
-PROTOC_DIR     := .ci/python/grpcio-tools-$(PROTOC_VERSION)
+# The compiler of .proto files comes from PyPI, its Go parts are tools of go.mod: all pinned, so that the same is generated everywhere. Code for
+# Python runs with packages protobuf as old as its compiler and one major version newer, so that compiler is an older one.
+PROTOC_VERSION        := 1.85.1
+PROTOC_PYTHON_VERSION := 1.76.0
+PROTOC_DIR            := .ci/python/grpcio-tools-$(PROTOC_VERSION)
+PROTOC_PYTHON_DIR     := .ci/python/grpcio-tools-$(PROTOC_PYTHON_VERSION)
 
-.PHONY: all build proto plugins skeleton guests test race fuzz crash damage kills powercut mutated figures soak mutations bench quickstart examples tidy help
+# Where plugins in Python find what they import: below /usr, which each of them may read. $(PYTHON) is the same with what tests need.
+PYTHON ?= /usr/local/lib/penstock/python/bin/python3
+
+.PHONY: all build proto python plugins skeleton guests test race fuzz crash damage kills powercut mutated figures soak mutations bench quickstart examples tidy help
 
 all: build vet test ## build, vet and test
 
@@ -65,6 +71,7 @@ skeleton:
 	@cp plugins/skeleton/child.go.txt $(SKELETON)/go/github.com/penstock-io/penstock/sdk/child.go
 	@{ echo "# github.com/penstock-io/penstock v0.0.0"; echo "## explicit; go 1.26.0"; \
 		for p in $(GO_SDK); do echo "github.com/penstock-io/penstock/$$p"; done; } > $(SKELETON)/go/modules.txt
+	@mkdir -p $(SKELETON)/python && cp sdk/python/penstock/*.py sdk/python/penstock/*.pyi sdk/python/penstock/py.typed $(SKELETON)/python
 	@mkdir -p $(SKELETON)/c && cp sdk/c/penstock.h $(SKELETON)/c
 	@mkdir -p $(SKELETON)/zig && cp sdk/zig/penstock.zig $(SKELETON)/zig
 	@mkdir -p $(SKELETON)/assemblyscript && cp sdk/assemblyscript/penstock.ts $(SKELETON)/assemblyscript
@@ -132,13 +139,17 @@ bench: build ## the figures of spec/performance.md
 examples: build ## run the examples' own tests
 	@$(GO) test -count=1 -v -run TestExamples ./cmd/penstock
 
-$(PROTOC_DIR):
-	@python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target $@ 'grpcio-tools==$(PROTOC_VERSION)'
+$(PROTOC_DIR) $(PROTOC_PYTHON_DIR):
+	@python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target $@ 'grpcio-tools==$(@:.ci/python/grpcio-tools-%=%)'
 
-proto: $(PROTOC_DIR) ## the code of spec/pluginpb, from its .proto (needs Python with pip)
+proto: $(PROTOC_DIR) $(PROTOC_PYTHON_DIR) ## the code of spec/pluginpb and sdk/python, from the .proto (needs Python with pip)
 	@PYTHONPATH=$(PROTOC_DIR) python3 -m grpc_tools.protoc -I spec/pluginpb \
 		--plugin=protoc-gen-go="$$($(GO) tool -n protoc-gen-go)" --plugin=protoc-gen-go-grpc="$$($(GO) tool -n protoc-gen-go-grpc)" \
 		--go_out=spec/pluginpb --go_opt=paths=source_relative --go-grpc_out=spec/pluginpb --go-grpc_opt=paths=source_relative plugin.proto
+	@PYTHONPATH=$(PROTOC_PYTHON_DIR) python3 -m grpc_tools.protoc -I spec/pluginpb --python_out=sdk/python/penstock --pyi_out=sdk/python/penstock plugin.proto
+
+python: ## types and tests of the SDK for Python (needs what .ci/python.txt lists; PYTHON=...)
+	@cd sdk/python && $(PYTHON) -m mypy --config-file pyproject.toml && $(PYTHON) -m unittest discover -s tests
 
 tidy: ## the shape of the tree, formatting, go.mod
 	@$(GO) test -count=1 ./host/tidy

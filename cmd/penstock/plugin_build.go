@@ -21,7 +21,8 @@ func newPluginBuildCommand(a *app) *cobra.Command {
 		Short: "Compile a folder of plugin source, and pack its manifest",
 		Long: `Compile the plugin in a folder (the current one when none is named) to WebAssembly, and write the plugin.hcl beside it into the module.
 
-The language is told from the files: main.go, Cargo.toml, *.zig, *.ts, *.c. Its compiler must be installed; when it is not, the exit code
+The language is told from the files: main.go, Cargo.toml, *.zig, *.ts, *.c, plugin.py. Python becomes a program, one file that the agent runs
+as a child process (runtime = "subprocess"), with its manifest beside it. Its compiler must be installed; when it is not, the exit code
 is 3 and the message says how to get it.`,
 		Example: "  penstock plugin build\n  penstock plugin build examples/json-filter -o json-filter.wasm",
 		Args:    cobra.MaximumNArgs(1),
@@ -35,7 +36,7 @@ is 3 and the message says how to get it.`,
 			})
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "", "where to write the module (default: NAME.wasm in the folder, by the name in plugin.hcl)")
+	cmd.Flags().StringVarP(&output, "output", "o", "", "where to write the module (default: NAME.wasm, or NAME for a program, in the folder; NAME is that in plugin.hcl)")
 	return withJSON(cmd)
 }
 
@@ -50,20 +51,37 @@ func (a *app) buildPlugin(ctx context.Context, dir, output string) (p packed, er
 	if err != nil {
 		return p, err
 	}
+	extension := ".wasm"
+	if project.Program() {
+		extension = ""
+	}
 	if output == "" {
-		output = filepath.Join(dir, m.Name+".wasm")
+		output = filepath.Join(dir, m.Name+extension)
 	}
 	scratch, err := os.MkdirTemp("", "penstock-build-")
 	if err != nil {
 		return p, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	module := filepath.Join(scratch, m.Name+".wasm")
+	module := filepath.Join(scratch, m.Name+extension)
 	if err := project.Build(ctx, module, a.err); err != nil {
 		if missing, ok := errors.AsType[*toolchain.Missing](err); ok {
 			return p, &fault{err: err, exit: exitEnvironment, code: "toolchain", hint: missing.Install}
 		}
 		return p, err
 	}
-	return a.pack(module, manifest, output)
+	if !project.Program() {
+		return a.pack(module, manifest, output)
+	}
+	code, err := os.ReadFile(module)
+	if err != nil {
+		return p, err
+	}
+	if err := replaceFile(output, code); err != nil {
+		return p, err
+	}
+	if err := os.Chmod(output, 0o755); err != nil {
+		return p, err
+	}
+	return a.packProgram(output, manifest, output)
 }

@@ -37,7 +37,7 @@ func newPluginNewCommand(a *app) *cobra.Command {
 		Long: `Write a small plugin into a new directory, whose name is the plugin's: source, manifest (plugin.hcl), test (` + trialsFile + `) and
 the SDK, so that it builds without a network. Then, in that directory:
 
-  penstock plugin build     compile it for WebAssembly
+  penstock plugin build     compile it for WebAssembly, or pack it (Python)
   penstock plugin test      check that it keeps the contract
   penstock plugin run       run it, and again whenever its source changes`,
 		Example: "  penstock plugin new --lang rust demo\n  penstock plugin new --lang go --kind sink archive",

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/penstock/host/plugin/subprocess"
 )
 
 // watchEvery is how often the source of a plugin is looked at.
@@ -153,8 +155,8 @@ func (w *workshop) sources() uint64 {
 			return nil
 		case e.IsDir() && path != w.dir && (strings.HasPrefix(name, ".") || name == "target" || name == "node_modules" || name == "build"):
 			return filepath.SkipDir
-		case e.IsDir() || strings.Contains(name, ".wasm"):
-			return nil
+		case e.IsDir() || strings.Contains(name, ".wasm") || strings.Contains(name, subprocess.ManifestSuffix) || isFile(path+subprocess.ManifestSuffix):
+			return nil // what has been built
 		}
 		if info, err := e.Info(); err == nil {
 			_, _ = fmt.Fprintln(sum, path, info.Size(), info.ModTime().UnixNano())

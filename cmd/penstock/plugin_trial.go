@@ -165,15 +165,20 @@ func moduleArg(args []string) (string, error) {
 		return args[0], nil
 	}
 	found, err := filepath.Glob("*.wasm")
+	if programs, _ := filepath.Glob("*" + subprocess.ManifestSuffix); err == nil {
+		for _, p := range programs {
+			found = append(found, "./"+strings.TrimSuffix(p, subprocess.ManifestSuffix))
+		}
+	}
 	switch {
 	case err != nil:
 		return "", err
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) == 0:
-		return "", wrongUse("Name a module, or make one here: penstock plugin build", "there is no .wasm file in this directory")
+		return "", wrongUse("Name a module, or make one here: penstock plugin build", "there is no .wasm file in this directory, and no program with a manifest")
 	}
-	return "", wrongUse("Name one of them.", "there are several .wasm files in this directory: %s", strings.Join(found, ", "))
+	return "", wrongUse("Name one of them.", "there are several plugins in this directory: %s", strings.Join(found, ", "))
 }
 
 // tester tries the plugins of a module.

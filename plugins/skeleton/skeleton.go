@@ -24,7 +24,10 @@ import (
 var files embed.FS
 
 // places says where in a new plugin the SDK of a language goes.
-var places = map[string]string{"go": "vendor", "c": ".", "rust": "penstock", "zig": ".", "assemblyscript": "."}
+var places = map[string]string{"go": "vendor", "c": ".", "rust": "penstock", "zig": ".", "assemblyscript": ".", "python": "penstock"}
+
+// programs are the languages whose plugins are programs, and not modules for WebAssembly.
+var programs = []string{"python"}
 
 // Languages lists the languages that there are templates for, sorted.
 func Languages() (names []string) {
@@ -55,7 +58,7 @@ func Files(language string, kind abi.Kind, name string) (map[string][]byte, erro
 	}
 	out := map[string][]byte{}
 	for _, dir := range []string{"template/kind", "template/lang/" + language} {
-		if err := addTemplates(out, dir, kind, name); err != nil {
+		if err := addTemplates(out, dir, kind, name, slices.Contains(programs, language)); err != nil {
 			return nil, err
 		}
 	}
@@ -63,7 +66,7 @@ func Files(language string, kind abi.Kind, name string) (map[string][]byte, erro
 }
 
 // addTemplates fills in the files of a folder, and all below its folder for the kind.
-func addTemplates(out map[string][]byte, root string, kind abi.Kind, name string) error {
+func addTemplates(out map[string][]byte, root string, kind abi.Kind, name string, program bool) error {
 	return fs.WalkDir(files, root, func(file string, e fs.DirEntry, err error) error {
 		switch below := strings.TrimPrefix(strings.TrimPrefix(file, root), "/"); {
 		case err != nil:
@@ -74,20 +77,23 @@ func addTemplates(out map[string][]byte, root string, kind abi.Kind, name string
 			return nil
 		default:
 			place := strings.TrimSuffix(strings.TrimPrefix(below, string(kind)+"/"), ".tmpl")
-			out[place], err = expand(file, name)
+			out[place], err = expand(file, name, program)
 			return err
 		}
 	})
 }
 
 // expand fills in a template.
-func expand(file, name string) ([]byte, error) {
+func expand(file, name string, program bool) ([]byte, error) {
 	t, err := template.ParseFS(files, file)
 	if err != nil {
 		return nil, err
 	}
 	var b bytes.Buffer
-	err = t.Execute(&b, struct{ Name, Identifier string }{name, strings.ReplaceAll(name, "-", "_")})
+	err = t.Execute(&b, struct {
+		Name, Identifier string
+		Program          bool
+	}{name, strings.ReplaceAll(name, "-", "_"), program})
 	return b.Bytes(), err
 }
 

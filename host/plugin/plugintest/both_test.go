@@ -28,23 +28,29 @@ func TestOneSourceKeepsTheContractInBothRuntimes(t *testing.T) {
 			if name == "wasm" && testing.Short() {
 				t.Skip("builds and compiles a Go guest")
 			}
-			plugintest.Run(t, load(t),
-				plugintest.Case{
-					Kind: abi.Source, Name: "both", Events: 40, BadConfig: `{"count":"many"}`,
-					Setup: func(string) (plugintest.Opening, error) { return plugintest.Opening{Config: `{"count":40}`}, nil },
-				},
-				plugintest.Case{
-					Kind: abi.Sink, Name: "both", BadConfig: `{"file":1}`,
-					Setup: func(dir string) (plugintest.Opening, error) {
-						return plugintest.Opening{Config: fmt.Sprintf(`{"file":%q}`, dir+"/out"), Dirs: []plugin.Dir{{Path: dir, Write: true}}}, nil
-					},
-					Stored: func(dir string) ([]string, error) {
-						b, err := os.ReadFile(dir + "/out")
-						return strings.Split(strings.TrimSuffix(string(b), "\n"), "\n"), err
-					},
-				},
-				plugintest.Case{Kind: abi.Processor, Name: "both", Input: []string{"a", "b"}, Output: []string{"A", "B"}})
+			plugintest.Run(t, load(t), bothCases()...)
 		})
+	}
+}
+
+// bothCases are those of a plugin of each kind that does what testdata/both does.
+func bothCases() []plugintest.Case {
+	return []plugintest.Case{
+		{
+			Kind: abi.Source, Name: "both", Events: 40, BadConfig: `{"count":"many"}`,
+			Setup: func(string) (plugintest.Opening, error) { return plugintest.Opening{Config: `{"count":40}`}, nil },
+		},
+		{
+			Kind: abi.Sink, Name: "both", BadConfig: `{"file":1}`,
+			Setup: func(dir string) (plugintest.Opening, error) {
+				return plugintest.Opening{Config: fmt.Sprintf(`{"file":%q}`, dir+"/out"), Dirs: []plugin.Dir{{Path: dir, Write: true}}}, nil
+			},
+			Stored: func(dir string) ([]string, error) {
+				b, err := os.ReadFile(dir + "/out")
+				return strings.Split(strings.TrimSuffix(string(b), "\n"), "\n"), err
+			},
+		},
+		{Kind: abi.Processor, Name: "both", Input: []string{"a", "b"}, Output: []string{"A", "B"}},
 	}
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package toolchain compiles a folder of plugin source into a WebAssembly module, with the compiler that its language has: it tells the
-// language from the files, looks where compilers lie, and says what to install when one is missing.
+// language from the files, looks where compilers lie, and says what to install when one is missing. Python has none, and becomes a program
+// that runs as a child process.
 //
 // The flags are here and nowhere else: a reactor for WASI preview 1, with bulk memory and SIMD on, names of functions kept for traces.
 // What a compiler says goes to the caller's writer as it is.
@@ -56,7 +57,11 @@ var languages = []language{
 	{name: "zig", mark: "*.zig", sdk: "penstock.zig", alone: true, build: buildZig},
 	{name: "assemblyscript", mark: "*.ts", sdk: "penstock.ts", alone: true, build: buildAssemblyScript},
 	{name: "c", mark: "*.c", build: buildC},
+	{name: "python", mark: pythonMain + ".py", build: buildPython},
 }
+
+// Program says whether what is built is a program that runs as a child process, and not a module for WebAssembly.
+func (p Project) Program() bool { return p.Language == "python" }
 
 // Open finds out what lies in a folder.
 func Open(dir string) (Project, error) {
@@ -97,6 +102,9 @@ func (p Project) Build(ctx context.Context, output string, log io.Writer) error 
 			return err
 		}
 		return fmt.Errorf("build %s: %w", p.Dir, err)
+	}
+	if p.Program() {
+		return nil
 	}
 	code, err := os.ReadFile(abs)
 	if err != nil {
