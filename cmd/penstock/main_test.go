@@ -27,6 +27,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/penstock-io/penstock/host/admin"
+	"github.com/penstock-io/penstock/host/plugin/toolchain"
 	"github.com/penstock-io/penstock/plugins/bundle"
 )
 
@@ -85,12 +86,37 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// exampleProgram builds the plugin of an example in Python with the SDK of this tree.
+func exampleProgram(t *testing.T, dir string) string {
+	t.Helper()
+	work := t.TempDir()
+	if err := errors.Join(os.CopyFS(work, os.DirFS(dir)), os.CopyFS(filepath.Join(work, "penstock"), os.DirFS("../../sdk/python/penstock"))); err != nil {
+		t.Fatal(err)
+	}
+	project, err := toolchain.Open(work)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(t.TempDir(), "program")
+	err = project.Build(t.Context(), program, os.Stderr)
+	if missing, ok := errors.AsType[*toolchain.Missing](err); ok && os.Getenv("CI") != "true" {
+		t.Skip(missing, missing.Install)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return program
+}
+
 // exampleModule is where `make plugins` has put the plugin of an example that has one, "" for one that has none. Without it the example is
 // left out, but for a machine that must have all compilers.
 func exampleModule(t *testing.T, dir string) string {
 	t.Helper()
 	if _, err := os.Stat(filepath.Join(dir, "plugin.hcl")); err != nil {
 		return ""
+	}
+	if project, err := toolchain.Open(dir); err == nil && project.Program() {
+		return exampleProgram(t, dir)
 	}
 	module, err := filepath.Abs("../../bin/plugins/examples/" + filepath.Base(dir) + ".wasm")
 	if err == nil {
