@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -47,7 +48,9 @@ func tcpPlugin(file string) (p benchPlugin, err error) {
 	if err != nil {
 		return p, fmt.Errorf("%s: %w", file, err)
 	}
-	p.file = file
+	if p.file, err = filepath.Abs(file); err != nil { // the pipeline that names it lies elsewhere
+		return p, err
+	}
 	for _, has := range m.Plugins {
 		switch {
 		case has.Kind == abi.Source && p.source == "":
