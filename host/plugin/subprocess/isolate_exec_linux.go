@@ -140,7 +140,7 @@ func (p program) exec(args []string) error {
 	}
 	err := syscall.Exec(path, args, os.Environ())
 	if errors.Is(err, unix.EACCES) {
-		return fmt.Errorf("run %s as user %d: %w: may it run there, and is the file system mounted with noexec?", p.file.Name(), os.Getuid(), err)
+		return fmt.Errorf("run %s as user %d: %w: can that user read it and enter its directory, and is the file system mounted without noexec?", p.file.Name(), os.Getuid(), err)
 	}
 	return fmt.Errorf("run %s: %w", p.file.Name(), err)
 }
