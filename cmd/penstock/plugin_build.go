@@ -83,5 +83,7 @@ func (a *app) buildPlugin(ctx context.Context, dir, output string) (p packed, er
 	if err := os.Chmod(output, 0o755); err != nil {
 		return p, err
 	}
-	return a.packProgram(output, manifest, output)
+	p, err = a.packProgram(output, manifest, output)
+	p.Module, p.Bytes = output, len(code) // what was built is the program, not what lies beside it
+	return p, err
 }
