@@ -125,16 +125,6 @@ func encode(t testing.TB, bodies ...string) event.Batch {
 	return w.Batch()
 }
 
-func decode(b event.Batch) (bodies []string) {
-	for i, e := range b.All() {
-		if int(i) != len(bodies) {
-			return append(bodies, fmt.Sprintf("event %d is at place %d", i, len(bodies)))
-		}
-		bodies = append(bodies, string(e.Body))
-	}
-	return bodies
-}
-
 // bodiesOf takes all that a channel has.
 func bodiesOf(t testing.TB, c channel.Channel, name string) (bodies []string) {
 	t.Helper()

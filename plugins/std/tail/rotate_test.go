@@ -251,3 +251,51 @@ func (b *bed) one() []string {
 	b.Commit()
 	return got
 }
+
+// TestAFileThatIsNotAtItsPlaceIsReadWhereTheNextScanFindsIt: it was seen, and not opened yet.
+func TestAFileThatIsNotAtItsPlaceIsReadWhereTheNextScanFindsIt(t *testing.T) {
+	for name, meanwhile := range map[string]func(b *bed){
+		"renamed": func(b *bed) { b.move("z.log", "z.log.1") },
+		"missing for a moment": func(b *bed) {
+			elsewhere := b.t.TempDir() + "/z.log"
+			b.must(os.Rename(b.path("z.log"), elsewhere))
+			for range 4 { // it notices, and a scan does
+				b.one()
+			}
+			time.Sleep(defaultScan)
+			b.one()
+			b.must(os.Rename(elsewhere, b.path("z.log")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tailing(t, config{Paths: []string{"*.log*"}}, func(b *bed) {
+				b.add("a.log", "1\n2\n3\n")
+				b.add("z.log", "last\n")
+				b.start()
+				b.MaxEvents = 1
+				got := b.one()
+				meanwhile(b)
+				for range 12 {
+					time.Sleep(defaultScan / 3)
+					got = append(got, b.one()...)
+				}
+				if !slices.Contains(got, "last") || b.Metrics["file_lost_bytes"] != 0 {
+					t.Errorf("read %q, %v bytes lost\nlog: %s", got, b.Metrics["file_lost_bytes"], strings.Join(b.Logs, "\n     "))
+				}
+			})
+		})
+	}
+}
+
+// TestNobodyWaitsForAFileWhoseContentIsAnother: what was to be read of it is gone.
+func TestNobodyWaitsForAFileWhoseContentIsAnother(t *testing.T) {
+	tailing(t, config{}, func(b *bed) {
+		b.add("app.log", "1\n")
+		b.start()
+		b.read("1")
+		b.move("app.log", "app.log.1")
+		b.must(os.WriteFile(b.path("app.log.1"), []byte("what another tool writes\n"), 0o644))
+		b.add("app.log", "2\n")
+		b.read("2")
+	})
+}

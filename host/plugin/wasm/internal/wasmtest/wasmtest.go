@@ -12,7 +12,6 @@ package wasmtest
 
 import (
 	"encoding/binary"
-	"math"
 	"slices"
 )
 
@@ -216,11 +215,6 @@ func Const(v int32) Code { return appendSigned([]byte{0x41}, int64(v)) }
 
 // Const64 pushes an i64.
 func Const64(v int64) Code { return appendSigned([]byte{0x42}, v) }
-
-// ConstF64 pushes an f64.
-func ConstF64(v float64) Code {
-	return binary.LittleEndian.AppendUint64([]byte{0x44}, math.Float64bits(v))
-}
 
 // Call calls a function.
 func Call(f uint32) Code { return op(0x10, f) }
