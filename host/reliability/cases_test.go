@@ -73,7 +73,7 @@ var behaviours = []struct {
 		"host/plugin/wasm: TestEveryRefusalIsCountedUnderItsName",
 		"host/plugin/wasm: TestAFloodOfLogsIsCountedAndItsLimitIsNamed",
 		"host/plugin/wasm: TestAModuleMayImportWhatIsNotGrantedAndIsToldSo",
-		"host/plugin/wasm/socket: TestHandlesAreBoundedAndFreed",
+		"host/plugin/socket: TestHandlesAreBoundedAndFreed",
 		"host/plugin/endpoint: TestConnectionsAreBounded",
 		"host/plugin/endpoint: TestAHandshakeThatDoesNotEndHoldsUpNobody",
 		"host/plugin/endpoint: TestASlowClientIsCutOff"}},

@@ -49,8 +49,9 @@ var mayImport = map[string][]string{
 	"host/plugin":   {"spec", "host/address"},
 	"host/plugin/":  {"spec", "host/plugin=", "host/address"},
 
-	"host/plugin/wasm":       {"spec", "host/plugin=", "host/plugin/report="},
-	"host/plugin/subprocess": {"spec", "host/plugin=", "host/plugin/report="},
+	"host/plugin/exchange":   {"spec", "host/plugin=", "host/plugin/report="},
+	"host/plugin/wasm":       {"spec", "host/plugin=", "host/plugin/report=", "host/plugin/socket=", "host/plugin/exchange=", "host/plugin/promise="},
+	"host/plugin/subprocess": {"spec", "host/plugin=", "host/plugin/report=", "host/plugin/socket=", "host/plugin/exchange=", "host/plugin/promise="},
 
 	"host/plugin/plugintest": {"spec", "host/plugin=", "host/plugin/endpoint=", "host/address"},
 

@@ -20,6 +20,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/host/plugin/exchange"
 	. "github.com/penstock-io/penstock/host/plugin/wasm/internal/wasmtest"
 	"github.com/penstock-io/penstock/spec/abi"
 	"github.com/penstock-io/penstock/spec/event"
@@ -112,7 +113,7 @@ func TestAnAnswerGoesOutAfterTheCommitAndWithoutTheGuest(t *testing.T) {
 	if said := c.said(); !slices.Equal(said, []string{"a 200", "b 503"}) || c.header.Get("Retry-After") == "" {
 		t.Errorf("when b is refused: %q %v", said, c.header)
 	}
-	if n := in.serving.open.Load(); n != 0 {
+	if n := in.serving.Open(); n != 0 {
 		t.Errorf("%d requests are still counted", n)
 	}
 }
@@ -203,6 +204,30 @@ func ask(in *instance, mem api.Memory, f func(*instance, api.Memory, []uint64), 
 	return uint32(stack[0]), abi.OK
 }
 
+// reply calls http_reply.
+func reply(in *instance, mem ram, id, status, ptr, n, after int64) abi.Code {
+	_, code := ask(in, mem, httpReply, id, status, ptr, n, after)
+	return code
+}
+
+// send sends the request in the first n bytes, and answers its id, or a code.
+func send(in *instance, mem ram, n uint32, timeout time.Duration) abi.Code {
+	id, code := in.requests.Send("api", mem.b[:n], timeout)
+	if code < 0 {
+		return code
+	}
+	return abi.Code(id)
+}
+
+// statusOf is the status of a response, or a code.
+func statusOf(in *instance, id int32, wait time.Duration) abi.Code {
+	status, code := in.requests.Status(id, wait)
+	if code < 0 {
+		return code
+	}
+	return abi.Code(status)
+}
+
 // put encodes one event at the beginning and says how long it is.
 func (m ram) put(t *testing.T, body string, attributes ...event.Attribute) uint32 {
 	t.Helper()
@@ -216,9 +241,12 @@ func (m ram) put(t *testing.T, body string, attributes ...event.Attribute) uint3
 // get decodes the one event in the first n bytes.
 func (m ram) get(t *testing.T, n uint32) (map[string]string, string) {
 	t.Helper()
-	e, err := oneEvent(m, 0, n)
-	if err != nil {
-		t.Fatal(err)
+	b, err := event.Parse(m.b[:n])
+	if err != nil || b.Len() != 1 {
+		t.Fatal(b.Len(), err)
+	}
+	var e event.Event
+	for _, e = range b.All() {
 	}
 	attributes := map[string]string{}
 	for _, a := range e.Attributes {
@@ -274,14 +302,14 @@ func TestAReplyThatIsWrongLeavesTheRequest(t *testing.T) {
 	}
 	n := mem.put(t, "", event.Attribute{Key: "transfer-encoding", Value: []byte("chunked")})
 	for name, code := range map[string]abi.Code{
-		"unknown id":        in.httpReply(mem, 2, 200, 0, 0, 0),
-		"status 99":         in.httpReply(mem, 1, 99, 0, 0, 0),
-		"status 1000":       in.httpReply(mem, 1, 1000, 0, 0, 0),
-		"not emitted yet":   in.httpReply(mem, 1, 200, 0, 0, 1),
-		"a negative number": in.httpReply(mem, 1, 200, 0, 0, -1),
-		"no such memory":    in.httpReply(mem, 1, 200, 4000, 100, 0),
-		"not a batch":       in.httpReply(mem, 1, 200, 2000, 100, 0),
-		"the host's header": in.httpReply(mem, 1, 200, 0, n, 0),
+		"unknown id":        reply(in, mem, 2, 200, 0, 0, 0),
+		"status 99":         reply(in, mem, 1, 99, 0, 0, 0),
+		"status 1000":       reply(in, mem, 1, 1000, 0, 0, 0),
+		"not emitted yet":   reply(in, mem, 1, 200, 0, 0, 1),
+		"a negative number": reply(in, mem, 1, 200, 0, 0, -1),
+		"no such memory":    reply(in, mem, 1, 200, 4000, 100, 0),
+		"not a batch":       reply(in, mem, 1, 200, 2000, 100, 0),
+		"the host's header": reply(in, mem, 1, 200, 0, int64(n), 0),
 	} {
 		if code != abi.EINVAL {
 			t.Errorf("%s: %s", name, code)
@@ -291,10 +319,10 @@ func TestAReplyThatIsWrongLeavesTheRequest(t *testing.T) {
 		t.Errorf("answered %q", said)
 	}
 	n = mem.put(t, "hello", event.Attribute{Key: "x-a", Value: []byte("1")})
-	if code := in.httpReply(mem, 1, 201, 0, n, 0); code != abi.OK || c.header.Get("X-A") != "1" {
+	if code := reply(in, mem, 1, 201, 0, int64(n), 0); code != abi.OK || c.header.Get("X-A") != "1" {
 		t.Errorf("%s %v", code, c.header)
 	}
-	if code := in.httpReply(mem, 1, 201, 0, n, 0); code != abi.EINVAL {
+	if code := reply(in, mem, 1, 201, 0, int64(n), 0); code != abi.EINVAL {
 		t.Errorf("twice: %s", code)
 	}
 	if said := c.said(); !slices.Equal(said, []string{"x 201"}) {
@@ -321,12 +349,13 @@ func TestAWaitForARequestEndsAtOnce(t *testing.T) {
 				in := &instance{
 					kind: abi.Source, turn: make(chan struct{}, 1), nudge: make(chan struct{}, 1), closing: make(chan struct{}), timer: time.NewTimer(time.Hour),
 				}
-				in.call.Context, in.grants.Serve = t.Context(), client.requests
+				in.call.Context = t.Context()
+				in.serving = exchange.NewServer(guestCalls{in}, client.requests, nil)
 				in.timer.Stop()
 				in.turn <- struct{}{}
 				go func() { time.Sleep(time.Minute); c.during(client, in) }()
 				start := time.Now()
-				if code := in.httpNext(c.timeout); code != c.code || time.Since(start) != c.after {
+				if _, code := in.serving.Next(1<<20, c.timeout); code != c.code || time.Since(start) != c.after {
 					t.Errorf("%s after %v, want %s after %v", code, time.Since(start), c.code, c.after)
 				}
 				<-in.turn
@@ -349,8 +378,8 @@ func TestWithoutAGrantThereIsNoHTTP(t *testing.T) {
 	in.call.Context = t.Context()
 	mem := ram{b: make([]byte, 100)}
 	_, next := ask(in, mem, httpNext, 0, int64(100), -1)
-	send := in.httpSend(mem, "api", 0, 0, -1)
-	if reply := in.httpReply(mem, 1, 200, 0, 0, 0); next != abi.EACCES || send != abi.EACCES || reply != abi.EACCES {
+	send := send(in, mem, 0, -1)
+	if reply := reply(in, mem, 1, 200, 0, 0, 0); next != abi.EACCES || send != abi.EACCES || reply != abi.EACCES {
 		t.Errorf("next %s, send %s, reply %s", next, send, reply)
 	}
 	if s.meter.denied("serve") != 2 || s.meter.denied("http") != 1 {
@@ -375,7 +404,7 @@ func TestAnInstanceTakesOnlySoManyRequests(t *testing.T) {
 			}
 		}()
 	}
-	for i := range maxExchanges {
+	for i := range exchange.MaxTaken {
 		send()
 		if _, code := ask(in, mem, httpNext, 0, int64(4096), -1); code != abi.OK {
 			t.Fatalf("request %d: %s", i, code)
@@ -387,8 +416,8 @@ func TestAnInstanceTakesOnlySoManyRequests(t *testing.T) {
 		t.Errorf("one more: %s", code)
 	}
 	cancel() // their clients go away
-	if _, code := ask(in, mem, httpNext, 0, int64(4096), -1); code != abi.OK || len(in.serving.taken) != 1 {
-		t.Errorf("when the others have gone: %s, %d", code, len(in.serving.taken))
+	if _, code := ask(in, mem, httpNext, 0, int64(4096), -1); code != abi.OK || in.serving.Open() != 1 {
+		t.Errorf("when the others have gone: %s, %d", code, in.serving.Open())
 	}
 }
 
@@ -404,12 +433,12 @@ func TestRequestsGoOutAndResponsesComeBack(t *testing.T) {
 	mem := ram{b: make([]byte, 4096)}
 	n := mem.put(t, "0123456789", event.Attribute{Key: abi.HTTPMethod, Value: []byte("PUT")},
 		event.Attribute{Key: abi.HTTPPath, Value: []byte("/x?y=z")}, event.Attribute{Key: "x-a", Value: []byte("1")})
-	code := in.httpSend(mem, "api", 0, n, 10*time.Second)
+	code := send(in, mem, n, 10*time.Second)
 	if code < 0 {
 		t.Fatal(code)
 	}
 	id := int32(code)
-	if code := in.httpStatus(id, -1); code != http.StatusCreated {
+	if code := statusOf(in, id, -1); code != http.StatusCreated {
 		t.Fatalf("status %d: %v", code, in.lost)
 	}
 	long, _ := ask(in, mem, httpHead, int64(id), 0, int64(0))
@@ -466,13 +495,13 @@ func TestRequestsThatGoWrong(t *testing.T) {
 	refused := fetcher(t, "http://127.0.0.1:1", 100)
 	mem := ram{b: make([]byte, 8192)}
 	fetch := func(in *instance, timeout time.Duration, attributes ...event.Attribute) abi.Code {
-		code := in.httpSend(mem, "api", 0, mem.put(t, "", attributes...), timeout)
+		code := send(in, mem, mem.put(t, "", attributes...), timeout)
 		if code < 0 {
 			return code
 		}
 		id := int32(code)
 		defer httpClose(in, mem, []uint64{uint64(id)})
-		if code := in.httpStatus(id, -1); code < 0 {
+		if code := statusOf(in, id, -1); code < 0 {
 			return code
 		}
 		for {
@@ -500,7 +529,7 @@ func TestRequestsThatGoWrong(t *testing.T) {
 	if err := refused.failed(abi.EIO); !strings.Contains(err.Message, "connection refused") {
 		t.Errorf("the error does not say why: %v", err)
 	}
-	if code := in.httpStatus(99, 0); code != abi.EINVAL {
+	if code := statusOf(in, 99, 0); code != abi.EINVAL {
 		t.Errorf("unknown id: %s", code)
 	}
 }
@@ -511,21 +540,21 @@ func TestOpenRequestsAreBoundedAndEndWithTheInstance(t *testing.T) {
 	in := fetcher(t, srv.URL, 100)
 	mem := ram{b: make([]byte, 4096)}
 	n := mem.put(t, "")
-	for i := range maxFetches {
-		if code := in.httpSend(mem, "api", 0, n, -1); code < 0 {
+	for i := range exchange.MaxSent {
+		if code := send(in, mem, n, -1); code < 0 {
 			t.Fatalf("request %d: %s", i, code)
 		}
 	}
-	if code := in.httpSend(mem, "api", 0, n, -1); code != abi.EAGAIN {
+	if code := send(in, mem, n, -1); code != abi.EAGAIN {
 		t.Errorf("one more: %s", code)
 	}
-	if code := in.httpStatus(1, 0); code != abi.EAGAIN {
+	if code := statusOf(in, 1, 0); code != abi.EAGAIN {
 		t.Errorf("no status yet: %s", code)
 	}
 	in.turn <- struct{}{}
 	acked := make(chan error)
 	go func() { acked <- in.enterSoon(context.Background()) }()
-	if code := in.httpStatus(1, -1); code != abi.EINTR {
+	if code := statusOf(in, 1, -1); code != abi.EINTR {
 		t.Errorf("an ack waits: %s", code)
 	}
 	in.leave()

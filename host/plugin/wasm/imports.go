@@ -88,7 +88,7 @@ func (in *instance) dropQueue() {
 	for i := range in.queue {
 		if seq := in.queue[i].Seq; seq > 0 { // 0: it was handed out
 			in.queue[i].Batch.Release()
-			in.commits.ack(seq, false)
+			in.commits.Ack(seq, false)
 		}
 	}
 	clear(in.queue)

@@ -20,8 +20,10 @@ import (
 	"github.com/tetratelabs/wazero/sys"
 
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/host/plugin/exchange"
+	"github.com/penstock-io/penstock/host/plugin/promise"
 	"github.com/penstock-io/penstock/host/plugin/report"
-	"github.com/penstock-io/penstock/host/plugin/wasm/socket"
+	"github.com/penstock-io/penstock/host/plugin/socket"
 	"github.com/penstock-io/penstock/spec/abi"
 	"github.com/penstock-io/penstock/spec/event"
 )
@@ -79,7 +81,7 @@ type instance struct {
 	idled  time.Time // when penstock_idle was called last
 	shown  uint64    // memory, as last reported
 
-	commits commits // needs no turn
+	commits promise.Set // needs no turn
 
 	seq      uint64            // of the last emission
 	queue    []plugin.Emission // emitted, in order, not yet handed out
@@ -91,8 +93,8 @@ type instance struct {
 	given    event.Batch // what is being delivered or processed; zero outside of that, as it is the caller's
 	failure  failure
 	sockets  *socket.Set
-	fetching fetching
-	serving  serving
+	requests *exchange.Client
+	serving  *exchange.Server
 }
 
 // guest holds the exports; nil where the module lacks one.
@@ -331,8 +333,8 @@ func (in *instance) die(cause error) *plugin.Error {
 func (in *instance) bury(e *plugin.Error) {
 	in.dead = e
 	in.dropQueue()
-	in.serving.refuseTaken("it was not stored")
-	in.fetching.close()
+	in.serving.Refuse("it was not stored")
+	in.requests.Close()
 	in.sockets.Abandon()
 	if in.module != nil {
 		if err := in.module.Close(context.Background()); err != nil {
@@ -385,7 +387,7 @@ func (in *instance) Close() (err error) {
 func (in *instance) shut() error {
 	close(in.closing)
 	defer in.sockets.Close()
-	defer in.commits.close()
+	defer in.commits.Close()
 	ctx := context.Background()
 	switch err := in.enter(ctx); {
 	case err != nil:

@@ -10,7 +10,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 
 	"github.com/penstock-io/penstock/host/plugin"
-	"github.com/penstock-io/penstock/host/plugin/wasm/socket"
+	"github.com/penstock-io/penstock/host/plugin/socket"
 	"github.com/penstock-io/penstock/spec/abi"
 )
 

@@ -21,8 +21,9 @@ import (
 	"github.com/tetratelabs/wazero/experimental/sysfs"
 
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/host/plugin/exchange"
 	"github.com/penstock-io/penstock/host/plugin/report"
-	"github.com/penstock-io/penstock/host/plugin/wasm/socket"
+	"github.com/penstock-io/penstock/host/plugin/socket"
 	"github.com/penstock-io/penstock/spec/abi"
 	"github.com/penstock-io/penstock/spec/event"
 )
@@ -175,6 +176,8 @@ func newInstance(p *Plugin, kind abi.Kind, open plugin.Request, mem *memory) *in
 	in.timer.Stop()
 	in.call.in = in
 	in.sockets = socket.New(guestCalls{in}, open.Grants, open.Limits.Handles)
+	in.requests = exchange.NewClient(guestCalls{in}, open.Grants.HTTP, in.log)
+	in.serving = exchange.NewServer(guestCalls{in}, open.Grants.Serve, in.log)
 	in.stderr = &report.Lines{Log: in.log, Stream: "stderr"}
 	in.log.Bound(cmp.Or(open.Limits.LogRate, abi.DefaultLogRate), func() { in.count(plugin.LimitLogRate) })
 	in.dirs = newDirs(open.Dirs,

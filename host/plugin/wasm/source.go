@@ -120,7 +120,7 @@ func (s *source) rest(ctx context.Context, d time.Duration) error {
 
 // Ack does what waited for it, and tells the guest, between its calls; a guest that sleeps is woken for it.
 func (s *source) Ack(ctx context.Context, seq uint64, refused error) error {
-	s.commits.ack(seq, refused == nil)
+	s.commits.Ack(seq, refused == nil)
 	if s.guest.ack == nil {
 		return nil
 	}
