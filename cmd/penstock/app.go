@@ -34,6 +34,8 @@ type app struct {
 	dispatched bool
 	// leave ends the process at once; a field, so that a test lives on.
 	leave func(code int)
+	// variables are what the pipeline files are given.
+	variables config.Variables
 	// unread says of secrets in the pipeline files why they could not be read, where a command would have used them.
 	unread []string
 }
@@ -74,7 +76,22 @@ Begin with:
 	}
 	root.SetHelpCommandGroupID(groups[len(groups)-1].id)
 	a.noteDispatch(root)
+	a.variableFlags(root)
 	return root
+}
+
+// readsPipeline marks a command that reads pipeline files and has no --data-dir, which says so of all others.
+const readsPipeline = "reads-pipeline"
+
+// variableFlags gives the commands that read pipeline files the flags for their variables.
+func (a *app) variableFlags(cmd *cobra.Command) {
+	if cmd.Flags().Lookup("data-dir") != nil || cmd.Annotations[readsPipeline] != "" {
+		cmd.Flags().StringArrayVar(&a.variables.Set, "var", nil, "give a variable of the pipeline files a value: NAME=VALUE; may be repeated")
+		cmd.Flags().StringArrayVar(&a.variables.Files, "var-file", nil, "a file of such values, a line NAME = VALUE each; may be repeated")
+	}
+	for _, sub := range cmd.Commands() {
+		a.variableFlags(sub)
+	}
 }
 
 // noteDispatch makes each command say that its own code begins: cobra checks flags until just before.

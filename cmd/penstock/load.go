@@ -31,7 +31,7 @@ func (a *app) loadIn(path, dir string) (loaded, error) {
 	start := time.Now()
 	l := loaded{modules: newModules()}
 	opts := l.modules.ConfigOptions(dir)
-	opts.Version = a.build.Version
+	opts.Version, opts.Variables = a.build.Version, a.variables
 	l.config, l.sources, l.diags = config.Load(path, opts)
 	l.took = time.Since(start)
 	if l.config == nil {

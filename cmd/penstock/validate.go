@@ -47,6 +47,8 @@ PATH is a file, or a directory of which all *.hcl files are one configuration; "
 Exit code 2 when there is an error.`,
 		Example: "  penstock validate\n  penstock validate /etc/penstock --json",
 		Args:    cobra.MaximumNArgs(1),
+
+		Annotations: map[string]string{readsPipeline: "yes"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := a.load(pathArg(args))
 			if err != nil {

@@ -28,7 +28,8 @@ type setting struct {
 	value   any            // as a checker makes it; nil: not set, or wrong, or not known yet
 	expr    hcl.Expression // nil: the default
 	name    hcl.Range
-	secrets []hcl.TraverseAttr // that expr speaks of
+	secrets []secretUse // that expr speaks of
+	unknown bool        // something that it speaks of has no value, which was reported
 }
 
 // at returns where the value was written, or else the header of the block.
@@ -81,8 +82,23 @@ func (f *faults) decode(spec block, b *hcl.Block) *values {
 		}
 		f.single(inner, v, content.Blocks)
 	}
-	v.broken = slices.ContainsFunc(f.diags[before:], func(d *hcl.Diagnostic) bool { return d.Severity == hcl.DiagError })
+	v.broken = f.diags[before:].HasErrors() || v.isUnknown()
 	return v
+}
+
+// isUnknown says whether something in it has no value because of a mistake elsewhere.
+func (v *values) isUnknown() bool {
+	for _, s := range v.args {
+		if s.unknown {
+			return true
+		}
+	}
+	for _, blocks := range v.inner {
+		if slices.ContainsFunc(blocks, func(b *values) bool { return b.broken }) {
+			return true
+		}
+	}
+	return false
 }
 
 // owner is how a message calls the block.
@@ -260,15 +276,16 @@ func (f *faults) setting(a argument, owner string, attr *hcl.Attribute) setting 
 	if a.Deprecated != "" {
 		f.add("W4002", attr.NameRange, "The argument %q will go: %s", a.Name, a.Deprecated)
 	}
-	if found := secretsIn(attr.Expr); len(found) > 0 {
+	found, ok := f.secretsIn(attr.Expr)
+	if !ok || len(found) > 0 {
 		return f.hide(a, s, found)
 	}
-	v, diags := attr.Expr.Value(evalContext())
-	if diags.HasErrors() {
-		f.adopt("E1401", diags, attr.Expr.Range())
-		if word := hcl.ExprAsKeyword(attr.Expr); word != "" && len(diags) == 1 {
-			f.diags[len(f.diags)-1].Detail += fmt.Sprintf(" Did you mean %q, in quotes?", word)
-		}
+	v, ok := f.evaluate(attr.Expr)
+	if s.unknown = !ok; !ok {
+		return s
+	}
+	if v.ContainsMarked() && !a.Sensitive {
+		f.add("E5005", attr.Expr.Range(), "The argument %q is one that is shown, in logs and to whoever asks for the configuration: it takes nothing that is sensitive.", a.Name)
 		return s
 	}
 	c := checker{rules: a}
@@ -284,14 +301,14 @@ func (f *faults) setting(a argument, owner string, attr *hcl.Attribute) setting 
 		if a.Required {
 			f.add("E1204", attr.Range, "%s needs the argument %q: null is as if it were not there.", owner, a.Name)
 		}
-		s.value = a.def
+		s = setting{value: a.def}
 	}
 	return s
 }
 
 // asList suggests brackets around a string where a list of strings is wanted.
 func asList(a argument, v cty.Value, m mismatch) string {
-	if len(m.path) > 0 || a.Sensitive || a.typ.form != formList || a.typ.elem.form != formString || v.Type() != cty.String {
+	if len(m.path) > 0 || a.Sensitive || v.ContainsMarked() || a.typ.form != formList || a.typ.elem.form != formString || v.Type() != cty.String {
 		return ""
 	}
 	return fmt.Sprintf(" Did you mean [%s]?", quote(v.AsString()))

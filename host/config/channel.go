@@ -131,7 +131,7 @@ const (
 func (l *loader) reference(expr hcl.Expression, kind string, names []string) (name string, ok bool) {
 	t, diags := hcl.AbsTraversalForExpr(expr)
 	if diags.HasErrors() {
-		l.add("E1502", expr.Range(), "A %s is written bare: %s.NAME.%s", kind, kind, quotedReference(expr, kind, names))
+		l.add("E1502", expr.Range(), "A %s is written bare: %s.NAME.%s", kind, kind, l.quotedReference(expr, kind, names))
 		return "", false
 	}
 	if t.RootName() != kind || len(t) != 2 {
@@ -162,10 +162,13 @@ func bareName(t hcl.Traversal, kind string, names []string) string {
 }
 
 // quotedReference suggests channel.main to who wrote "main" or "channel.main".
-func quotedReference(expr hcl.Expression, kind string, names []string) string {
-	v, diags := expr.Value(evalContext())
+func (l *loader) quotedReference(expr hcl.Expression, kind string, names []string) string {
+	v, diags := expr.Value(l.scope.context())
+	if diags.HasErrors() || v.ContainsMarked() {
+		return ""
+	}
 	text, ok := texts(v)
-	if diags.HasErrors() || !ok || len(text) != 1 {
+	if !ok || len(text) != 1 {
 		return ""
 	}
 	return meant(strings.TrimPrefix(text[0], kind+"."), kind, names)

@@ -44,6 +44,8 @@ type Options struct {
 	// Isolation says whether child processes are kept to their grants but for addresses, and if not, what they are trusted with, and why. nil: nothing
 	// is known to keep them.
 	Isolation func() (kept bool, trusted []string)
+	// Variables are what the configuration is given from outside.
+	Variables Variables
 	// Dir is the directory against which relative paths of data are taken: globs, data_dir, grants.
 	// "" is the working directory. (A plugin's "./x.wasm" is relative to the file that says so.)
 	Dir string

@@ -28,8 +28,11 @@ func severity(c code) hcl.DiagnosticSeverity {
 	return hcl.DiagError
 }
 
-// faults gathers diagnostics.
-type faults struct{ diags hcl.Diagnostics }
+// faults gathers diagnostics, of what is read in a scope.
+type faults struct {
+	diags hcl.Diagnostics
+	scope *scope
+}
 
 // add reports a mistake. Its summary and severity are those of the code.
 func (f *faults) add(c code, at hcl.Range, format string, args ...any) {

@@ -15,7 +15,7 @@ const specDir = "../../spec/"
 // TestTheReferenceShowsTheTables keeps spec/hcl.md and the code in step: what stands there between markers is made
 // from the tables that decode.
 func TestTheReferenceShowsTheTables(t *testing.T) {
-	parts := map[string]string{"defaults": defaultsTable()}
+	parts := map[string]string{"defaults": defaultsTable(), "functions": functionsTable()}
 	for _, language := range []struct {
 		prefix string
 		block
@@ -88,6 +88,16 @@ func tables(path string, b block, parts map[string]string) {
 	for _, inner := range b.blocks {
 		tables(strings.TrimPrefix(path+"."+inner.name, "."), inner, parts)
 	}
+}
+
+func functionsTable() string {
+	var s strings.Builder
+	s.WriteString("| function | what it comes to |\n|---|---|\n")
+	for _, f := range functionTable {
+		fmt.Fprintf(&s, "| `%s` | %s |\n", f.shown(), f.doc)
+	}
+	fmt.Fprintf(&s, "| `file(path)` | The text of a file that lies beside the configuration, or below it. |\n")
+	return s.String()
 }
 
 func overview(b block) string {

@@ -10,26 +10,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
-	"github.com/zclconf/go-cty/cty/function"
-	"github.com/zclconf/go-cty/cty/function/stdlib"
 )
-
-// functions are what an expression may call. All are pure: a configuration means the same everywhere.
-var functions = map[string]function.Function{
-	"concat":    stdlib.ConcatFunc,
-	"join":      stdlib.JoinFunc,
-	"length":    stdlib.LengthFunc,
-	"lower":     stdlib.LowerFunc,
-	"split":     stdlib.SplitFunc,
-	"trimspace": stdlib.TrimSpaceFunc,
-	"upper":     stdlib.UpperFunc,
-}
-
-// evalContext is what every expression of a configuration is evaluated in: the one place where
-// variables come in.
-func evalContext() *hcl.EvalContext {
-	return &hcl.EvalContext{Functions: functions, Variables: map[string]cty.Value{}}
-}
 
 // needContext is what the needs of a plugin are evaluated in: its config, with null for what is not set.
 func needContext(settings map[string]setting, config map[string]any) *hcl.EvalContext {
@@ -37,7 +18,7 @@ func needContext(settings map[string]setting, config map[string]any) *hcl.EvalCo
 	for name := range settings {
 		object[name] = ctyOf(config[name])
 	}
-	ctx := evalContext()
+	ctx := (*scope)(nil).context()
 	ctx.Variables["config"] = cty.ObjectVal(object)
 	return ctx
 }

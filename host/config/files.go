@@ -10,18 +10,26 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	hcljson "github.com/hashicorp/hcl/v2/json"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
 // Sources are the files that were read, for showing lines of them.
-type Sources struct{ files map[string]*hcl.File }
+type Sources struct {
+	files  map[string]*hcl.File // the configuration
+	beside map[string]*hcl.File // what it reads: files of variables, and those of the function file
+}
 
 // Names returns the files' names as diagnostics have them, sorted.
 func (s *Sources) Names() []string {
@@ -38,19 +46,56 @@ func (s *Sources) Names() []string {
 
 // Bytes returns what is in the named file, or nil.
 func (s *Sources) Bytes(name string) []byte {
-	if s == nil || s.files[name] == nil {
-		return nil
+	if f := s.file(name); f != nil {
+		return f.Bytes
 	}
-	return s.files[name].Bytes
+	return nil
 }
 
-// revision is the sha256 over the base names and contents: where the files lie does not matter.
-func (s *Sources) revision() string {
+// file is one that was read, or nil.
+func (s *Sources) file(name string) *hcl.File {
+	switch {
+	case s == nil:
+		return nil
+	case s.files[name] != nil:
+		return s.files[name]
+	}
+	return s.beside[name]
+}
+
+// add takes in a file that the configuration reads.
+func (s *Sources) add(name string, file *hcl.File) {
+	if s.beside == nil {
+		s.beside = make(map[string]*hcl.File)
+	}
+	s.beside[name] = file
+}
+
+// Beside returns the names of the files that the configuration reads and that are not part of it, sorted: what it means changes with them.
+func (s *Sources) Beside() []string {
+	if s == nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(s.beside))
+}
+
+// revision is the sha256 over the base names and contents, and over what variables are: where the files lie does not matter. What is sensitive has
+// no part in it, since who knows the rest could guess.
+func (s *Sources) revision(vars map[string]cty.Value) string {
 	h := sha256.New()
-	for _, name := range s.Names() {
-		for _, part := range [][]byte{[]byte(filepath.Base(name)), s.Bytes(name)} {
+	add := func(parts ...[]byte) {
+		for _, part := range parts {
 			h.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(part))))
 			h.Write(part)
+		}
+	}
+	for _, name := range append(s.Names(), s.Beside()...) {
+		add([]byte(filepath.Base(name)), s.Bytes(name))
+	}
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		if v := vars[name]; !v.ContainsMarked() && v.IsWhollyKnown() {
+			doc, _ := ctyjson.SimpleJSONValue{Value: v}.MarshalJSON() // what does not encode has a type of the library's own, and no text
+			add([]byte(name), doc)
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil))
@@ -197,4 +242,34 @@ func (f *faults) parse(src []byte, name string) *hcl.File {
 		return &hcl.File{Body: hcl.EmptyBody(), Bytes: src}
 	}
 	return file
+}
+
+// fileFunction reads a file that lies beside the configuration, or below it, and nothing else: a configuration is one directory.
+func (l *loader) fileFunction(files *Sources) function.Function {
+	return text(func(name string) (string, error) {
+		root, err := os.OpenRoot(l.beside)
+		if err != nil {
+			return "", err
+		}
+		defer root.Close() //nolint:errcheck // it was only read
+		f, err := root.Open(filepath.FromSlash(name))
+		if err != nil {
+			return "", fmt.Errorf("the file %s is not beside the configuration, or cannot be read: %w", quote(name), err)
+		}
+		defer f.Close() //nolint:errcheck // it was only read
+		if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+			return "", fmt.Errorf("%s is no regular file", quote(name))
+		}
+		src, err := io.ReadAll(io.LimitReader(f, maxText+1))
+		switch {
+		case err != nil:
+			return "", err
+		case len(src) > maxText:
+			return "", fmt.Errorf("the file %s is larger than %s", quote(name), formatSize(maxText))
+		case !utf8.Valid(src):
+			return "", fmt.Errorf("the file %s is not text in UTF-8", quote(name))
+		}
+		files.add(filepath.Join(l.beside, name), &hcl.File{Bytes: src})
+		return string(src), nil
+	})
 }

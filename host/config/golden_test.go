@@ -25,8 +25,8 @@ import (
 
 var update = flag.Bool("update", false, "write what comes out into testdata and spec")
 
-// TestGolden loads each archive of testdata. Its comment may hold "disk SIZE" and "path PATH", "env NAME VALUE", "chmod MODE FILE",
-// and "keys", to read the keys of channels as well; its files are the configuration, with manifests in the place of modules; "want" is what a user sees, and "config"
+// TestGolden loads each archive of testdata. Its comment may hold "disk SIZE" and "path PATH", "env NAME VALUE", "chmod MODE FILE", "var NAME=VALUE",
+// "varfile FILE", and "keys", to read the keys of channels as well; its files are the configuration, with manifests in the place of modules; "want" is what a user sees, and "config"
 // what an agent gets. An archive with a plugin.hcl and no pipeline is a case for ParseManifest; one with a plugin.test.hcl too, for ParseTrials.
 func TestGolden(t *testing.T) {
 	for _, file := range archives(t) {
@@ -152,6 +152,10 @@ func loadArchive(t *testing.T, a *txtar.Archive) (shown, loaded string) {
 			}
 		case "keys":
 			keys = true
+		case "var":
+			o.Variables.Set = append(o.Variables.Set, rest)
+		case "varfile":
+			o.Variables.Files = append(o.Variables.Files, rest)
 		}
 	}
 	c, files, diags := load(t, path, o)

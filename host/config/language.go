@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 
@@ -38,7 +39,7 @@ type arg struct {
 }
 
 // pipelineLanguage is what a pipeline file may hold.
-var pipelineLanguage = block{blocks: []block{
+var pipelineLanguage = block{blocks: slices.Concat(valueBlocks, []block{
 	{
 		name: "penstock", once: true,
 		doc: "What the configuration asks of the agent that runs it.",
@@ -150,7 +151,7 @@ var pipelineLanguage = block{blocks: []block{
 			configBlock,
 		},
 	},
-}}
+})}
 
 const hour = 3600e9 // nanoseconds, as min and max have them
 
@@ -159,7 +160,7 @@ var (
 )
 
 // laterBlocks are known to the language and not to this version, so that nobody looks for a typing error.
-var laterBlocks = []string{"variable", "locals", "route", "sink_group", "function", "moved", "test"}
+var laterBlocks = []string{"route", "sink_group", "moved", "test"}
 
 // laterArguments are so too, by block, with what there is meanwhile.
 var laterArguments = map[string]map[string]string{

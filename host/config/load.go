@@ -3,12 +3,14 @@
 package config
 
 import (
+	"maps"
 	"path/filepath"
 	"regexp"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclwrite"
+	"github.com/zclconf/go-cty/cty"
 
 	"github.com/penstock-io/penstock/host/address"
 	"github.com/penstock-io/penstock/spec/abi"
@@ -39,12 +41,16 @@ func Load(path string, o Options) (*Config, *Sources, hcl.Diagnostics) {
 	}
 	l.opts.Dir = dir
 	files := l.read(filepath.Clean(path)) // "" is "."
+	l.beside = filepath.Clean(path)
+	if !isDir(path) {
+		l.beside = filepath.Dir(path)
+	}
 	if l.failed() {
 		return nil, files, l.sorted() // half of a file would only make mistakes of what is right
 	}
 	l.collect(files)
 	c := l.build()
-	c.Revision = files.revision()
+	c.Revision = files.revision(l.scope.vars)
 	l.topology(c)
 	if l.failed() {
 		return nil, files, l.sorted()
@@ -67,6 +73,7 @@ type loader struct {
 	tls        map[string]*TLS
 	listeners  map[address.Address]string // which component listens where
 	processors map[string]*processorBlock
+	variables  map[string]*variable
 	manifests  map[PluginRef]manifestResult
 	schemas    map[schemaKey][]argument
 	fed        map[string]bool   // channels that a source fills
@@ -75,6 +82,7 @@ type loader struct {
 	unsure     bool              // some reference to a processor leads nowhere
 	adrift     bool              // some reference leads nowhere, or some block could not be read
 	first      hcl.Range         // of the configuration
+	beside     string            // the directory that the files lie in
 }
 
 type manifestResult struct {
@@ -82,21 +90,35 @@ type manifestResult struct {
 	err      error
 }
 
-// collect sorts the blocks of all files by type.
+// collect sorts the blocks of all files by type, and reads them: first what gives names to values, then all else, which may speak of these.
 func (l *loader) collect(files *Sources) {
 	l.first = fileRange(files.Names()[0])
+	found := make(map[string][]*hcl.Block)
 	for _, name := range files.Names() {
 		content := l.content(pipelineLanguage, "A pipeline file", files.files[name].Body)
 		l.adrift = l.adrift || l.failed() // a block that could not be read may be the one that is missed
-		for _, found := range content.Blocks {
-			for _, spec := range pipelineLanguage.blocks {
-				if spec.name == found.Type {
-					l.blocks[spec.name] = append(l.blocks[spec.name], l.decode(spec, found))
-				}
-			}
+		for _, b := range content.Blocks {
+			found[b.Type] = append(found[b.Type], b)
 		}
 	}
-	for _, spec := range pipelineLanguage.blocks {
+	for _, b := range found["secret"] {
+		l.secrets[b.Labels[0]] = true
+	}
+	l.readBlocks(valueBlocks, found) // in no scope: they stand for themselves
+	l.scope = &scope{functions: maps.Clone(functions), vars: make(map[string]cty.Value), locals: make(map[string]*local)}
+	l.scope.functions["file"] = l.fileFunction(files)
+	l.declareFunctions()
+	l.declareVariables(files)
+	l.declareLocals()
+	l.validate()
+	l.readBlocks(pipelineLanguage.blocks[len(valueBlocks):], found)
+}
+
+func (l *loader) readBlocks(specs []block, found map[string][]*hcl.Block) {
+	for _, spec := range specs {
+		for _, b := range found[spec.name] {
+			l.blocks[spec.name] = append(l.blocks[spec.name], l.decode(spec, b))
+		}
 		l.distinct(spec, l.blocks[spec.name])
 	}
 }
@@ -115,6 +137,9 @@ func (l *loader) distinct(spec block, blocks []*values) {
 	for i, v := range blocks {
 		if len(v.labels) > 0 {
 			l.checkName(spec, v)
+		}
+		if len(spec.labels) == 0 && !spec.once {
+			continue
 		}
 		if spec.once {
 			if i > 0 {

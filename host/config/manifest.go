@@ -136,9 +136,8 @@ func (d *declarer) defaultOf(v *values) json.RawMessage {
 	if expr == nil {
 		return nil
 	}
-	value, diags := expr.Value(evalContext())
-	if diags.HasErrors() {
-		d.adopt("E1401", diags, expr.Range())
+	value, ok := d.evaluate(expr)
+	if !ok {
 		return nil
 	}
 	if value.IsNull() || !value.IsWhollyKnown() {
@@ -162,9 +161,8 @@ func (d *declarer) limit(v *values, name string, leaf typ) *float64 {
 		d.add("E4101", expr.Range(), "Only numbers, durations and sizes have a %s; this is %s.", name, leaf.noun())
 		return nil
 	}
-	value, diags := expr.Value(evalContext())
-	if diags.HasErrors() {
-		d.adopt("E1401", diags, expr.Range())
+	value, ok := d.evaluate(expr)
+	if !ok {
 		return nil
 	}
 	c := checker{}

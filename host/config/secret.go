@@ -38,11 +38,12 @@ var laterProviders = []string{"exec", "systemd"}
 const maxSecretFile = 4 << 10
 
 func (l *loader) declareSecrets(c *Config) {
+	seen := make(map[string]bool)
 	for _, v := range l.blocks["secret"] {
-		if l.secrets[v.name()] {
+		if seen[v.name()] {
 			continue // reported as a name used twice
 		}
-		l.secrets[v.name()] = true
+		seen[v.name()] = true
 		from := v.text("from")
 		if v.broken || from == "" {
 			continue

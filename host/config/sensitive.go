@@ -19,6 +19,7 @@ type hidden struct {
 	argument argument
 	expr     hcl.Expression
 	names    []string // of secrets, sorted
+	scope    *scope
 }
 
 // secretHandle is a need for a secret: the argument is not in the config that the plugin gets, but handed out when it asks.
@@ -33,61 +34,43 @@ type Revealed struct {
 // String is what a log shows of it.
 func (Revealed) String() string { return "(secret)" }
 
-// secretsIn lists the references to secrets in an expression.
-func secretsIn(expr hcl.Expression) (found []hcl.Traversal) {
-	for _, t := range expr.Variables() {
-		if t.RootName() == secretReference {
-			found = append(found, t)
-		}
-	}
-	return found
-}
-
-// hide checks an argument whose value speaks of secrets, as far as that can be done without them.
-func (f *faults) hide(a argument, s setting, found []hcl.Traversal) setting {
+// hide checks an argument whose value speaks of secrets, as far as that can be done without them. There are none where a reference was wrong.
+func (f *faults) hide(a argument, s setting, found []secretUse) setting {
 	switch {
+	case len(found) == 0:
+		s.unknown = true
+		return s
 	case !a.Sensitive:
-		f.add("E5005", found[0].SourceRange(), "The argument %q is one that is shown, in logs and to whoever asks for the configuration: it takes no secret.", a.Name)
+		f.add("E5005", found[0].at, "The argument %q is one that is shown, in logs and to whoever asks for the configuration: it takes no secret.", a.Name)
 		return s
 	case a.typ.form != formString:
-		f.add("E5005", found[0].SourceRange(), "A secret is text, and the argument %q is %s.", a.Name, a.typ.noun())
+		f.add("E5005", found[0].at, "A secret is text, and the argument %q is %s.", a.Name, a.typ.noun())
+		return s
+	}
+	if s.unknown = !f.namesKnown(s.expr); s.unknown {
 		return s
 	}
 	unknown := make(map[string]cty.Value)
-	for _, t := range found {
-		if len(t) != 2 { // secret.NAME
-			f.add("E1502", t.SourceRange(), "A secret is written secret.NAME.")
-			return s
-		}
-		if attr, ok := t[1].(hcl.TraverseAttr); ok {
-			unknown[attr.Name] = cty.UnknownVal(cty.String)
-			s.secrets = append(s.secrets, attr)
-		}
+	for _, secret := range found {
+		unknown[secret.name] = cty.UnknownVal(cty.String)
 	}
-	if _, diags := s.expr.Value(secretContext(unknown)); diags.HasErrors() {
-		f.adopt("E1401", diags, s.expr.Range())
+	s.secrets = found
+	if _, diags := s.expr.Value(f.scope.with(unknown)); diags.HasErrors() {
+		f.unevaluated(s.expr, diags)
 	}
 	return s
 }
 
-func secretContext(secrets map[string]cty.Value) *hcl.EvalContext {
-	ctx := evalContext()
-	ctx.Variables[secretReference] = cty.ObjectVal(secrets)
-	return ctx
-}
-
 // sensitive notes which arguments are secrets, and whether the plugin may have them.
 func (g *granter) sensitive(args []argument) {
-	names := slices.Sorted(maps.Keys(g.loader.secrets))
 	for _, a := range args {
 		s := g.settings[a.Name]
-		h := hidden{argument: a, expr: s.expr}
-		for _, attr := range s.secrets {
-			if !slices.Contains(names, attr.Name) {
-				g.add("E1501", attr.SrcRange, "There is no secret %q.%s", attr.Name, thereIs(attr.Name, names))
-				continue
-			}
-			h.names = append(h.names, attr.Name)
+		h := hidden{argument: a, expr: s.expr, scope: g.scope}
+		if !g.secretNames(s.secrets) {
+			continue
+		}
+		for _, secret := range s.secrets {
+			h.names = append(h.names, secret.name)
 		}
 		if len(h.names) == 0 {
 			continue
@@ -202,7 +185,7 @@ func Reveal(c *Config) (map[string]Revealed, hcl.Diagnostics) {
 func (f *faults) reveal(c Component, secrets map[string]cty.Value) Revealed {
 	config := maps.Clone(c.open)
 	for _, h := range c.hidden {
-		v, diags := h.expr.Value(secretContext(secrets))
+		v, diags := h.expr.Value(h.scope.with(secrets))
 		if diags.HasErrors() { // whose text may hold what nobody is to see
 			f.add("E1401", h.expr.Range(), "The argument %q has no value with what the secrets are.", h.argument.Name)
 			continue

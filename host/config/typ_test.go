@@ -79,7 +79,7 @@ func evaluate(t *testing.T, text string) cty.Value {
 	if diags.HasErrors() {
 		t.Fatal(diags)
 	}
-	v, diags := expr.Value(evalContext())
+	v, diags := expr.Value((*scope)(nil).context())
 	if diags.HasErrors() {
 		t.Fatal(diags)
 	}

@@ -87,8 +87,7 @@ func (p *printer) place(r hcl.Range) {
 
 // blockAt names the block that the range is in.
 func (s *Sources) blockAt(r hcl.Range) string {
-	file := s.files[r.Filename]
-	nav, ok := file.Nav.(interface{ ContextString(offset int) string })
+	nav, ok := s.file(r.Filename).Nav.(interface{ ContextString(offset int) string })
 	if !ok {
 		return ""
 	}
