@@ -116,7 +116,7 @@ var groups = []struct {
 		newQuickstartCommand, newRunCommand, newStatusCommand,
 	}},
 	{"write", "Write pipelines:", []func(*app) *cobra.Command{
-		newValidateCommand, newFmtCommand, newSchemaCommand, newExplainCommand,
+		newValidateCommand, newFmtCommand, newSchemaCommand, newExplainCommand, newConvertCommand,
 	}},
 	{"parts", "Look after the parts:", []func(*app) *cobra.Command{
 		newChannelCommand, newDeadCommand, newPluginCommand,

@@ -58,6 +58,7 @@ var mayImport = map[string][]string{
 	"host/plugin/wasm/fuel": {"host/plugin/wasm/internal/modfile="},
 
 	"host/expr":     {"spec"},
+	"host/flume":    {"host/config="}, // lays out what it writes
 	"host/config":   {"spec", "host/expr", "host/address"},
 	"host/pipeline": {"spec", "host/channel=", "host/plugin="},
 	"host/admin":    {"spec", "host/channel=", "host/plugin="},
