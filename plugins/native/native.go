@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/penstock-io/penstock/plugins/kafka"
 	"github.com/penstock-io/penstock/plugins/postgres"
 	"github.com/penstock-io/penstock/plugins/std/module"
 	"github.com/penstock-io/penstock/sdk"
@@ -16,10 +17,13 @@ import (
 var modules = map[string]func() map[string]sdk.Plugin{
 	"std":      module.Plugins,
 	"postgres": postgres.Plugins,
+	"kafka":    kafka.Plugins,
 }
 
 // Manifests are the plugin.hcl of those modules that are nowhere else: they need what WebAssembly does not have.
-func Manifests() map[string]string { return map[string]string{"postgres": postgres.Manifest} }
+func Manifests() map[string]string {
+	return map[string]string{"postgres": postgres.Manifest, "kafka": kafka.Manifest}
+}
 
 // Names are the modules there are, sorted.
 func Names() []string { return slices.Sorted(maps.Keys(modules)) }
