@@ -36,6 +36,7 @@ func (l *loader) agent() Agent {
 		ID:           v.text("id"),
 		DataDir:      v.text("data_dir"),
 		DrainTimeout: time.Duration(v.number("drain_timeout")),
+		Probation:    time.Duration(v.number("probation")),
 		Listen:       v.child("http").text("listen"),
 		LogLevel:     v.child("log").text("level"),
 		LogFormat:    v.child("log").text("format"),

@@ -81,9 +81,10 @@ type Agent struct {
 	Name, ID     string
 	DataDir      string // absolute
 	DrainTimeout time.Duration
-	Listen       string // host:port; "" = no HTTP
-	LogLevel     string // "debug", "info", "warn", "error"
-	LogFormat    string // "text", "json", or "auto": text on a terminal
+	Probation    time.Duration // of what a reload has started
+	Listen       string        // host:port; "" = no HTTP
+	LogLevel     string        // "debug", "info", "warn", "error"
+	LogFormat    string        // "text", "json", or "auto": text on a terminal
 }
 
 // Channel is a buffer.

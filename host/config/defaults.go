@@ -16,6 +16,7 @@ const (
 	defaultLogLevel     = "info"
 	defaultLogFormat    = "auto"
 	defaultDrainTimeout = "30s"
+	defaultProbation    = "10s"
 
 	defaultCapacity  = "1GiB"
 	defaultMaxEvents = "0"

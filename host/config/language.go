@@ -56,6 +56,7 @@ var pipelineLanguage = block{blocks: slices.Concat(valueBlocks, []block{
 			arg{name: "data_dir", typ: "string", shown: "`" + rootDataDir + "` as root, else `$XDG_STATE_HOME/penstock/NAME`",
 				doc: "Where channels, cursors and the control socket are. One agent at a time."},
 			arg{name: "drain_timeout", typ: "duration", def: defaultDrainTimeout, doc: "How long a stop waits for what is in flight. What was not delivered stays in the channels."},
+			arg{name: "probation", typ: "duration", def: defaultProbation, doc: "How long what a reload has started is watched. What breaks within it gives way to what ran before."},
 		),
 		blocks: []block{
 			{name: "http", once: true, doc: "Metrics, health and status over HTTP.", args: arguments(

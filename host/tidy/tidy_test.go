@@ -61,6 +61,7 @@ var mayImport = map[string][]string{
 	"host/flume":    {"host/config="}, // lays out what it writes
 	"host/config":   {"spec", "host/expr", "host/address"},
 	"host/pipeline": {"spec", "host/channel=", "host/plugin="},
+	"host/plan":     {"spec/abi", "host/config="},
 	"host/admin":    {"spec", "host/channel=", "host/plugin="},
 	"host/agent":    {"spec", "host", "plugins/bundle"},
 	"host/tidy":     {},

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Paint colours a piece of text: of a step that begins with that mark ('+', '~', '-'), or that is to be noticed ('!').
+type Paint func(mark byte, text string) string
+
+// Columns of the text.
+const (
+	addressColumn  = 30
+	argumentColumn = 14
+	digestRunes    = 6
+)
+
+// Write prints the plan for people. paint may be nil.
+func (p *Plan) Write(w io.Writer, paint Paint) {
+	if paint == nil {
+		paint = func(_ byte, text string) string { return text }
+	}
+	out := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) } // a reader who went away need not be told
+	for _, s := range p.Steps {
+		mark := marks[s.Do]
+		name := s.Address
+		if s.Was != "" {
+			name = s.Was + " → " + s.Address
+		}
+		out("  %s %s  %s\n", paint(mark, string(mark)), pad(paint(mark, name), name, addressColumn), p.says(s))
+		s.details(out, paint)
+	}
+	for _, why := range p.Refused {
+		out("%s %s\n", paint('!', "refused:"), why)
+	}
+	p.writeStatus(out)
+}
+
+var marks = map[Action]byte{Create: '+', Update: '~', Restart: '~', Remove: '-'}
+
+// says is what happens, in words.
+func (p *Plan) says(s Step) string {
+	kind, _, _ := strings.Cut(s.Address, ".")
+	switch {
+	case s.Do == Create && kind == "channel":
+		return "new channel"
+	case s.Do == Create && kind == "processor":
+		return "new"
+	case s.Do == Create && kind == "source":
+		return "new; puts into " + s.Channel
+	case s.Do == Create:
+		return "new; takes from " + s.Channel
+	case s.Do == Remove:
+		if n, known := p.Status.Pending[s.Address]; known {
+			return fmt.Sprintf("removed; %s events pending", number(n))
+		}
+		return "removed"
+	case s.Do == Update && s.Address == "agent":
+		return "in place; components take it up when they start"
+	case s.Do == Update:
+		return "in place; nothing stops"
+	case kind == "source":
+		return fmt.Sprintf("restart of this source only; %s is drained meanwhile%s", s.Channel, because(s.Because))
+	case kind == "processor":
+		return "restart with the sources that go through it"
+	}
+	return fmt.Sprintf("restart of this sink only; %s keeps filling%s", s.Channel, because(s.Because))
+}
+
+func because(others []string) string {
+	if len(others) == 0 {
+		return ""
+	}
+	return " (for " + strings.Join(others, ", ") + ")"
+}
+
+func (s Step) details(out func(string, ...any), paint Paint) {
+	for _, ch := range s.Changes {
+		out("      %s  %s\n", pad(ch.Argument, ch.Argument, argumentColumn), ch.arrow())
+	}
+	if d := s.Plugin; d != nil {
+		out("    plugin %s  sha256:%s → sha256:%s\n", pad(d.Name, d.Name, argumentColumn-5), short(d.Old), short(d.New))
+	}
+	for _, may := range s.Gains {
+		out("      %s permission    %s      %s\n", paint('+', "+"), may, paint('!', "← NEW PERMISSION"))
+	}
+	for _, may := range s.Loses {
+		if s.Do != Remove {
+			out("      %s permission    %s\n", paint('-', "-"), may)
+		}
+	}
+	if s.OneWay != "" {
+		out("      %s %s\n", paint('!', "no way back:"), s.OneWay)
+	}
+}
+
+// writeStatus says what is in flight.
+func (p *Plan) writeStatus(out func(string, ...any)) {
+	for _, f := range p.Status.Flying {
+		what, fate := fmt.Sprintf("%d takes of %s events on %s", f.Takes, number(f.Events), f.Address), "They commit first"
+		switch f.Takes {
+		case 0:
+			what = fmt.Sprintf("%s events that %s has read", number(f.Events), f.Address)
+		case 1:
+			what, fate = fmt.Sprintf("1 take of %s events on %s", number(f.Events), f.Address), "It commits first"
+		}
+		out("In flight now: %s. %s (limit %s), else rolled back; nothing is lost either way.\n", what, fate, p.Status.Limit)
+	}
+}
+
+// Summary counts the steps in a line: "1 to create, 2 to restart".
+func (p *Plan) Summary() string {
+	counts := map[Action]int{}
+	for _, s := range p.Steps {
+		counts[s.Do]++
+	}
+	var words []string
+	for _, do := range []Action{Create, Update, Restart, Remove} {
+		if n := counts[do]; n > 0 {
+			words = append(words, fmt.Sprintf("%d to %s", n, verbs[do]))
+		}
+	}
+	if len(p.Refused) > 0 {
+		words = append(words, fmt.Sprintf("%d refused", len(p.Refused)))
+	}
+	if len(words) == 0 {
+		return "no changes"
+	}
+	return strings.Join(words, ", ")
+}
+
+var verbs = map[Action]string{Create: "create", Update: "update in place", Restart: "restart", Remove: "remove"}
+
+// pad fills up painted text, whose width is that of plain.
+func pad(painted, plain string, width int) string {
+	return painted + strings.Repeat(" ", max(0, width-len([]rune(plain))))
+}
+
+func short(digest string) string {
+	if len(digest) <= digestRunes {
+		return digest
+	}
+	return digest[:digestRunes] + "…"
+}
+
+// number writes n in groups of three: 1 234 567.
+func number(n uint64) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + " " + s[i:]
+	}
+	return s
+}
