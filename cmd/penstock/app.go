@@ -113,7 +113,7 @@ var groups = []struct {
 	commands  []func(*app) *cobra.Command
 }{
 	{"run", "Run:", []func(*app) *cobra.Command{
-		newQuickstartCommand, newRunCommand, newStatusCommand,
+		newQuickstartCommand, newRunCommand, newPlanCommand, newReloadCommand, newStatusCommand,
 	}},
 	{"write", "Write pipelines:", []func(*app) *cobra.Command{
 		newValidateCommand, newFmtCommand, newSchemaCommand, newExplainCommand, newConvertCommand,
@@ -139,6 +139,7 @@ type fault struct {
 	// What the command found out all the same. show prints it in place of the error, for people; result is its form in JSON.
 	result any
 	show   func()
+	said   bool // it is told already, and nothing but the exit code is left
 }
 
 // Error gives the text alone; the hint has a line of its own.
@@ -159,6 +160,7 @@ func (a *app) finish(cmd *cobra.Command, err error) int {
 	}
 	f := a.classify(cmd, err)
 	switch {
+	case f.said:
 	case wantsJSON(cmd):
 		p := &problem{Code: f.code, Message: f.Error(), Hint: f.hint, Range: f.at}
 		writeEnvelope(a.out, envelope{Command: commandName(cmd), Summary: f.Error(), Result: f.result, Error: p})

@@ -217,7 +217,7 @@ func scripts(p testscript.Params) testscript.Params {
 		return false, fmt.Errorf("no condition %q", cond)
 	}
 	p.Cmds = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-		"exits": exits, "await": await, "send": send, "serve": serve, "term": sendTerm, "kill9": sendKill, "killchildren": killChildren, "awaitstatus": awaitStatus, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache, "settle": settle, "awaitput": awaitPut, "sum": sum, "freeport": freePort,
+		"exits": exits, "await": await, "send": send, "serve": serve, "term": sendTerm, "hup": sendHup, "kill9": sendKill, "killchildren": killChildren, "awaitstatus": awaitStatus, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache, "settle": settle, "awaitput": awaitPut, "sum": sum, "freeport": freePort,
 	}
 	return p
 }
@@ -322,6 +322,12 @@ func awaitStatus(ts *testscript.TestScript, neg bool, args []string) {
 func sendTerm(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 1, 1, "term DATADIR")
 	signalAgent(ts, args[0], syscall.SIGTERM)
+}
+
+// sendHup sends SIGHUP to the agent of a data directory.
+func sendHup(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1, 1, "DATADIR")
+	signalAgent(ts, args[0], syscall.SIGHUP)
 }
 
 func sendKill(ts *testscript.TestScript, neg bool, args []string) {

@@ -152,7 +152,7 @@ func (d *demo) build(ctx context.Context) (*agent.Agent, error) {
 	}
 	d.say("Preparing the plugins (the first time takes a moment: they are compiled to machine code)\n")
 	ag, err := agent.New(ctx, agent.Options{
-		Config: l.config, Modules: l.modules, Build: d.app.build, Stdout: d.screen,
+		Setup: agent.Setup{Config: l.config, Modules: l.modules}, Build: d.app.build, Stdout: d.screen,
 		Listen: "127.0.0.1:0", // a demo takes no port that something else may want
 		Log:    d.app.newLogger("text", "warn"),
 	})

@@ -39,6 +39,8 @@ PATH is a file, or a directory of which all *.hcl files are one configuration; "
 shown all at once, and nothing is started (exit code 2). A data directory or an address that another agent
 has is refused (exit code 3).
 
+SIGHUP reads the files again and goes over to what they say, as "penstock reload" does: see there.
+
 The agent logs to standard error. What stdout sinks write is all that goes to standard output.`,
 		Example: "  penstock run\n  penstock run /etc/penstock --log-format json\n  penstock run pipeline.hcl --data-dir ./data --http off",
 		Args:    cobra.MaximumNArgs(1),
@@ -64,22 +66,15 @@ func (a *app) run(ctx context.Context, path string, f runFlags) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	l, err := a.load(path)
+	hup, stop := hangups() // from here on: one that comes too early would end the process
+	defer stop()
+	l, setup, err := a.setup(path, f)
 	if err != nil {
 		return err
 	}
-	if err := f.apply(l.config); err != nil {
-		return err
-	}
-	keys, unread := agent.ReadKeys(l.config)
-	revealed, hidden := config.Reveal(l.config)
-	unread = append(unread, hidden...)
-	if l.diags = append(l.diags, unread...); unread.HasErrors() {
-		return a.mistakes(l)
-	}
 	a.showDiagnostics(l)
 	opts := agent.Options{
-		Config: l.config, Keys: keys, Revealed: revealed, Modules: l.modules, Build: a.build, Stdout: a.out, Listen: f.http,
+		Setup: setup, Load: a.again(path, f), Build: a.build, Stdout: a.out, Listen: f.http,
 		Log: a.newLogger(l.config.Agent.LogFormat, l.config.Agent.LogLevel),
 	}
 	if f.killAt != "" {
@@ -100,7 +95,7 @@ func (a *app) run(ctx context.Context, path string, f runFlags) error {
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	return ag.Run(ctx)
+	return a.runAndReload(ctx, ag, hup)
 }
 
 // check refuses what a pipeline file could not say either.

@@ -41,6 +41,7 @@ type Status struct {
 	HTTP       string      `json:"http,omitempty"` // the address of metrics and health; "" when there is none
 	Components []Component `json:"components"`
 	Channels   []Channel   `json:"channels"`
+	Reload     Reloads     `json:"reload"`
 }
 
 // Component is a source, a processor or a sink. Counters count since the agent started.
@@ -50,7 +51,8 @@ type Component struct {
 	Plugin   string    `json:"plugin"`
 	Channel  string    `json:"channel"` // where it puts, or takes from
 	State    State     `json:"state"`
-	Since    time.Time `json:"since,omitzero"` // of the state
+	Since    time.Time `json:"since,omitzero"`   // of the state
+	Started  time.Time `json:"started,omitzero"` // as it is configured now: a reload that does not change it leaves it alone
 	Reason   string    `json:"reason,omitempty"`
 	Events   uint64    `json:"events"` // source: durable; sink: held by the destination
 	Bytes    uint64    `json:"bytes"`

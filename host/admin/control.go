@@ -22,6 +22,8 @@ type Control interface {
 	// Act does what is asked, and logs who asked. It may wait until a component has stopped, as long as ctx lives; what has
 	// begun to change is finished all the same. The error is a [*Refusal], where what was asked is at fault.
 	Act(ctx context.Context, a Action) (Outcome, error)
+	// Reload has the agent go over to what its pipeline files say, or says what that would take. The same holds for its error.
+	Reload(ctx context.Context, r Reload) (Reloaded, error)
 }
 
 // Verb is what an [Action] does.
@@ -77,6 +79,9 @@ type Refusal struct {
 	Code    string `json:"code"` // as below; "failed" where it is no refusal
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
+	// Of mistakes in pipeline files: all of them, for people, and as JSON.
+	Text   string          `json:"text,omitempty"`
+	Result json.RawMessage `json:"result,omitempty"`
 }
 
 // The codes of a [Refusal].
@@ -125,6 +130,7 @@ func (s *Server) channels(mux *http.ServeMux) {
 		writeRefusal(w, &Refusal{Code: CodeAbsent, Message: "there is no channel " + r.PathValue("channel")})
 	})
 	mux.HandleFunc("POST /api/v1/channels/{channel}/{verb}", s.act)
+	mux.HandleFunc("POST /api/v1/reload", s.reload)
 }
 
 func (s *Server) act(w http.ResponseWriter, r *http.Request) {
@@ -172,11 +178,7 @@ func Act(ctx context.Context, dataDir string, a Action) (Outcome, error) {
 	}
 	code, body, err := exchange(ctx, path, http.MethodPost, fmt.Sprintf("/api/v1/channels/%s/%s", a.Channel, a.Verb), asked)
 	if err == nil && code != http.StatusOK {
-		r := &Refusal{}
-		if json.Unmarshal(body, r) != nil || r.Message == "" {
-			r = &Refusal{Code: "failed", Message: fmt.Sprintf("it answered %d: is it of another version?", code)}
-		}
-		return out, r
+		return out, refusalIn(code, body)
 	}
 	if err == nil {
 		err = json.Unmarshal(body, &out)

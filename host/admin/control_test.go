@@ -17,12 +17,18 @@ import (
 // fakeControl notes what is asked, and answers what it is told to.
 type fakeControl struct {
 	asked  Action
+	reload Reload
 	answer error
 }
 
 func (c *fakeControl) Act(_ context.Context, a Action) (Outcome, error) {
 	c.asked = a
 	return Outcome{Readers: []Moved{{Name: a.Reader, Again: 3}}, Sources: []string{}}, c.answer
+}
+
+func (c *fakeControl) Reload(_ context.Context, r Reload) (Reloaded, error) {
+	c.reload = r
+	return Reloaded{Plan: []byte(`{}`), Result: ReloadApplied, Revision: "abc"}, c.answer
 }
 
 func TestAnActionComesWithWhoAskedForIt(t *testing.T) {
@@ -49,13 +55,15 @@ func TestARefusalArrivesAsOne(t *testing.T) {
 	opts := options(t, &fakeAgent{})
 	opts.Control = control
 	start(t, opts)
-	for _, want := range []Refusal{{CodeUsage, "no such reader", "There are: none"}, {CodeRefused, "it runs", ""}, {"failed", "the disk is gone", ""}} {
+	for _, want := range []Refusal{
+		{Code: CodeUsage, Message: "no such reader", Hint: "There are: none"}, {Code: CodeRefused, Message: "it runs"}, {Code: "failed", Message: "the disk is gone"},
+	} {
 		control.answer = &want
 		if want.Code == "failed" {
 			control.answer = errors.New(want.Message)
 		}
 		_, err := Act(t.Context(), opts.DataDir, Action{Verb: Purge, Channel: "channel.main"})
-		if got, ok := errors.AsType[*Refusal](err); !ok || *got != want {
+		if got, ok := errors.AsType[*Refusal](err); !ok || got.Code != want.Code || got.Message != want.Message || got.Hint != want.Hint {
 			t.Errorf("got %+v, want %+v", err, want)
 		}
 	}

@@ -42,10 +42,14 @@ func newListenerCollector() *listenerCollector {
 	}
 }
 
-// Listeners makes each scrape read what a component listens on.
+// Listeners makes each scrape read what a component listens on, until it is called with nil.
 func (m *Metrics) Listeners(component string, read func() []Listener) {
 	m.listeners.mu.Lock()
 	defer m.listeners.mu.Unlock()
+	if read == nil {
+		delete(m.listeners.from, component)
+		return
+	}
 	m.listeners.from[component] = read
 }
 

@@ -36,23 +36,27 @@ var states = [...]State{Starting, Running, Retrying, Held, Finished, Paused, Sto
 // Metrics holds the figures of one agent. Make one with [NewMetrics]; then ask for the part of each
 // component before it starts, so that its series exist from the beginning.
 type Metrics struct {
-	state     *prometheus.GaugeVec
-	config    *prometheus.GaugeVec
-	source    sourceFamilies
-	channel   channelFamilies
-	sink      sinkFamilies
-	processed *prometheus.CounterVec
-	dead      *prometheus.CounterVec
-	plugin    *PluginMetrics
-	scraped   *channelCollector
-	listeners *listenerCollector
+	state         *prometheus.GaugeVec
+	config        *prometheus.GaugeVec
+	reloads       *prometheus.CounterVec
+	reloadSuccess prometheus.Gauge
+	vecs          *[]family
+	source        sourceFamilies
+	channel       channelFamilies
+	sink          sinkFamilies
+	processed     *prometheus.CounterVec
+	dead          *prometheus.CounterVec
+	plugin        *PluginMetrics
+	scraped       *channelCollector
+	listeners     *listenerCollector
 }
 
 // NewMetrics registers every family with reg, the agent's own registry, together with those of the
 // Go runtime and the process.
 func NewMetrics(reg *prometheus.Registry, build Build) *Metrics {
-	r := registrar{reg}
+	r := registrar{reg, new([]family)}
 	m := &Metrics{
+		vecs:      r.made,
 		state:     r.gauge("component_state", "1 for the state that the component is in, 0 for the others.", "component", "state"),
 		config:    r.gauge("config_revision", "1 for the revision of the configuration that runs.", "revision"),
 		source:    newSourceFamilies(r),
@@ -64,6 +68,13 @@ func NewMetrics(reg *prometheus.Registry, build Build) *Metrics {
 		scraped:   newChannelCollector(),
 		listeners: newListenerCollector(),
 	}
+	m.reloads = r.counter("config_reloads_total", "Reloads of the configuration, by result: applied; refused = nothing was touched; "+
+		"returned = what was new has failed and what ran before runs again; stuck = it has failed and there is no way back.", "result")
+	for _, result := range reloadResults {
+		m.reloads.WithLabelValues(result)
+	}
+	m.reloadSuccess = r.gauge("config_last_reload_success", "1 when what the files said at the last reload runs, or there was none; else 0.").WithLabelValues()
+	m.reloadSuccess.Set(1)
 	r.gauge("build_info", "1, with the version of this binary.", "version", "revision", "goversion").
 		WithLabelValues(build.Version, build.Revision, runtime.Version()).Set(1)
 	reg.MustRegister(m.scraped, m.listeners, collectors.NewGoCollector(),
@@ -118,19 +129,38 @@ var (
 
 // registrar makes families, all in the namespace "penstock". It panics on a name that is there
 // already, which no input can cause.
-type registrar struct{ reg prometheus.Registerer }
+type registrar struct {
+	reg  prometheus.Registerer
+	made *[]family
+}
+
+// family is all series of one name.
+type family interface {
+	DeletePartialMatch(labels prometheus.Labels) int
+}
+
+// Forget drops the series of a component or channel that is not there any more.
+func (m *Metrics) Forget(component string) {
+	for _, f := range *m.vecs {
+		f.DeletePartialMatch(prometheus.Labels{"component": component})
+	}
+	m.plugin.forget(component)
+	m.Listeners(component, nil)
+}
 
 const namespace = "penstock"
 
 func (r registrar) counter(name, help string, labels ...string) *prometheus.CounterVec {
 	v := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
 	r.reg.MustRegister(v)
+	*r.made = append(*r.made, v)
 	return v
 }
 
 func (r registrar) gauge(name, help string, labels ...string) *prometheus.GaugeVec {
 	v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels)
 	r.reg.MustRegister(v)
+	*r.made = append(*r.made, v)
 	return v
 }
 
@@ -140,6 +170,7 @@ func (r registrar) histogram(name, help string, buckets []float64, labels ...str
 		NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: nativeBuckets,
 	}, labels)
 	r.reg.MustRegister(v)
+	*r.made = append(*r.made, v)
 	return v
 }
 

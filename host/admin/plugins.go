@@ -70,6 +70,18 @@ func (p *PluginMetrics) Loaded(plugin, version, digest, runtime string) {
 	p.info.WithLabelValues(plugin, version, digest, runtime).Set(1)
 }
 
+// Unloaded says that it is not loaded any more.
+func (p *PluginMetrics) Unloaded(plugin, version, digest, runtime string) {
+	p.info.DeleteLabelValues(plugin, version, digest, runtime)
+}
+
+// forget drops the part of a component, whose series are gone.
+func (p *PluginMetrics) forget(component string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.components, component)
+}
+
 // Trapped counts an instance that broke.
 func (p *PluginMetrics) Trapped(component string) { p.of(component).traps.Inc() }
 

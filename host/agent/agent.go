@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package agent builds pipelines from a configuration and runs them.
+// Package agent builds pipelines from a configuration, runs them, and replaces them on reload.
 //
 // It is the only package that knows every kind of channel and of runtime, in plain maps: see build.go.
 //
 // [New] takes everything that can be refused: the data directory, addresses, channels, plugins; so that a
 // process that cannot work says so at once and leaves no trace. [Agent.Run] runs what New has built until its
-// context ends, drains, and frees it all. What fails later holds its component and nobody else.
+// context ends, drains, and frees it all. What fails later holds its component and nobody else. [Agent.Reload] goes over to
+// another configuration meanwhile, and touches what is not the same and nothing else.
 package agent
 
 import (
@@ -27,7 +28,6 @@ import (
 
 	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/channel"
-	"github.com/penstock-io/penstock/host/config"
 	"github.com/penstock-io/penstock/host/pipeline"
 	"github.com/penstock-io/penstock/host/plugin"
 )
@@ -47,15 +47,14 @@ const drainSlack = time.Second
 
 // Options say what to run.
 type Options struct {
-	Config *config.Config
-	Keys   Keys // of the channels: see [ReadKeys]
-	// Revealed is what components are opened with that are given secrets: see [config.Reveal].
-	Revealed map[string]config.Revealed
-	Modules  *Modules // the ones that Config was validated with; nil: read anew
-	Build    admin.Build
-	Log      *slog.Logger
-	Stdout   io.Writer // for plugins that are granted it
-	Listen   string    // instead of the configuration's; "" = as configured
+	Setup
+	// Load reads the configuration at a path anew; "" is the one that the agent was started with. nil: there is no reload. An error that is
+	// an [*admin.Refusal] is passed on as it is.
+	Load   func(path string) (Setup, error)
+	Build  admin.Build
+	Log    *slog.Logger
+	Stdout io.Writer // for plugins that are granted it
+	Listen string    // instead of the configuration's; "" = as configured
 	// Step is called with the name of each step of delivery just before it is made; nil = nobody looks. See [StepFile].
 	Step func(name string)
 }
@@ -68,18 +67,24 @@ type Agent struct {
 	registry *prometheus.Registry
 	metrics  *admin.Metrics
 	server   *admin.Server
+	moves    moves
+	closers  []func() error // in the order of opening
+	work     errgroup.Group // the goroutines of components
 
-	plugins    map[config.PluginRef]plugin.Plugin // see keyOf
-	listeners  map[string][]func() admin.Listener // by address of the component
-	grants     map[string]plugin.Grants           // by address of the component
-	channels   []*openChannel
-	components []*component
-	moves      moves
-	closers    []func() error // in the order of opening
+	turn     chan struct{} // one token: held by who changes what runs, or has a component stand still; never closed
+	reloads  chan struct{} // one token: held by a reload to the end of its probation, and by who stops the agent; never closed
+	begun    chan struct{} // closed when components run
+	stopping chan struct{} // closed when the agent begins to stop
 
-	mu      sync.Mutex
-	running bool
-	final   *admin.Status // after everything was freed
+	mu         sync.Mutex
+	runs       bool
+	final      *admin.Status // after everything was freed
+	runtimes   map[string]plugin.Runtime
+	rev        *revision    // that runs, or is to
+	components []*component // replaced, never changed
+	reloaded   admin.Reloads
+
+	trace func(step string) // of reloads, for a test; nil: nobody looks
 }
 
 // openChannel is a channel with its name and kind.
@@ -89,24 +94,27 @@ type openChannel struct {
 	channel.Seeker
 	address, kind string
 	pool          *channel.Pool
+	drops         *dropLog
+	unwatch       func()
 	dead          deadHold // of one that keeps dead letters
 }
 
 // Close closes the channel, then frees the memory of its batches.
-func (c *openChannel) Close() error { return errors.Join(c.Channel.Close(), c.pool.Close()) }
+func (c *openChannel) Close() error {
+	err := errors.Join(c.Channel.Close(), c.pool.Close(), c.drops.Close())
+	c.unwatch()
+	return err
+}
 
 // New builds what the configuration says: nothing flows yet. Run, or else Close, must follow.
 func New(ctx context.Context, o Options) (*Agent, error) {
-	if o.Modules == nil {
-		o.Modules = &Modules{}
-	}
 	if o.Step == nil {
 		o.Step = func(string) {}
 	}
 	a := &Agent{
 		opts: o, dir: o.Config.Agent.DataDir, started: time.Now(),
-		registry: prometheus.NewRegistry(), plugins: make(map[config.PluginRef]plugin.Plugin), grants: make(map[string]plugin.Grants),
-		listeners: make(map[string][]func() admin.Listener),
+		registry: prometheus.NewRegistry(), runtimes: make(map[string]plugin.Runtime),
+		turn: make(chan struct{}, 1), reloads: make(chan struct{}, 1), begun: make(chan struct{}), stopping: make(chan struct{}),
 	}
 	a.metrics = admin.NewMetrics(a.registry, o.Build)
 	a.metrics.ConfigRevision(o.Config.Revision)
@@ -129,19 +137,51 @@ func (a *Agent) build(ctx context.Context) error {
 	if err := a.listen(); err != nil {
 		return err
 	}
-	if err := a.openGrants(); err != nil {
+	r, err := a.prepare(ctx, a.opts.Setup, nil, nil)
+	if err != nil {
 		return err
 	}
-	g, ctx := errgroup.WithContext(ctx) // one waits for the disk, the other for the processor
-	g.Go(a.openChannels)
-	g.Go(func() error { return a.loadPlugins(ctx) })
-	if err := g.Wait(); err != nil {
+	a.become(r)
+	if err := a.survey(); err != nil {
 		return err
 	}
-	if err := errors.Join(a.survey(), a.holdDead(), a.buildComponents()); err != nil {
-		return err
+	for _, address := range r.addresses() {
+		c, err := r.build(address)
+		if err != nil {
+			return err
+		}
+		a.components = append(a.components, c)
 	}
 	a.warnUnused()
+	return nil
+}
+
+// become makes r what the agent runs.
+func (a *Agent) become(r *revision) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.rev = r
+}
+
+// current is what the agent runs; nil: it has not got so far.
+func (a *Agent) current() *revision {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.rev
+}
+
+// running are all components that there are now.
+func (a *Agent) running() []*component {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.components
+}
+
+// channels are those that are open now.
+func (a *Agent) channels() []*openChannel {
+	if r := a.current(); r != nil {
+		return r.channels
+	}
 	return nil
 }
 
@@ -175,38 +215,81 @@ func (a *Agent) listen() error {
 // A plugin that is caught in a call, as in a write to a pipe that nobody reads, cannot be told to stop. After the time
 // to drain, Run leaves it there and returns [ErrNotDrained]; nothing has been freed then, and the process must end.
 func (a *Agent) Run(ctx context.Context) error {
-	a.setRunning(true)
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 
-	var server, work errgroup.Group
+	var server errgroup.Group
 	server.Go(func() error {
 		defer cancel() // an agent that cannot be asked is not run
 		return a.server.Run(serving)
 	})
-	for _, c := range a.components {
-		work.Go(func() error { return c.keep(ctx) })
-	}
-	a.opts.Log.Info("agent runs", "sources", len(a.opts.Config.Sources), "sinks", len(a.opts.Config.Sinks),
-		"data_dir", a.dir, "http", a.server.Addr())
+	a.startAll()
+	of := a.current().Config
+	a.opts.Log.Info("agent runs", "sources", len(of.Sources), "sinks", len(of.Sinks), "data_dir", a.dir, "http", a.server.Addr())
 	freeAfterStart(ctx)
 	<-ctx.Done()
-	a.opts.Log.Info("draining: sources are not read any more, deliveries that have begun may finish",
-		"because", context.Cause(ctx), "within", a.opts.Config.Agent.DrainTimeout)
-	a.setRunning(false)
+	within := a.current().Config.Agent.DrainTimeout
+	a.opts.Log.Info("draining: sources are not read any more, deliveries that have begun may finish", "because", context.Cause(ctx), "within", within)
+	a.stopAll(context.Cause(ctx))
 	drained := make(chan error, 1)
-	go func() { drained <- work.Wait() }()
+	go func() {
+		a.reloads <- struct{}{} // a reload has seen that it is over
+		drained <- a.work.Wait()
+	}()
 	select {
 	case err := <-drained:
 		stop()
 		err = errors.Join(err, server.Wait(), a.Close())
 		a.opts.Log.Info("stopped", "waiting", a.waiting(), "uptime", time.Since(a.started).Round(time.Second))
 		return err
-	case <-time.After(a.opts.Config.Agent.DrainTimeout + drainSlack):
+	case <-time.After(within + drainSlack):
 		return fmt.Errorf("%w of %v: %s; nothing that was acknowledged is lost, and what was not delivered comes again",
-			ErrNotDrained, a.opts.Config.Agent.DrainTimeout, strings.Join(a.busy(), ", "))
+			ErrNotDrained, within, strings.Join(a.busy(), ", "))
+	}
+}
+
+// startAll lets the components go.
+func (a *Agent) startAll() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.runs = true
+	close(a.begun)
+	for _, c := range a.components {
+		a.launch(c)
+	}
+}
+
+// start lets a component go, unless the agent stops.
+func (a *Agent) start(c *component) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.runs {
+		return errGone
+	}
+	a.launch(c)
+	return nil
+}
+
+// launch begins the goroutine of a component, which ends with its own context: that of a reload is over before. a.mu is held.
+func (a *Agent) launch(c *component) {
+	ctx, stop := context.WithCancelCause(context.Background())
+	c.stop = stop
+	a.work.Go(func() error {
+		defer stop(nil)
+		return c.keep(ctx)
+	})
+}
+
+// stopAll has all components stop, and none start.
+func (a *Agent) stopAll(cause error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.runs = false
+	close(a.stopping)
+	for _, c := range a.components {
+		c.stop(cause)
 	}
 }
 
@@ -231,18 +314,12 @@ func (a *Agent) waiting() (n uint64) {
 // busy says which components have not stopped, a few words each.
 func (a *Agent) busy() []string {
 	var busy []string
-	for _, c := range a.components {
+	for _, c := range a.running() {
 		if !c.ended.Load() {
 			busy = append(busy, c.Address()+" is still in a call")
 		}
 	}
 	return busy
-}
-
-func (a *Agent) setRunning(running bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.running = running
 }
 
 // Close frees everything, the last opened first. After Run it has been called.
@@ -252,10 +329,19 @@ func (a *Agent) Close() error {
 	if a.final == nil {
 		a.final = &final
 	}
-	closers := a.closers
-	a.closers = nil
+	closers, components, rev, runtimes := a.closers, a.components, a.rev, a.runtimes
+	a.closers, a.components, a.rev, a.runtimes = nil, nil, nil, nil
 	a.mu.Unlock()
 	var errs []error
+	for _, c := range components {
+		errs = append(errs, c.close())
+	}
+	if rev != nil {
+		errs = append(errs, rev.close(&revision{}))
+	}
+	for _, r := range runtimes {
+		errs = append(errs, r.Close())
+	}
 	for i := len(closers) - 1; i >= 0; i-- {
 		errs = append(errs, closers[i]())
 	}

@@ -77,6 +77,42 @@ type rig struct {
 	stop func() error
 }
 
+// agentBlock is that of all pipelines here. A plugin that breaks at once has done so within the probation.
+const agentBlock = `agent "test" {
+  data_dir  = "DATA"
+  probation = "150ms"
+}
+`
+
+// write puts a pipeline in the place of the one before, as an editor does.
+func write(t *testing.T, dir, pipeline string) {
+	t.Helper()
+	text := pipeline
+	if !strings.Contains(pipeline, "agent \"test\"") {
+		text = agentBlock + pipeline
+	}
+	text = strings.ReplaceAll(text, "DATA", data)
+	file := filepath.Join(dir, "pipeline.hcl")
+	if err := os.WriteFile(file+"~", []byte(strings.ReplaceAll(text, "DIR", dir)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(file+"~", file); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// load reads a pipeline, as the command does.
+func load(file string) (Setup, error) {
+	modules := &Modules{}
+	c, sources, diags := config.Load(file, modules.ConfigOptions(filepath.Dir(file)))
+	if diags.HasErrors() {
+		var said strings.Builder
+		config.WriteDiagnostics(&said, diags, sources, false, 80)
+		return Setup{}, &admin.Refusal{Code: admin.CodeMistakes, Message: said.String()}
+	}
+	return Setup{Config: c, Modules: modules, Sources: sources}, nil
+}
+
 // run starts an agent on a pipeline in which DIR stands for a directory that holds faulty.wasm.
 func run(t *testing.T, dir, pipeline string, edit ...func(*Options)) rig {
 	t.Helper()
@@ -91,19 +127,15 @@ func run(t *testing.T, dir, pipeline string, edit ...func(*Options)) rig {
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, "pipeline.hcl")
-	text := fmt.Sprintf("agent \"test\" {\n  data_dir = %q\n}\n%s", data, pipeline)
-	if err := os.WriteFile(file, []byte(strings.ReplaceAll(text, "DIR", dir)), 0o600); err != nil {
+	write(t, dir, pipeline)
+	setup, err := load(file)
+	if err != nil {
 		t.Fatal(err)
 	}
-	modules := &Modules{}
-	c, sources, diags := config.Load(file, modules.ConfigOptions(dir))
-	if diags.HasErrors() {
-		var said strings.Builder
-		config.WriteDiagnostics(&said, diags, sources, false, 80)
-		t.Fatal(said.String())
-	}
 	log := new(bytes.Buffer)
-	options := Options{Config: c, Modules: modules, Log: slog.New(slog.NewTextHandler(log, nil)), Listen: admin.Off}
+	options := Options{
+		Setup: setup, Load: func(string) (Setup, error) { return load(file) }, Log: slog.New(slog.NewTextHandler(log, nil)), Listen: admin.Off,
+	}
 	for _, e := range edit {
 		e(&options)
 	}
@@ -249,7 +281,7 @@ sink "faulty" "out" {
 	if s.Channels[0].Bytes > capacity+8<<20 || r.component("source.in").Events != before {
 		t.Errorf("the source went on: %d bytes, %d events, then %d", s.Channels[0].Bytes, before, r.component("source.in").Events)
 	}
-	if used := r.channels[0].pool.Used(); used > 64<<20 {
+	if used := r.channels()[0].pool.Used(); used > 64<<20 {
 		t.Errorf("%d MiB of batches in memory", used>>20)
 	}
 	if err := os.WriteFile(filepath.Join(r.dir, "up"), nil, 0o600); err != nil {
@@ -271,7 +303,7 @@ sink "discard" "out" {
   from = channel.main
 }
 `)
-	_, err := New(t.Context(), Options{Config: r.opts.Config, Log: slog.New(slog.DiscardHandler), Listen: admin.Off})
+	_, err := New(t.Context(), Options{Setup: Setup{Config: r.opts.Config}, Log: slog.New(slog.DiscardHandler), Listen: admin.Off})
 	if !errors.Is(err, ErrEnvironment) || !strings.Contains(err.Error(), fmt.Sprint("pid ", os.Getpid())) {
 		t.Errorf("error %v", err)
 	}

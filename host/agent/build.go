@@ -3,14 +3,11 @@
 package agent
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/host/channel/memory"
@@ -94,12 +91,12 @@ var lags = map[string]channel.Lag{"hold": channel.Hold, "skip": channel.Skip, "d
 var levels = map[string]wal.Durability{"fsync": wal.Fsync, "interval": wal.Interval, "os": wal.OS}
 
 // runtimes makes a runtime by name. A runtime lives as long as the agent.
-var runtimes = map[string]func(dataDir string, o Options) (plugin.Runtime, error){
-	"wasm": func(dataDir string, o Options) (plugin.Runtime, error) {
+var runtimes = map[string]func(dataDir string, o Options, m *Modules) (plugin.Runtime, error){
+	"wasm": func(dataDir string, o Options, m *Modules) (plugin.Runtime, error) {
 		return wasm.New(wasm.Options{CacheDir: CacheDir(dataDir), Log: o.Log})
 	},
-	"subprocess": func(dataDir string, o Options) (plugin.Runtime, error) {
-		return subprocess.New(subprocess.Options{Dir: filepath.Join(dataDir, "children"), Launcher: o.Modules.Launcher, Log: o.Log})
+	"subprocess": func(dataDir string, o Options, m *Modules) (plugin.Runtime, error) {
+		return subprocess.New(subprocess.Options{Dir: filepath.Join(dataDir, "children"), Launcher: m.Launcher, Log: o.Log})
 	},
 }
 
@@ -117,50 +114,66 @@ func ChannelDir(dataDir, name string) string { return filepath.Join(dataDir, "ch
 // CacheDir is where compiled modules lie below a data directory.
 func CacheDir(dataDir string) string { return filepath.Join(dataDir, "cache") }
 
-func (a *Agent) openChannels() error {
-	for _, c := range a.opts.Config.Channels {
-		open, ok := channels[c.Kind]
-		if !ok {
-			return fmt.Errorf("%s: there is no kind of channel %q", c.Address(), c.Kind)
-		}
-		disk, err := durableOptions(c, a.opts.Keys)
-		if err != nil {
-			return err
-		}
-		metrics := a.metrics.Channel(c.Address())
-		o := channelOptions{
-			dir:       ChannelDir(a.dir, c.Name),
-			capacity:  channel.Capacity{Bytes: c.CapacityBytes, Events: c.MaxEvents, Age: c.MaxAge},
-			onFull:    fullPolicies[c.OnFull],
-			pool:      channel.NewPool(poolIdle),
-			observer:  metrics.Observer(),
-			log:       a.opts.Log.With("component", c.Address()),
-			durable:   disk,
-			onCorrupt: c.OnCorrupt,
-			forget:    c.ForgetAfter,
-		}
-		o.observer.Step = a.opts.Step
-		drops := &dropLog{log: o.log}
-		o.observer.Dropped = drops.dropped
-		opened, err := open(o)
-		if err != nil {
-			if errors.Is(err, channel.ErrLocked) {
-				err = fmt.Errorf("%w: %w", ErrEnvironment, err)
+// openChannels opens those that the revision before does not have.
+func (r *revision) openChannels(before *revision) error {
+	for _, c := range r.Config.Channels {
+		open := before.find(c.Address())
+		if open == nil {
+			var err error
+			if open, err = r.openChannel(c); err != nil {
+				return err
 			}
-			return errors.Join(fmt.Errorf("open %s: %w", c.Address(), err), o.pool.Close())
 		}
-		oc := &openChannel{Channel: opened, Operator: opened, Seeker: opened, address: c.Address(), kind: c.Kind, pool: o.pool}
-		metrics.Watch(opened)
-		a.channels = append(a.channels, oc)
-		a.onClose(drops.Close)
-		a.onClose(oc.Close)
+		r.channels = append(r.channels, open)
+		r.keep(open)
 	}
 	return nil
 }
 
+func (r *revision) openChannel(c config.Channel) (*openChannel, error) {
+	a := r.agent
+	open, ok := channels[c.Kind]
+	if !ok {
+		return nil, fmt.Errorf("%s: there is no kind of channel %q", c.Address(), c.Kind)
+	}
+	disk, err := durableOptions(c, r.Keys)
+	if err != nil {
+		return nil, err
+	}
+	metrics := a.metrics.Channel(c.Address())
+	o := channelOptions{
+		dir:       ChannelDir(a.dir, c.Name),
+		capacity:  capacityOf(c),
+		onFull:    fullPolicies[c.OnFull],
+		pool:      channel.NewPool(poolIdle),
+		observer:  metrics.Observer(),
+		log:       r.log.With("component", c.Address()),
+		durable:   disk,
+		onCorrupt: c.OnCorrupt,
+		forget:    c.ForgetAfter,
+	}
+	o.observer.Step = a.opts.Step
+	drops := &dropLog{log: o.log}
+	o.observer.Dropped = drops.dropped
+	opened, err := open(o)
+	if err != nil {
+		if errors.Is(err, channel.ErrLocked) {
+			err = fmt.Errorf("%w: %w", ErrEnvironment, err)
+		}
+		return nil, errors.Join(fmt.Errorf("open %s: %w", c.Address(), err), o.pool.Close())
+	}
+	oc := &openChannel{Channel: opened, Operator: opened, Seeker: opened, address: c.Address(), kind: c.Kind, pool: o.pool, drops: drops, unwatch: func() { metrics.Watch(nil) }}
+	metrics.Watch(opened)
+	return oc, nil
+}
+
+func capacityOf(c config.Channel) channel.Capacity {
+	return channel.Capacity{Bytes: c.CapacityBytes, Events: c.MaxEvents, Age: c.MaxAge}
+}
+
 // warnUnused names the readers of which the sinks are gone: what they have not committed takes room for ever.
 func (a *Agent) warnUnused() {
-	for _, c := range a.channels {
+	for _, c := range a.channels() {
 		for name, r := range c.Stats().Readers {
 			if !r.InUse {
 				a.opts.Log.Warn("a reader that no sink uses any more holds what it has not delivered: to give up its events, forget it",
@@ -170,61 +183,3 @@ func (a *Agent) warnUnused() {
 		}
 	}
 }
-
-func (a *Agent) channel(name string) *openChannel {
-	for _, c := range a.channels {
-		if c.address == "channel."+name {
-			return c
-		}
-	}
-	panic("BUG: " + name + " passed validation and is not open")
-}
-
-// loadPlugins compiles each module once, all at the same time.
-func (a *Agent) loadPlugins(ctx context.Context) error {
-	refs, started := map[config.PluginRef]config.PluginRef{}, map[string]plugin.Runtime{}
-	for _, c := range a.opts.Config.Components() {
-		refs[keyOf(c.Ref)] = c.Ref
-		name := runtimeOf(c.Ref)
-		if started[name] != nil {
-			continue
-		}
-		runtime, err := runtimes[name](a.dir, a.opts)
-		if err != nil {
-			return fmt.Errorf("start the runtime of plugins (%s): %w", name, err)
-		}
-		started[name] = runtime
-		a.onClose(runtime.Close)
-	}
-	defer a.opts.Modules.forget()
-	g, ctx := errgroup.WithContext(ctx)
-	for key, ref := range refs {
-		g.Go(func() error {
-			found, err := a.opts.Modules.target(ref)
-			if err != nil {
-				return fmt.Errorf("plugin %s: %w", ref.Name, err)
-			}
-			p, err := started[runtimeOf(ref)].Load(ctx, found)
-			if err != nil {
-				return fmt.Errorf("load plugin %s from %s: %w", ref.Name, ref.Source, err)
-			}
-			m := p.Manifest()
-			a.metrics.Plugin().Loaded(m.Name, m.Version, p.Digest(), runtimeOf(ref))
-			a.onClose(p.Close)
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			a.plugins[key] = p
-			return nil
-		})
-	}
-	return g.Wait()
-}
-
-// keyOf is what a module is found by that was loaded: the same file under other bounds is another one.
-func keyOf(ref config.PluginRef) config.PluginRef {
-	ref.Name = ""
-	return ref
-}
-
-// plugin is the module of a component.
-func (a *Agent) plugin(c config.Component) plugin.Plugin { return a.plugins[keyOf(c.Ref)] }

@@ -39,11 +39,18 @@ type component struct {
 	reason string
 	tries  uint64 // times that it waited to try again
 
-	ended   atomic.Bool   // it does not run any more, and never will
-	gone    chan struct{} // closed then
-	errands chan *errand  // never closed
-	paused  string        // why it does not run now, ""  = it does; for keep alone, and the errands that it does
-	flying  atomic.Int64  // events that a source has read and that are not durable yet
+	started time.Time // as it is configured now
+
+	closers []io.Closer           // what ends with it
+	trial   atomic.Pointer[trial] // nil: it is not on probation
+	grave   atomic.Bool           // its last failure
+	ended   atomic.Bool           // it does not run any more, and never will
+	gone    chan struct{}         // closed then
+	errands chan *errand          // never closed
+	paused  string                // why it does not run now, ""  = it does; for keep alone, and the errands that it does
+	retired bool                  // another takes its place; likewise
+	stop    context.CancelCauseFunc
+	flying  atomic.Int64 // events that a source has read and that are not durable yet
 
 	source *admin.SourceMetrics // one of the two is nil
 	sink   *admin.SinkMetrics
@@ -52,66 +59,52 @@ type component struct {
 	step   func(string)
 }
 
-func (a *Agent) buildComponents() error {
-	for _, s := range a.opts.Config.Sinks {
-		c, err := a.buildSink(s)
-		if err != nil {
-			return err
-		}
-		a.components = append(a.components, c)
-	}
-	for _, s := range a.opts.Config.Sources {
-		a.components = append(a.components, a.buildSource(s))
-	}
-	return nil
-}
-
-func (a *Agent) newComponent(cc config.Component, channel string) *component {
+func (r *revision) newComponent(cc config.Component, channel string) *component {
 	return &component{
-		Component: cc, channel: a.channel(channel), plugins: a.metrics.Plugin(), step: a.opts.Step,
-		log: a.opts.Log.With("component", cc.Address()), state: pipeline.Starting, since: time.Now(),
+		Component: cc, channel: r.channel(channel), plugins: r.agent.metrics.Plugin(), step: r.agent.opts.Step,
+		log: r.log.With("component", cc.Address()), state: pipeline.Starting, since: time.Now(), started: time.Now(),
 		gone: make(chan struct{}), errands: make(chan *errand),
 	}
 }
 
 // request is what an instance of the component is opened with, as far as sources and sinks are alike.
-func (a *Agent) request(c *component) plugin.Request { return a.requestOf(c.Component, c) }
+func (r *revision) request(c *component) plugin.Request { return r.requestOf(c.Component, c) }
 
 // requestOf is request for what is configured as cc, and runs as c or as a part of it.
-func (a *Agent) requestOf(cc config.Component, c *component) plugin.Request {
-	r := plugin.Request{
+func (r *revision) requestOf(cc config.Component, c *component) plugin.Request {
+	req := plugin.Request{
 		Component: cc.Address(), Plugin: cc.Plugin.Name, Config: cc.Config, Instance: abi.Instance{Count: 1},
 		Limits:  limitsOf(cc),
 		Buffers: c.channel.pool, Log: c.log, Metrics: c.plugins,
 	}
 	for _, d := range cc.Dirs {
-		r.Dirs = append(r.Dirs, plugin.Dir{Path: d.Path, Write: d.Write})
+		req.Dirs = append(req.Dirs, plugin.Dir{Path: d.Path, Write: d.Write})
 	}
 	for _, need := range cc.Needs {
 		if need == "stdout" {
-			r.Stdout = a.opts.Stdout
+			req.Stdout = r.agent.opts.Stdout
 		}
 	}
-	if r.Stdout == nil && len(cc.Needs) > 0 {
-		r.Stdout = io.Discard
+	if req.Stdout == nil && len(cc.Needs) > 0 {
+		req.Stdout = io.Discard
 	}
-	a.grant(cc, &r)
-	return r
+	r.grant(cc, &req)
+	return req
 }
 
-func (a *Agent) buildSource(s config.Source) *component {
-	c := a.newComponent(s.Component, s.Into)
-	c.source = a.metrics.Source(c.Address())
-	request, opened := a.request(c), 0
+func (r *revision) buildSource(s config.Source) *component {
+	c := r.newComponent(s.Component, s.Into)
+	c.source = r.agent.metrics.Source(c.Address())
+	request, opened := r.request(c), 0
 	loop := &pipeline.Source{
 		Address: c.Address(), Channel: c.channel, Version: c.Plugin.CursorVersion, Reads: c.Plugin.Reads,
-		Backoff: sourceBackoff, Drain: a.opts.Config.Agent.DrainTimeout, Observer: sourceObserver{c}, Log: c.log,
-		Through: a.through(c, s.Through), Buffers: c.channel.pool, Dead: a.deadLetters(c), Resumes: c.Plugin.Replay == "cursor",
-		Fetch: func(ctx context.Context) error { return a.fetch(ctx, s) },
+		Backoff: sourceBackoff, Drain: r.Config.Agent.DrainTimeout, Observer: sourceObserver{c}, Log: c.log,
+		Through: r.through(c, s.Through), Buffers: c.channel.pool, Dead: r.deadLetters(c), Resumes: c.Plugin.Replay == "cursor",
+		Fetch: func(ctx context.Context) error { return r.agent.fetch(ctx, s) },
 		Open: func(ctx context.Context, cursor event.Cursor) (plugin.Source, error) {
-			r := request
-			r.Cursor = cursor
-			inst, err := c.open(ctx, &opened, a.plugin(c.Component), abi.Source, r)
+			req := request
+			req.Cursor = cursor
+			inst, err := c.open(ctx, &opened, r.plugin(c.Component), abi.Source, req)
 			return inst.Source, err
 		},
 	}
@@ -143,6 +136,7 @@ func (c *component) open(ctx context.Context, opened *int, p plugin.Plugin, kind
 
 // State implements [pipeline.Lifecycle].
 func (c *component) State(s pipeline.State, reason string) {
+	c.judge(s, reason)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.is(s, reason)
@@ -187,8 +181,4 @@ func (o sourceObserver) Acked(events int) {
 
 func (o sourceObserver) Blocked(d time.Duration) { o.source.Blocked(d) }
 
-func (o sourceObserver) Failed(class abi.Class) {
-	if class == abi.Fatal {
-		o.plugins.Trapped(o.Address())
-	}
-}
+func (o sourceObserver) Failed(class abi.Class) { o.failed(class, o.Address()) }

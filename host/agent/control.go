@@ -32,6 +32,12 @@ func (a *Agent) Act(ctx context.Context, act admin.Action) (admin.Outcome, error
 		a.opts.Log.Info("asked through the control socket", "component", c.address, "do", cmp.Or(act.With, string(act.Verb)),
 			"reader", act.Reader, "uid", act.By.UID, "pid", act.By.PID)
 	}
+	if !act.DryRun && act.Verb != admin.Look {
+		if err := take(ctx, a.turn); err != nil {
+			return none, fmt.Errorf("wait for what else changes the agent: %w", err)
+		}
+		defer give(a.turn)
+	}
 	out := none
 	switch act.Verb {
 	case admin.Drain:
@@ -49,8 +55,9 @@ func bare(address string) string { return strings.TrimPrefix(address, "channel."
 
 // named finds an open channel.
 func (a *Agent) named(address string) (*openChannel, error) {
-	names := make([]string, 0, len(a.channels))
-	for _, c := range a.channels {
+	channels := a.channels()
+	names := make([]string, 0, len(channels))
+	for _, c := range channels {
 		if c.address == address {
 			return c, nil
 		}
@@ -63,7 +70,7 @@ func (a *Agent) named(address string) (*openChannel, error) {
 func (a *Agent) pauseSources(ctx context.Context, c *openChannel, reason string) ([]string, error) {
 	names := []string{}
 	var g errgroup.Group
-	for _, s := range a.components {
+	for _, s := range a.running() {
 		if s.source != nil && s.channel == c {
 			names = append(names, s.Address())
 			g.Go(func() error { return s.pause(ctx, reason) })
@@ -137,7 +144,7 @@ func (a *Agent) moveReader(ctx context.Context, c *openChannel, name string, act
 
 // sinkOf returns the sink that takes from a reader, or nil.
 func (a *Agent) sinkOf(c *openChannel, reader string) *component {
-	for _, s := range a.components {
+	for _, s := range a.running() {
 		if s.sink != nil && s.channel == c && len(readersOf(s.Address(), []string{reader})) > 0 {
 			return s
 		}

@@ -75,7 +75,7 @@ func (r rig) act(t *testing.T, a admin.Action) admin.Outcome {
 
 func (r rig) find(t *testing.T, address string) *component {
 	t.Helper()
-	for _, c := range r.components {
+	for _, c := range r.running() {
 		if c.Address() == address {
 			return c
 		}
@@ -122,7 +122,7 @@ func TestAReplayRepeatsForOneSinkAndDisturbsNoOther(t *testing.T) {
 	r := run(t, t.TempDir(), counted(count, "a", "b"))
 	eventually(t, "everything delivered", func() bool { return r.component("sink.a").Events == count && r.component("sink.b").Events == count })
 	undisturbed := r.find(t, "sink.b").loopOf()
-	oldest, err := r.channels[0].Since(time.Time{})
+	oldest, err := r.channels()[0].Since(time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}

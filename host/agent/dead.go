@@ -20,16 +20,16 @@ import (
 const DeadReader = "dead"
 
 // holdDead opens that reader in each channel that keeps dead letters.
-func (a *Agent) holdDead() error {
-	for _, c := range a.opts.Config.Channels {
-		keeper := a.keeperOf(c.Name)
-		if keeper == nil || keeper.dead.reader != nil {
+func (r *revision) holdDead() error {
+	for _, c := range r.Config.Channels {
+		keeper := r.keeperOf(c.Name)
+		if keeper == nil {
 			continue
 		}
-		if err := keeper.dead.open(keeper); err != nil {
+		if err := keeper.dead.hold(keeper); err != nil {
 			return err
 		}
-		a.onClose(keeper.dead.Close)
+		r.keep(&keeper.dead)
 	}
 	return nil
 }
@@ -38,6 +38,16 @@ func (a *Agent) holdDead() error {
 type deadHold struct {
 	mu     sync.Mutex
 	reader channel.Reader // nil: not held
+}
+
+// hold opens the reader, unless it is open.
+func (h *deadHold) hold(keeper *openChannel) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.reader != nil {
+		return nil
+	}
+	return h.open(keeper)
 }
 
 func (h *deadHold) open(keeper *openChannel) error {
@@ -71,27 +81,29 @@ func (h *deadHold) Close() error {
 	if h.reader == nil {
 		return nil
 	}
-	return h.reader.Close()
+	err := h.reader.Close()
+	h.reader = nil
+	return err
 }
 
 // keeperOf is the channel that keeps the dead letters of the one of that name; nil: none does.
-func (a *Agent) keeperOf(name string) *openChannel {
-	i := slices.IndexFunc(a.opts.Config.Channels, func(c config.Channel) bool { return c.Name == name })
-	if to := a.opts.Config.Channels[i].DeadLetter; to != "" {
-		return a.channel(to)
+func (r *revision) keeperOf(name string) *openChannel {
+	i := slices.IndexFunc(r.Config.Channels, func(c config.Channel) bool { return c.Name == name })
+	if to := r.Config.Channels[i].DeadLetter; to != "" {
+		return r.channel(to)
 	}
 	return nil
 }
 
 // deadLetters is where a component gives what will never be taken; nil: nowhere. It is made once for each.
-func (a *Agent) deadLetters(c *component) *pipeline.DeadLetters {
-	keeper := a.keeperOf(bare(c.channel.address))
+func (r *revision) deadLetters(c *component) *pipeline.DeadLetters {
+	keeper := r.keeperOf(bare(c.channel.address))
 	if keeper == nil {
 		return nil
 	}
-	c.dead = a.metrics.DeadLetters(c.Address(), pipeline.DeadReasons())
+	c.dead = r.agent.metrics.DeadLetters(c.Address(), pipeline.DeadReasons())
 	log := &deadLog{log: c.log, keeper: keeper.address, metrics: c.dead, sink: c.sink}
-	a.onClose(log.Close)
+	c.closers = append(c.closers, log)
 	return &pipeline.DeadLetters{
 		Component: c.Address(), Address: keeper.address, Channel: keeper, Backoff: sourceBackoff, Kept: log.kept,
 	}

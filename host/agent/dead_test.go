@@ -37,7 +37,7 @@ channel "wal" "rejected" {}
 // letters reads what is in the channel of dead letters, without taking anything out.
 func letters(t *testing.T, r rig) (all []event.Event) {
 	t.Helper()
-	c := r.channels[1]
+	c := r.channels()[1]
 	reader, err := c.Reader(channel.ReaderSpec{Name: "test"})
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +82,7 @@ sink "faulty" "s" {
 	if s.Events != 899 || s.Dead != 101 || s.Rejected != 101 {
 		t.Errorf("delivered %d, dead %d, rejected %d", s.Events, s.Dead, s.Rejected)
 	}
-	held := r.channels[1].Stats().Readers[DeadReader]
+	held := r.channels()[1].Stats().Readers[DeadReader]
 	if held.Waiting != 101 || !held.InUse {
 		t.Errorf("the dead letters are held by %+v", held)
 	}

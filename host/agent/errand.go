@@ -31,7 +31,7 @@ func (e *errand) run() {
 func (c *component) keep(ctx context.Context) error {
 	defer close(c.gone)
 	defer c.ended.Store(true)
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !c.retired {
 		e, err := c.untilErrand(ctx)
 		if e != nil {
 			e.run()
@@ -61,6 +61,33 @@ func (c *component) untilErrand(ctx context.Context) (e *errand, err error) {
 
 // errGone: the component will not run again.
 var errGone = errors.New("the agent is stopping")
+
+// retire ends the component at the border of a transaction, for another one to take its place: what it has open is free then. Where it has not stopped
+// when ctx ends, it goes on, and nothing was changed.
+func (c *component) retire(ctx context.Context) error {
+	err := c.apart(ctx, func() error {
+		c.retired = true
+		if err := c.close(); err != nil {
+			c.log.Warn("what had been delivered is not all written down, and may be delivered again", "error", err)
+		}
+		return nil
+	})
+	if err == nil {
+		<-c.gone
+	}
+	return err
+}
+
+// close gives up what the component has open. It does not run.
+func (c *component) close() (err error) {
+	if c.layout != nil {
+		err = c.layout.close(c.layout.sorted())
+	}
+	for _, closer := range c.closers {
+		err = errors.Join(err, closer.Close())
+	}
+	return err
+}
 
 // apart stops the component at the border of a transaction, has something done, and lets it go on. When ctx ends before it
 // has stopped, nothing is done.

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 
 	"github.com/penstock-io/penstock/host/admin"
@@ -16,32 +15,54 @@ import (
 	"github.com/penstock-io/penstock/spec/abi"
 )
 
-// openGrants opens what sources and sinks were granted, once: it belongs to the component, and its instances come and go.
-func (a *Agent) openGrants() error {
-	for _, c := range a.opts.Config.Components() {
-		o := opener{agent: a, component: c, log: a.opts.Log.With("component", c.Address())}
-		if err := o.open(); err != nil {
-			return fmt.Errorf("%w: %s: %w", ErrEnvironment, c.Address(), err)
+// granted is what one component was granted, opened once: instances come and go. It is the component's until that is another one.
+type granted struct {
+	plugin.Grants
+	doors []*door
+}
+
+// openGrants opens what components were granted. One that does not change keeps what it has.
+func (r *revision) openGrants(before *revision) error {
+	for _, c := range r.Config.Components() {
+		address := c.Address()
+		if g := before.grants[address]; g != nil && r.keeps(address) {
+			r.grants[address] = g
+			r.keepGrants(g)
+			continue
 		}
-		a.grants[c.Address()] = o.grants
-		a.metrics.Listeners(c.Address(), func() []admin.Listener { return a.listenersOf(c.Address()) })
+		o := opener{revision: r, before: before, component: c, log: r.log.With("component", address), granted: &granted{}}
+		if err := o.open(); err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrEnvironment, address, err)
+		}
+		r.grants[address] = o.granted
+		r.agent.metrics.Listeners(address, func() []admin.Listener { return r.agent.listenersOf(address) })
 	}
 	return nil
 }
 
+func (r *revision) keepGrants(g *granted) {
+	for _, d := range g.doors {
+		r.keep(d)
+	}
+}
+
 // listenersOf is what a component listens on now.
 func (a *Agent) listenersOf(component string) (list []admin.Listener) {
-	for _, read := range a.listeners[component] {
-		list = append(list, read())
+	r := a.current()
+	if r == nil || r.grants[component] == nil {
+		return nil
+	}
+	for _, d := range r.grants[component].doors {
+		list = append(list, d.read())
 	}
 	return list
 }
 
 // grant adds to a request what its component was granted, but for directories.
-func (a *Agent) grant(c config.Component, r *plugin.Request) {
-	r.Grants = a.grants[c.Address()]
-	if revealed, ok := a.opts.Revealed[c.Address()]; ok {
-		r.Config, r.Grants.Secrets = revealed.Config, revealed.Secrets
+func (r *revision) grant(c config.Component, to *plugin.Request) {
+	to.Grants = r.grants[c.Address()].Grants
+	if revealed, ok := r.Revealed[c.Address()]; ok {
+		to.Config, to.Grants.Secrets = revealed.Config, revealed.Secrets
 	}
 }
 
@@ -56,22 +77,23 @@ func limitsOf(c config.Component) plugin.Limits {
 
 // opener opens what one component was granted.
 type opener struct {
-	agent     *Agent
+	*granted
+	revision  *revision
+	before    *revision // whose doors may be taken over
 	component config.Component
 	log       *slog.Logger
-	grants    plugin.Grants
 }
 
 func (o *opener) open() error {
-	if _, ok := o.agent.opts.Revealed[o.component.Address()]; !ok && len(o.component.Secrets) > 0 {
+	if _, ok := o.revision.Revealed[o.component.Address()]; !ok && len(o.component.Secrets) > 0 {
 		return fmt.Errorf("its secrets were not read")
 	}
-	o.grants = plugin.Grants{
+	o.Grants = plugin.Grants{
 		Dial: map[string]plugin.Dialer{}, Listen: map[string]plugin.Listener{}, HTTP: map[string]plugin.HTTPClient{}, Env: map[string]string{},
 	}
 	for _, name := range o.component.Env {
 		if value, ok := os.LookupEnv(name); ok {
-			o.grants.Env[name] = value
+			o.Grants.Env[name] = value
 		}
 	}
 	for _, h := range o.component.Handles {
@@ -103,69 +125,8 @@ func (o *opener) dial(h config.Handle) error {
 	if err != nil {
 		return err
 	}
-	o.grants.Dial[h.Name], err = endpoint.Dial(h.Address, endpoint.DialOptions{TLS: secure, Within: h.Grants})
+	o.Grants.Dial[h.Name], err = endpoint.Dial(h.Address, endpoint.DialOptions{TLS: secure, Within: h.Grants})
 	return err
-}
-
-func (o *opener) listen(h config.Handle) error {
-	secure, err := o.serverTLS(h)
-	if err != nil {
-		return err
-	}
-	limits := o.component.Limits.Listen
-	l, err := endpoint.Listen(h.Address, endpoint.ListenOptions{
-		TLS: secure, Connections: limits.Connections, PerPeer: limits.PerPeer, Idle: limits.Idle, Handshake: limits.Handshake, Log: o.log, Over: o.over,
-	})
-	if err != nil {
-		return err
-	}
-	o.agent.onClose(l.Close)
-	o.grants.Listen[h.Name] = l.Grant()
-	o.counted(h, l.Grant().Addr, l.Counts)
-	o.log.Info("listening", "handle", h.Name, "granted", h.Address.String(), "address", l.Grant().Addr.String())
-	return nil
-}
-
-func (o *opener) serve(h config.Handle) error {
-	secure, err := o.serverTLS(h)
-	if err != nil {
-		return err
-	}
-	l := o.component.Limits.Serve
-	s, err := endpoint.Serve(h.Address, endpoint.ServeOptions{
-		TLS: secure, MaxBody: l.BodyBytes, MaxHeader: l.HeaderBytes, MaxConns: l.Connections, PerPeer: l.PerPeer, MaxWaiting: l.Requests, MaxHeld: l.HeldBytes,
-		Handshake: l.Handshake, Header: l.Header, Body: l.Body, Wait: l.Queue, Answer: l.Answer, Idle: l.Idle, Log: o.log, Over: o.over,
-	})
-	if err != nil {
-		return err
-	}
-	o.agent.onClose(s.Close)
-	o.grants.Serve = s.Requests()
-	o.counted(h, s.Addr(), s.Counts)
-	o.log.Info("listening for HTTP", "handle", h.Name, "granted", h.Address.String(), "address", s.Addr().String())
-	return nil
-}
-
-// over counts what went over a limit of an endpoint.
-func (o *opener) over(limit string) { o.agent.metrics.Plugin().Denied(o.component.Address(), limit) }
-
-// counted shows what comes to an address in metrics and status.
-func (o *opener) counted(h config.Handle, at net.Addr, counts func() endpoint.Counts) {
-	component := o.component.Address()
-	o.agent.listeners[component] = append(o.agent.listeners[component], func() admin.Listener {
-		n := counts()
-		l := admin.Listener{
-			Handle: h.Name, Address: h.Address.Scheme + "://" + at.String(), Connections: n.Open, Limit: n.Limit,
-			Accepted: n.Accepted, Refused: n.Refused, Ended: n.Ended, Failed: n.Failed,
-		}
-		if h.Kind == abi.NeedServe {
-			l.Answers = map[string]uint64{"none": n.Answers[0]}
-			for digit := 2; digit < len(n.Answers); digit++ {
-				l.Answers[fmt.Sprintf("%dxx", digit)] = n.Answers[digit]
-			}
-		}
-		return l
-	})
 }
 
 func (o *opener) http(h config.Handle) error {
@@ -177,8 +138,8 @@ func (o *opener) http(h config.Handle) error {
 	if err != nil {
 		return err
 	}
-	o.agent.onClose(func() error { client.Client.CloseIdleConnections(); return nil })
-	o.grants.HTTP[h.Name] = client
+	o.revision.keep(&closerFunc{func() error { client.Client.CloseIdleConnections(); return nil }})
+	o.Grants.HTTP[h.Name] = client
 	return nil
 }
 

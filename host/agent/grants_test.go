@@ -115,8 +115,8 @@ func TestWhatIsGrantedIsOpenedOnceForAllInstancesAndClosedAtTheEnd(t *testing.T)
 	socket := filepath.Join(dir, "in.sock")
 	r := run(t, dir, strings.ReplaceAll(listening, "ADDRESS", "unix://"+socket), revealed(t))
 	eventually(t, "it runs", func() bool { return len(r.Ready()) == 0 })
-	source := r.components[1]
-	first, second := r.request(source), r.request(source)
+	source := r.running()[1]
+	first, second := r.current().request(source), r.current().request(source)
 	in := first.Grants.Listen["in"]
 	if in.Conns == nil || in != second.Grants.Listen["in"] {
 		t.Errorf("two instances get %v and %v", in, second.Grants.Listen["in"])
@@ -138,7 +138,7 @@ func TestWhatIsGrantedIsOpenedOnceForAllInstancesAndClosedAtTheEnd(t *testing.T)
 	if may := strings.Join(r.component("source.g").May, ", "); !strings.Contains(may, "listen on unix://"+socket) || !strings.Contains(may, "know secret.token") {
 		t.Errorf("it may %s", may)
 	}
-	if r.request(r.components[0]).Grants.Listen["in"].Conns != nil {
+	if r.current().request(r.running()[0]).Grants.Listen["in"].Conns != nil {
 		t.Error("the other component has it too")
 	}
 	if err := r.stop(); err != nil {
@@ -167,7 +167,7 @@ func refusal(t *testing.T, pipeline string, edit ...func(*Options)) error {
 	if diags.HasErrors() {
 		t.Fatal(diags)
 	}
-	o := Options{Config: c, Modules: modules, Listen: "off", Log: slog.New(slog.DiscardHandler)}
+	o := Options{Setup: Setup{Config: c, Modules: modules}, Listen: "off", Log: slog.New(slog.DiscardHandler)}
 	for _, e := range edit {
 		e(&o)
 	}
@@ -207,7 +207,7 @@ func TestANameThatIsGrantedByAPatternIsDialledWithinIt(t *testing.T) {
 		text := strings.ReplaceAll(listening, `dial "out" { address = "ADDRESS" }`, `dial "out" { address = "`+pattern+`:`+port+`" }`)
 		r := run(t, dir, strings.ReplaceAll(text, "ADDRESS", "localhost:"+port), revealed(t))
 		eventually(t, "it runs", func() bool { return len(r.Ready()) == 0 })
-		c, err := r.request(r.components[1]).Grants.Dial["out"](t.Context())
+		c, err := r.current().request(r.running()[1]).Grants.Dial["out"](t.Context())
 		if err == nil {
 			_ = c.Close()
 		}
@@ -267,11 +267,11 @@ sink "discard" "d" {
   from = channel.main
 }
 `)
-	plain, trusted := r.components[1], r.components[2]
-	if r.plugin(plain.Component) == r.plugin(trusted.Component) || r.plugin(trusted.Component) == nil {
+	plain, trusted := r.running()[1], r.running()[2]
+	if r.current().plugin(plain.Component) == r.current().plugin(trusted.Component) || r.current().plugin(trusted.Component) == nil {
 		t.Error("a trusted plugin is the same as one that is not")
 	}
-	l := r.request(trusted).Limits
+	l := r.current().request(trusted).Limits
 	if l.Call != 3*time.Second || l.Share != 0.5 || l.Handles != 7 || l.LogRate != 8 || l.Metrics != 9 || l.OutputBytes != 1<<20 || l.MemoryBytes == 0 {
 		t.Errorf("its limits are %+v", l)
 	}

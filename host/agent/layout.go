@@ -277,6 +277,16 @@ func (l *layout) forgetLater(ctx context.Context, stage []*laneReader) {
 	}
 }
 
+// leased is how much is on its way: deliveries, at most one for each loop, and their events.
+func (l *layout) leased() (takes int, events uint64) {
+	for _, r := range l.sorted() {
+		if n := r.Info().Leased; n > 0 {
+			takes, events = takes+1, events+n
+		}
+	}
+	return takes, events
+}
+
 // waiting is how many events wait for the sink. A lane counts those of all lanes, so that a layout has the mean of its lanes.
 func (l *layout) waiting() (n uint64) {
 	for _, stage := range l.stages() {

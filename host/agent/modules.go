@@ -35,6 +35,8 @@ type Modules struct {
 	// Native are the manifests of builtin modules that run as child processes alone, since they need more than WebAssembly has; Serve has them all.
 	Native map[string]abi.Manifest
 
+	anew map[string]bool // plugins that are loaded again, by their names, though nothing but their file may have changed; set before they are
+
 	mu   sync.Mutex
 	code map[string]module // by source
 }

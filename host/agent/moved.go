@@ -50,21 +50,58 @@ type moves struct {
 	places []*place
 }
 
-// survey looks at what all channels have of sources.
+// survey looks at what all channels have of sources, and at what is left of channels that are not named any more.
 func (a *Agent) survey() error {
-	for _, c := range a.channels {
-		p := &place{name: c.address, channel: c, moves: map[string]uint32{}}
-		for source, info := range c.Stats().Sources {
-			p.moves[source] = info.Move
-		}
-		a.moves.places = append(a.moves.places, p)
-	}
+	a.resurvey(a.channels())
 	left, err := a.leftovers()
 	for _, dir := range left {
-		a.moves.places = append(a.moves.places, a.lookInto(dir))
+		if !a.moves.knows(dir) {
+			a.moves.add(a.lookInto(dir))
+		}
 	}
 	a.warnOrphans()
 	return err
+}
+
+// resurvey makes places of the channels that are open, of each once; directories stay what they were unless one of them is open.
+func (a *Agent) resurvey(open []*openChannel) {
+	m := &a.moves
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var places []*place
+	for _, c := range open {
+		if !slices.ContainsFunc(places, func(p *place) bool { return p.channel == c }) {
+			p := &place{name: c.address, channel: c}
+			p.look()
+			places = append(places, p)
+		}
+	}
+	for _, p := range m.places {
+		if p.channel == nil && !slices.ContainsFunc(open, func(c *openChannel) bool { return c.kind == "wal" && ChannelDir(a.dir, bare(c.address)) == p.name }) {
+			places = append(places, p)
+		}
+	}
+	m.places = places
+}
+
+// look notes what an open channel has of sources.
+func (p *place) look() {
+	p.moves = map[string]uint32{}
+	for source, info := range p.channel.Stats().Sources {
+		p.moves[source] = info.Move
+	}
+}
+
+func (m *moves) knows(dir string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.ContainsFunc(m.places, func(p *place) bool { return p.name == dir })
+}
+
+func (m *moves) add(p *place) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.places = append(m.places, p)
 }
 
 // leftovers are the directories of channels that the configuration does not name any more.
@@ -74,7 +111,7 @@ func (a *Agent) leftovers() (dirs []string, err error) {
 		return nil, fmt.Errorf("look for channels of earlier runs: %w", err)
 	}
 	for _, e := range entries {
-		named := slices.ContainsFunc(a.channels, func(c *openChannel) bool { return c.kind == "wal" && c.address == "channel."+e.Name() })
+		named := slices.ContainsFunc(a.channels(), func(c *openChannel) bool { return c.kind == "wal" && c.address == "channel."+e.Name() })
 		if dir := ChannelDir(a.dir, e.Name()); e.IsDir() && !named && !neverUsed(dir) {
 			dirs = append(dirs, dir)
 		}
@@ -114,8 +151,8 @@ func (a *Agent) lookInto(dir string) *place {
 
 // keys are all that channels have: a directory may be of any.
 func (a *Agent) keys() (keys []wal.Key) {
-	for _, name := range slices.Sorted(maps.Keys(a.opts.Keys)) {
-		keys = append(keys, a.opts.Keys[name])
+	for _, name := range slices.Sorted(maps.Keys(a.current().Keys)) {
+		keys = append(keys, a.current().Keys[name])
 	}
 	return keys
 }
@@ -124,7 +161,7 @@ func (a *Agent) keys() (keys []wal.Key) {
 func (a *Agent) warnOrphans() {
 	var fresh, orphans []string
 	named := map[string]bool{}
-	for _, s := range a.opts.Config.Sources {
+	for _, s := range a.current().Config.Sources {
 		named[s.Address()] = true
 		if s.Plugin.Replay == "cursor" && a.moves.latest(s.Address(), nil) == nil {
 			fresh = append(fresh, s.Address())
@@ -166,6 +203,11 @@ func (a *Agent) fetch(ctx context.Context, s config.Source) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, moveWait, errNoRoom)
 	defer cancel()
 	source := s.Address()
+	for _, p := range a.moves.places {
+		if p.channel != nil { // sources have come and gone since the last look
+			p.look()
+		}
+	}
 	own := a.moves.places[slices.IndexFunc(a.moves.places, func(p *place) bool { return p.name == "channel."+s.Into })]
 	from := a.moves.latest(source, own)
 	if from == nil {

@@ -32,18 +32,22 @@ func inHouses(t *testing.T, f func(*houses)) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		h := &houses{T: t, Agent: &Agent{dir: dir}}
-		h.opts = Options{Config: &config.Config{}, Log: slog.New(slog.NewTextHandler(&h.said, nil)), Step: func(string) {}}
+		h.opts = Options{Log: slog.New(slog.NewTextHandler(&h.said, nil)), Step: func(string) {}}
+		h.rev = &revision{Setup: Setup{Config: &config.Config{}}, agent: h.Agent}
+		hold := func(s store, address, kind string) {
+			c := &openChannel{Channel: s, Operator: s, Seeker: s, address: address, kind: kind, pool: channel.NewPool(0), drops: &dropLog{}, unwatch: func() {}}
+			h.rev.channels = append(h.rev.channels, c)
+		}
 		for _, name := range []string{"a", "b"} {
 			c, err := wal.Open(wal.Options{Dir: ChannelDir(dir, name)})
 			if err != nil {
 				t.Fatal(err)
 			}
-			h.channels = append(h.channels, &openChannel{Channel: c, Operator: c, Seeker: c, address: "channel." + name, kind: "wal", pool: channel.NewPool(0)})
+			hold(c, "channel."+name, "wal")
 		}
-		c := memory.New(memory.Options{})
-		h.channels = append(h.channels, &openChannel{Channel: c, Operator: c, Seeker: c, address: "channel.m", kind: "memory", pool: channel.NewPool(0)})
+		hold(memory.New(memory.Options{}), "channel.m", "memory")
 		f(h)
-		for _, c := range h.channels {
+		for _, c := range h.channels() {
 			if err := c.Close(); err != nil {
 				t.Error(err)
 			}
@@ -55,7 +59,7 @@ func inHouses(t *testing.T, f func(*houses)) {
 func (h *houses) put(name, value string, move uint32) {
 	h.Helper()
 	p := channel.Put{Source: "source.app", Changed: event.Cursor{"at": []byte(value), value: []byte("own")}, Version: 3, Move: move}
-	if err := commit(h.Context(), h.channel(name), p); err != nil {
+	if err := commit(h.Context(), h.current().channel(name), p); err != nil {
 		h.Fatal(err)
 	}
 }
@@ -73,7 +77,7 @@ func (h *houses) fill(name string) error {
 // stands checks where the source stands in a channel: "" is nowhere.
 func (h *houses) stands(name, value string, move uint32) {
 	h.Helper()
-	p, err := h.channel(name).Cursor(context.Background(), "source.app")
+	p, err := h.current().channel(name).Cursor(context.Background(), "source.app")
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -149,7 +153,7 @@ func TestWhereNobodyCanLookNothingBeginsAnew(t *testing.T) {
 func TestAMoveIntoAFullChannelIsTriedAgain(t *testing.T) {
 	inHouses(t, func(h *houses) {
 		h.put("a", "1", 0)
-		b := h.channel("b")
+		b := h.current().channel("b")
 		b.Resize(channel.Capacity{Events: 1})
 		var w event.Builder
 		h.must(w.Append(event.Event{Body: []byte("waits")}))

@@ -25,24 +25,24 @@ var onErrors = map[string]pipeline.OnError{
 const processorBatch = event.MaxBatch - event.DeadRoom
 
 // through makes the processors of a source, each an instance of its own.
-func (a *Agent) through(c *component, names []string) (chain []pipeline.Processor) {
+func (r *revision) through(c *component, names []string) (chain []pipeline.Processor) {
 	for _, name := range names {
-		i := slices.IndexFunc(a.opts.Config.Processors, func(p config.Processor) bool { return p.Name == name })
-		chain = append(chain, a.processor(c, a.opts.Config.Processors[i]))
+		i := slices.IndexFunc(r.Config.Processors, func(p config.Processor) bool { return p.Name == name })
+		chain = append(chain, r.processor(c, r.Config.Processors[i]))
 	}
 	return chain
 }
 
-func (a *Agent) processor(c *component, p config.Processor) pipeline.Processor {
+func (r *revision) processor(c *component, p config.Processor) pipeline.Processor {
 	address := p.Address()
-	loaded := a.plugin(p.Component)
-	use := &processorUse{address: address, metrics: a.metrics.Processor(address), plugins: c.plugins}
-	request := a.requestOf(p.Component, c)
+	loaded := r.plugin(p.Component)
+	use := &processorUse{address: address, metrics: r.agent.metrics.Processor(address), of: c}
+	request := r.requestOf(p.Component, c)
 	request.Log = c.log.With("processor", address)
 	request.Limits.BatchBytes = processorBatch
 	return pipeline.Processor{
 		Address: address, OnError: onErrors[p.OnError], Observer: use,
-		Plugin: a.pluginOf(p.Component),
+		Plugin: r.pluginOf(p.Component),
 		Open: func(ctx context.Context) (plugin.Processor, error) {
 			if use.opened.Add(1) > 1 {
 				c.plugins.Restarted(address)
@@ -54,8 +54,8 @@ func (a *Agent) processor(c *component, p config.Processor) pipeline.Processor {
 }
 
 // pluginOf names the plugin of a component, for dead letters: "std/regex 0.1.0".
-func (a *Agent) pluginOf(c config.Component) string {
-	module := a.plugin(c).Manifest()
+func (r *revision) pluginOf(c config.Component) string {
+	module := r.plugin(c).Manifest()
 	return fmt.Sprintf("%s/%s %s", module.Name, c.Plugin.Name, module.Version)
 }
 
@@ -63,7 +63,7 @@ func (a *Agent) pluginOf(c config.Component) string {
 type processorUse struct {
 	address string
 	metrics *admin.ProcessorMetrics
-	plugins *admin.PluginMetrics
+	of      *component
 	opened  atomic.Int64 // instances, ever
 }
 
@@ -74,7 +74,5 @@ func (u *processorUse) Processed(p pipeline.Processed) {
 }
 
 func (u *processorUse) Failed(class abi.Class) {
-	if class == abi.Fatal {
-		u.plugins.Trapped(u.address)
-	}
+	u.of.failed(class, u.address)
 }

@@ -19,29 +19,29 @@ import (
 	"github.com/penstock-io/penstock/spec/event"
 )
 
-func (a *Agent) buildSink(s config.Sink) (*component, error) {
-	c := a.newComponent(s.Component, s.From)
-	c.sink = a.metrics.Sink(c.Address(), c.channel.address)
-	dead := a.deadLetters(c)
+func (r *revision) buildSink(s config.Sink) (*component, error) {
+	c := r.newComponent(s.Component, s.From)
+	c.sink = r.agent.metrics.Sink(c.Address(), c.channel.address)
+	dead := r.deadLetters(c)
 	c.layout = &layout{c: c, want: layoutOf(s), readers: map[string]*laneReader{}}
-	c.layout.loops = func(stage []*laneReader) []*pipeline.Sink { return a.loops(c, s, dead, stage) }
+	c.layout.loops = func(stage []*laneReader) []*pipeline.Sink { return r.loops(c, s, dead, stage) }
 	if err := c.layout.open(); err != nil {
-		return nil, fmt.Errorf("register %s with %s: %w", c.Address(), c.channel.address, err)
+		return c, fmt.Errorf("register %s with %s: %w", c.Address(), c.channel.address, err)
 	}
 	c.run = c.layout.run
 	return c, nil
 }
 
 // loops makes the loops of a sink: one for each lane, or each connection.
-func (a *Agent) loops(c *component, s config.Sink, dead *pipeline.DeadLetters, stage []*laneReader) (loops []*pipeline.Sink) {
+func (r *revision) loops(c *component, s config.Sink, dead *pipeline.DeadLetters, stage []*laneReader) (loops []*pipeline.Sink) {
 	var parts []*part
-	for i, r := range stage {
-		if !r.lane.All() {
-			parts = append(parts, &part{reader: r, name: partName(r), log: c.log.With("lane", r.lane.String()), instance: abi.Instance{Index: i, Count: len(stage)}})
+	for i, reader := range stage {
+		if !reader.lane.All() {
+			parts = append(parts, &part{reader: reader, name: partName(reader), log: c.log.With("lane", reader.lane.String()), instance: abi.Instance{Index: i, Count: len(stage)}})
 			continue
 		}
 		for i := range s.Connections {
-			p := &part{reader: r, log: c.log, instance: abi.Instance{Index: i, Count: s.Connections}}
+			p := &part{reader: reader, log: c.log, instance: abi.Instance{Index: i, Count: s.Connections}}
 			if s.Connections > 1 {
 				p.name = fmt.Sprintf("connection %d", i)
 				p.log = c.log.With("connection", i)
@@ -51,7 +51,7 @@ func (a *Agent) loops(c *component, s config.Sink, dead *pipeline.DeadLetters, s
 	}
 	for _, p := range parts {
 		p.component, p.state = c, pipeline.Starting
-		loop := a.loop(p, s)
+		loop := r.loop(p, s)
 		loop.Dead = dead
 		loops = append(loops, loop)
 	}
@@ -62,22 +62,22 @@ func (a *Agent) loops(c *component, s config.Sink, dead *pipeline.DeadLetters, s
 }
 
 // loop makes one of the loops of a sink.
-func (a *Agent) loop(p *part, s config.Sink) *pipeline.Sink {
+func (r *revision) loop(p *part, s config.Sink) *pipeline.Sink {
 	c := p.component
-	request := a.request(c)
+	request := r.request(c)
 	request.Instance, request.Log = p.instance, p.log
 	return &pipeline.Sink{
-		Address: c.Address(), From: c.channel.address, Plugin: a.pluginOf(c.Component),
+		Address: c.Address(), From: c.channel.address, Plugin: r.pluginOf(c.Component),
 		Reader: p.reader, Suspects: &p.reader.suspects, Buffers: c.channel.pool, Backoff: pipeline.Backoff{Min: s.Retry.Min, Max: s.Retry.Max},
 		Want:    channel.Want{Events: s.Batch.Events, Bytes: s.Batch.Bytes, Wait: s.Batch.Wait},
-		Timeout: s.Timeout, Drain: a.opts.Config.Agent.DrainTimeout, Observer: p, Log: p.log,
+		Timeout: s.Timeout, Drain: r.Config.Agent.DrainTimeout, Observer: p, Log: p.log,
 		Open: func(ctx context.Context, info channel.ReaderInfo) (plugin.Instance, error) {
-			r := request
-			r.Stream = info.Stream
+			req := request
+			req.Stream = info.Stream
 			for _, inc := range info.Incarnations {
-				r.Incarnations = append(r.Incarnations, abi.Incarnation{ID: inc.ID, First: uint64(inc.First)})
+				req.Incarnations = append(req.Incarnations, abi.Incarnation{ID: inc.ID, First: uint64(inc.First)})
 			}
-			return c.open(ctx, &p.opened, a.plugin(c.Component), abi.Sink, r)
+			return c.open(ctx, &p.opened, r.plugin(c.Component), abi.Sink, req)
 		},
 	}
 }
@@ -113,6 +113,7 @@ var gravest = []pipeline.State{pipeline.Held, pipeline.Retrying, pipeline.Starti
 // State makes the state of the sink that of the part that is worst off.
 func (p *part) State(s pipeline.State, reason string) {
 	c := p.component
+	c.judge(s, reason)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p.state, p.reason = s, reason
@@ -138,9 +139,7 @@ func (p *part) Committed(b event.Batch, took time.Duration) {
 
 func (p *part) Failed(class abi.Class) {
 	p.sink.Retried(class.String())
-	if class == abi.Fatal {
-		p.plugins.Trapped(p.Address())
-	}
+	p.failed(class, p.Address())
 }
 
 func (p *part) Expired() { p.sink.Expired() }

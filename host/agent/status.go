@@ -19,20 +19,24 @@ func (a *Agent) Status() admin.Status {
 	if final != nil {
 		return *final
 	}
+	r := a.current()
+	if r == nil {
+		r = &revision{Setup: a.opts.Setup}
+	}
 	s := admin.Status{
-		Agent: a.opts.Config.Agent.Name, Version: a.opts.Build.Version, Revision: a.opts.Config.Revision,
+		Agent: r.Config.Agent.Name, Version: a.opts.Build.Version, Revision: r.Config.Revision,
 		PID: os.Getpid(), Started: a.started, DataDir: a.dir,
-		Components: []admin.Component{}, Channels: []admin.Channel{},
+		Components: []admin.Component{}, Channels: []admin.Channel{}, Reload: a.lastReload(),
 	}
 	if a.server != nil {
 		s.HTTP = a.server.Addr()
 	}
-	for _, c := range a.components {
+	for _, c := range a.running() {
 		of := c.status()
 		of.Listeners, of.Denied = a.listenersOf(c.Address()), a.metrics.Plugin().Denials(c.Address())
 		s.Components = append(s.Components, of)
 	}
-	for _, c := range a.channels {
+	for _, c := range a.channels() {
 		s.Channels = append(s.Channels, admin.ChannelStatus(c.address, c.kind, c.Stats(), time.Now()))
 	}
 	return s
@@ -42,7 +46,7 @@ func (c *component) status() admin.Component {
 	state, reason, since := c.fate()
 	s := admin.Component{
 		Address: c.Address(), Kind: string(c.Kind), Plugin: c.Ref.Source + ":" + c.Plugin.Name, Channel: c.channel.address,
-		State: admin.State(state), Since: since, Reason: reason, May: c.Permissions(),
+		State: admin.State(state), Since: since, Started: c.started, Reason: reason, May: c.Permissions(),
 	}
 	s.Dead = c.dead.Count()
 	if c.source != nil {
@@ -65,7 +69,7 @@ func (c *component) retries() uint64 {
 // Live says why the process should be started again, or nil: a channel stopped after an error of its disk.
 // A destination that is down is no reason.
 func (a *Agent) Live() error {
-	for _, c := range a.channels {
+	for _, c := range a.channels() {
 		if err := c.Stats().Stopped; err != nil {
 			return fmt.Errorf("%s has stopped: %w", c.address, err)
 		}
@@ -77,7 +81,7 @@ func (a *Agent) Live() error {
 func (a *Agent) Ready() []string {
 	reasons := []string{}
 	a.mu.Lock()
-	running := a.running
+	running := a.runs
 	a.mu.Unlock()
 	if !running {
 		return append(reasons, "the agent does not run: it starts or drains")
@@ -85,12 +89,12 @@ func (a *Agent) Ready() []string {
 	if err := a.Live(); err != nil {
 		reasons = append(reasons, err.Error())
 	}
-	for _, c := range a.channels {
+	for _, c := range a.channels() {
 		if why := c.Stats().ShortOfDisk; why != "" {
 			reasons = append(reasons, fmt.Sprintf("%s is short of disk, so that its sources wait: %s", c.address, why))
 		}
 	}
-	for _, c := range a.components {
+	for _, c := range a.running() {
 		switch state, reason, _ := c.fate(); state {
 		case pipeline.Held:
 			reasons = append(reasons, fmt.Sprintf("%s is held: %s", c.Address(), reason))

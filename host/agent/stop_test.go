@@ -44,7 +44,7 @@ sink "stdout" "screen" {
 		o.Config.Agent.DrainTimeout = 50 * time.Millisecond
 	})
 	<-out.written
-	r.components[0].State(pipeline.Held, "it does not come back") // as after its timeout
+	r.running()[0].State(pipeline.Held, "it does not come back") // as after its timeout
 	err := r.stop()
 	if !errors.Is(err, ErrNotDrained) || !strings.Contains(err.Error(), "sink.screen is still in a call") || strings.Contains(err.Error(), "source.g") {
 		t.Errorf("error %v", err)

@@ -41,7 +41,7 @@ sink "faulty" "down" {
 
 func TestAChannelIsOpenedAsThePipelineSays(t *testing.T) {
 	r := run(t, t.TempDir(), blocked)
-	c := r.channels[0]
+	c := r.channels()[0]
 	eventually(t, "full", func() bool { return c.Stats().Events >= 50 })
 	if _, err := c.Begin(t.Context()); !errors.Is(err, channel.ErrFull) {
 		t.Errorf("a full channel that refuses answered %v", err)
@@ -52,9 +52,9 @@ func TestAChannelIsOpenedAsThePipelineSays(t *testing.T) {
 	if p, err := c.Cursor(t.Context(), "source.g"); err != nil || p.Version != 1 {
 		t.Errorf("the cursor is kept in form %d, %v", p.Version, err)
 	}
-	sink := r.components[0]
+	sink := r.running()[0]
 	sink.Limits.MemoryBytes = 123
-	if got := r.request(sink).Limits.MemoryBytes; got != 123 {
+	if got := r.current().request(sink).Limits.MemoryBytes; got != 123 {
 		t.Errorf("the limit of memory is %d", got)
 	}
 }
@@ -100,7 +100,7 @@ type stopped struct{ channel.Operator }
 func (stopped) Stats() channel.Stats { return channel.Stats{Stopped: errors.New("input/output error")} }
 
 func TestAnAgentWithAChannelThatStoppedIsToBeStartedAgain(t *testing.T) {
-	a := &Agent{channels: []*openChannel{{Operator: stopped{}, address: "channel.main"}}}
+	a := &Agent{rev: &revision{channels: []*openChannel{{Operator: stopped{}, address: "channel.main"}}}}
 	if err := a.Live(); err == nil || !strings.Contains(err.Error(), "channel.main has stopped: input/output error") {
 		t.Errorf("live: %v", err)
 	}
@@ -113,7 +113,7 @@ func TestADeliveryThatHangsIsEndedWithItsInstanceAndTriedAgain(t *testing.T) {
     hangs = true
   }`, 1)
 	r := run(t, t.TempDir(), hangs)
-	sink := r.components[0]
+	sink := r.running()[0]
 	eventually(t, "twice", func() bool { return r.component("sink.down").Retries >= 2 })
 	if s := r.component("sink.down"); s.Events != 0 || sink.layout.sorted()[0].Info().Leased > 50 {
 		t.Errorf("it is %+v", s)

@@ -103,7 +103,7 @@ func TestAnInstanceThatDoesNotEndKeepsItsLeaseAndSaysSo(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		tr, release := &trace{}, make(chan struct{})
 		s, done := runSlow(ctx, slow{instance: instance{tr}, deaf: true, release: release, attempts: 1})
-		time.Sleep(time.Minute + endGrace + time.Second)
+		time.Sleep(time.Minute + EndGrace + time.Second)
 		seen := s.Observer.(*quiet)
 		state, reason := seen.last()
 		if state != Held || !strings.Contains(reason, "[5,6)") || !strings.Contains(reason, "timeout of 1m0s") {
@@ -146,7 +146,7 @@ func TestACloseThatDoesNotReturnIsSaid(t *testing.T) {
 		s := newSink(&trace{})
 		done := make(chan error, 1)
 		go func() { done <- s.end(closing{release: release}) }()
-		time.Sleep(endGrace + time.Second)
+		time.Sleep(EndGrace + time.Second)
 		if state, reason := s.Observer.(*quiet).last(); state != Held || !strings.Contains(reason, "close") {
 			t.Errorf("state %s, reason %q", state, reason)
 		}

@@ -16,9 +16,9 @@ import (
 	"github.com/penstock-io/penstock/spec/event"
 )
 
-// endGrace is how long an instance may take to end, after its delivery's time is over or it is closed, before
+// EndGrace is how long an instance may take to end, after its delivery's time is over or it is closed, before
 // someone is told: a guest that sleeps is woken at once, and a system call is over within that on a disk that works.
-const endGrace = 10 * time.Second
+const EndGrace = 10 * time.Second
 
 // pruneEvery is how often a destination is told which of the ranges that it stores cannot come again. It may store one for each
 // delivery, which are thousands in that time.
@@ -187,7 +187,7 @@ func (s *Sink) write(late context.Context, to plugin.Sink, d channel.Delivery) (
 	}
 	ctx, cancel := context.WithTimeout(late, s.Timeout)
 	defer cancel()
-	stuck := s.watch(s.Timeout+endGrace, fmt.Sprintf("the delivery of %v, which has a timeout of %v,", d.Range, s.Timeout))
+	stuck := s.watch(s.Timeout+EndGrace, fmt.Sprintf("the delivery of %v, which has a timeout of %v,", d.Range, s.Timeout))
 	out, err := to.Write(ctx, d.Range, d.Batch)
 	if stuck.stop() {
 		s.Observer.State(Running, "")
@@ -205,7 +205,7 @@ func (s *Sink) write(late context.Context, to plugin.Sink, d channel.Delivery) (
 
 // end closes an instance.
 func (s *Sink) end(inst plugin.Sink) error {
-	stuck := s.watch(endGrace, "its close")
+	stuck := s.watch(EndGrace, "its close")
 	defer stuck.stop()
 	return inst.Close()
 }

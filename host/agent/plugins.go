@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/penstock-io/penstock/host/config"
+	"github.com/penstock-io/penstock/host/plugin"
+)
+
+// loaded is a plugin that is ready to be opened, shared by all components and revisions that have the same. It is told from others by its
+// identity: the same file may have been loaded before and after somebody replaced it.
+type loaded struct {
+	plugin.Plugin
+	ref  config.PluginRef // without its name: see keyOf
+	gone func()           // tells of its end
+}
+
+// Close implements [plugin.Plugin]. All instances have been closed.
+func (l *loaded) Close() error {
+	l.gone()
+	return l.Plugin.Close()
+}
+
+// keyOf is what a module is found by that was loaded: the same file under other bounds is another one.
+func keyOf(ref config.PluginRef) config.PluginRef {
+	ref.Name = ""
+	return ref
+}
+
+// loadPlugins compiles each module once, all at the same time. What the revision before has of them already is taken over.
+func (r *revision) loadPlugins(ctx context.Context, before *revision) error {
+	wanted := map[config.PluginRef]*loaded{}
+	refs := map[config.PluginRef]config.PluginRef{}
+	for _, c := range r.Config.Components() {
+		refs[keyOf(c.Ref)] = c.Ref
+		if _, err := r.agent.runtime(runtimeOf(c.Ref), r.Modules); err != nil {
+			return err
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for key, ref := range refs {
+		g.Go(func() error {
+			l, err := r.load(ctx, ref, before)
+			if err != nil {
+				return err
+			}
+			r.keep(l)
+			r.agent.mu.Lock()
+			defer r.agent.mu.Unlock()
+			wanted[key] = l
+			return nil
+		})
+	}
+	err := g.Wait()
+	for _, c := range r.Config.Components() {
+		r.plugins[c.Address()] = wanted[keyOf(c.Ref)]
+	}
+	return err
+}
+
+// load loads one plugin, unless the revision before has it. A program that runs as a child process is the same as long as its reference is: who
+// replaces its file says so.
+func (r *revision) load(ctx context.Context, ref config.PluginRef, before *revision) (*loaded, error) {
+	runtime, err := r.agent.runtime(runtimeOf(ref), r.Modules)
+	if err != nil {
+		return nil, err
+	}
+	if ref.Subprocess && !r.Modules.anew[ref.Name] {
+		if l := before.loaded(ref, ""); l != nil {
+			return l, nil
+		}
+	}
+	found, err := r.Modules.target(ref)
+	if err != nil {
+		return nil, fmt.Errorf("plugin %s: %w", ref.Name, err)
+	}
+	if found.Digest != "" {
+		if l := before.loaded(ref, found.Digest); l != nil {
+			return l, nil
+		}
+	}
+	p, err := runtime.Load(ctx, found)
+	if err != nil {
+		return nil, fmt.Errorf("load plugin %s from %s: %w", ref.Name, ref.Source, err)
+	}
+	m := p.Manifest()
+	metrics := r.agent.metrics.Plugin()
+	metrics.Loaded(m.Name, m.Version, p.Digest(), runtimeOf(ref))
+	return &loaded{p, keyOf(ref), func() { metrics.Unloaded(m.Name, m.Version, p.Digest(), runtimeOf(ref)) }}, nil
+}
+
+// loaded finds a plugin that was loaded, with a digest, or any with "".
+func (r *revision) loaded(ref config.PluginRef, digest string) *loaded {
+	for _, l := range r.plugins {
+		if l != nil && l.ref == keyOf(ref) && (digest == "" || digest == l.Digest()) {
+			return l
+		}
+	}
+	return nil
+}
+
+// plugin is the module of a component.
+func (r *revision) plugin(c config.Component) plugin.Plugin { return r.plugins[c.Address()] }
+
+// runtime starts a runtime when it is first wanted. It lives as long as the agent.
+func (a *Agent) runtime(name string, m *Modules) (plugin.Runtime, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if started := a.runtimes[name]; started != nil {
+		return started, nil
+	}
+	started, err := runtimes[name](a.dir, a.opts, m)
+	if err != nil {
+		return nil, fmt.Errorf("start the runtime of plugins (%s): %w", name, err)
+	}
+	a.runtimes[name] = started
+	return started, nil
+}

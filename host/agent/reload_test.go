@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/penstock-io/penstock/host/admin"
+)
+
+// reload has the agent go over to another pipeline.
+func (r rig) reload(t *testing.T, pipeline string) error {
+	t.Helper()
+	write(t, r.dir, pipeline)
+	_, err := r.Reload(t.Context(), admin.Reload{Why: "a test"})
+	return err
+}
+
+// started are the start times of all components.
+func (r rig) started() map[string]time.Time {
+	all := map[string]time.Time{}
+	for _, c := range r.Status().Components {
+		all[c.Address] = c.Started
+	}
+	return all
+}
+
+// onlyChanged checks that of what was there before, that and nothing else was started again.
+func (r rig) onlyChanged(t *testing.T, before map[string]time.Time, changed ...string) {
+	t.Helper()
+	for address, at := range r.started() {
+		was, there := before[address]
+		if there && was.Equal(at) == slices.Contains(changed, address) {
+			t.Errorf("%s was started at %v, and before at %v", address, at, was)
+		}
+	}
+}
+
+func TestAReloadStartsAgainWhatIsNotTheSameAndNothingElse(t *testing.T) {
+	const count = 20000
+	pipeline := counted(count, "a", "b")
+	r := run(t, t.TempDir(), pipeline)
+	for i := range 10 {
+		before := r.started()
+		changed := strings.Replace(pipeline, "batch { events = 50 }", fmt.Sprintf("batch { events = %d }", 60+i), 1)
+		if err := r.reload(t, changed); err != nil {
+			t.Fatal(err)
+		}
+		r.onlyChanged(t, before, "sink.a")
+	}
+	before := r.started()
+	if err := r.reload(t, strings.Replace(pipeline, "every = 1000000", "every = 1000001", 1)); err != nil {
+		t.Fatal(err)
+	}
+	r.onlyChanged(t, before, "source.traps", "sink.a")
+	for _, sink := range []string{"sink.a", "sink.b"} {
+		eventually(t, "everything in "+sink, func() bool { return r.component(sink).Events == count })
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a", "b"} {
+		if got := r.out(t, name); !slices.Equal(got, lines(0, count)) {
+			t.Errorf("%s has %d lines, wanted the %d that were counted", name, len(got), count)
+		}
+	}
+	if s := r.Status(); s.Reload.Last == nil || s.Reload.Last.Result != admin.ReloadApplied {
+		t.Errorf("the last reload: %+v", s.Reload.Last)
+	}
+}
+
+func TestAReloadWithMistakesTouchesNothing(t *testing.T) {
+	pipeline := counted(100, "a")
+	r := run(t, t.TempDir(), pipeline)
+	before, revision := r.started(), r.Status().Revision
+	for _, c := range []struct{ from, to, says string }{
+		{`path = "DIR/a.log"`, `pth = "DIR/a.log"`, "pipeline.hcl line"},
+		{`source = "./faulty.wasm"`, `source = "./fualty.wasm"`, "E4002"},
+		{`channel "wal" "main" {}`, "channel \"wal\" \"main\" {\n  on_full = \"refuse\"\n}", "on_full cannot change while the agent runs"},
+		{`channel "wal" "main" {}`, `channel "memory" "main" {}`, "give the channel another name"},
+	} {
+		err := r.reload(t, strings.Replace(pipeline, c.from, c.to, 1))
+		if _, refused := errors.AsType[*admin.Refusal](err); !refused || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v", c.to, err)
+		}
+		r.onlyChanged(t, before)
+	}
+	s := r.Status()
+	if s.Revision != revision || s.Reload.Last.Result != admin.ReloadRefused || s.Reload.Last.Reason == "" {
+		t.Errorf("revision %s, last reload %+v", s.Revision, s.Reload.Last)
+	}
+	eventually(t, "everything delivered", func() bool { return r.component("sink.a").Events == 100 })
+}
+
+func TestTheStepsOfASwapComeInOrder(t *testing.T) {
+	pipeline := counted(100000, "a", "b")
+	r := run(t, t.TempDir(), pipeline)
+	var mu sync.Mutex
+	var steps []string
+	r.trace = func(step string) {
+		mu.Lock()
+		defer mu.Unlock()
+		steps = append(steps, step)
+	}
+	changed := strings.Replace(pipeline, "batch { events = 50 }", "batch { events = 51 }", 1) // of a
+	changed = strings.Replace(changed, `sink "file" "b"`, `sink "file" "c"`, 1)
+	if err := r.reload(t, changed); err != nil {
+		t.Fatal(err)
+	}
+	of := func(address string) (list []string) {
+		for _, s := range steps {
+			if strings.HasSuffix(s, " "+address) {
+				list = append(list, strings.TrimSuffix(s, " "+address))
+			}
+		}
+		return list
+	}
+	for address, want := range map[string]string{"sink.a": "stop open start", "sink.b": "stop", "sink.c": "open start", "source.traps": ""} {
+		if got := strings.Join(of(address), " "); got != want {
+			t.Errorf("%s: %s; want %s", address, got, want)
+		}
+	}
+	if slices.Index(steps, "stop sink.b") > slices.Index(steps, "open sink.c") {
+		t.Errorf("what is new comes before what goes has gone: %q", steps)
+	}
+}
+
+func TestAReloadWorksWhileADestinationIsDownAndItsChannelFull(t *testing.T) {
+	pipeline := `
+plugin "faulty" {
+  source = "./faulty.wasm"
+  grant {
+    dir "until" {
+      path = "DIR"
+    }
+  }
+}
+source "generate" "in" {
+  into = channel.main
+  config { count = 200000 }
+}
+channel "wal" "main" {
+  capacity = "4MiB"
+}
+sink "faulty" "out" {
+  from = channel.main
+  retry {
+    min = "10ms"
+    max = "20ms"
+  }
+  config { until = "DIR/up" }
+}
+`
+	r := run(t, t.TempDir(), pipeline)
+	eventually(t, "full", func() bool { return r.Status().Channels[0].Bytes >= 4<<20 })
+	before := r.started()
+	changed := strings.NewReplacer(`max = "20ms"`, `max = "30ms"`, "4MiB", "5MiB", "count = 200000", "count = 200001").Replace(pipeline)
+	start := time.Now()
+	if err := r.reload(t, changed); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	r.onlyChanged(t, before, "sink.out", "source.in")
+	eventually(t, "full again, at the new capacity", func() bool { return r.Status().Channels[0].Bytes >= 5<<20 })
+	if err := os.WriteFile(filepath.Join(r.dir, "up"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all delivered once the destination is up", func() bool { return r.component("sink.out").Events == 200001 })
+}
+
+func TestASourceThatBreaksOnProbationGivesWayToTheOneBefore(t *testing.T) {
+	const count = 20000
+	pipeline := counted(count, "a")
+	r := run(t, t.TempDir(), pipeline)
+	revision := r.Status().Revision
+	for range 3 {
+		err := r.reload(t, strings.Replace(pipeline, "every = 1000000", "every = 0", 1)) // it breaks in its first poll
+		if back, ok := errors.AsType[*wentBack](err); !ok || back.stuck {
+			t.Fatalf("the reload answered %v", err)
+		}
+	}
+	if s := r.Status(); s.Revision != revision || s.Reload.Last.Result != admin.ReloadReturned {
+		t.Errorf("revision %s, last %+v", s.Revision, s.Reload.Last)
+	}
+	eventually(t, "everything delivered", func() bool { return r.component("sink.a").Events == count })
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.out(t, "a"); !slices.Equal(got, lines(0, count)) {
+		t.Errorf("a has %d lines", len(got))
+	}
+}
+
+func TestASourceMovesToANewChannelAndTheOldOneGoes(t *testing.T) {
+	const count = 30000
+	pipeline := counted(count, "a")
+	r := run(t, t.TempDir(), pipeline)
+	eventually(t, "something delivered", func() bool { return r.component("sink.a").Events > 1000 })
+	both := strings.Replace(pipeline, "into = channel.main", "into = channel.next", 1) + `
+channel "wal" "next" {}
+sink "file" "b" {
+  from = channel.next
+  config { path = "DIR/b.log" }
+}
+`
+	before := r.started()
+	if err := r.reload(t, both); err != nil {
+		t.Fatal(err)
+	}
+	r.onlyChanged(t, before, "source.traps")
+	eventually(t, "the old channel is drained", func() bool { return r.Status().Channels[0].Events == 0 })
+	a := strings.Index(both, `channel "wal" "main"`)
+	b := strings.Index(both, `channel "wal" "next"`)
+	if err := r.reload(t, both[:a]+both[b:]); err != nil {
+		t.Fatal(err)
+	}
+	if s := r.Status(); len(s.Channels) != 1 || len(s.Components) != 2 {
+		t.Errorf("there are %d channels and %d components", len(s.Channels), len(s.Components))
+	}
+	eventually(t, "everything delivered", func() bool { return int(r.component("sink.b").Events)+len(r.out(t, "a")) == count })
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if got := append(r.out(t, "a"), r.out(t, "b")...); !slices.Equal(got, lines(0, count)) {
+		t.Errorf("there are %d lines", len(got))
+	}
+}
+
+func TestAChannelInMemoryIsNotGivenUpWithEventsInIt(t *testing.T) {
+	r := run(t, t.TempDir(), blocked)
+	eventually(t, "full", func() bool { return r.Status().Channels[0].Events >= 50 })
+	before := r.started()
+	err := r.reload(t, strings.ReplaceAll(strings.ReplaceAll(blocked, "channel.main", "channel.other"), `"memory" "main"`, `"memory" "other"`))
+	if err == nil || !strings.Contains(err.Error(), "without it they would be lost") {
+		t.Errorf("the reload answered %v", err)
+	}
+	if s := r.Status(); len(s.Channels) != 1 || s.Channels[0].Address != "channel.main" || s.Channels[0].Events < 50 {
+		t.Errorf("the channels: %+v", s.Channels)
+	}
+	r.onlyChanged(t, before, "source.g", "sink.down")
+}
+
+func TestReloadsWaitForEachOtherAndEndWithTheAgent(t *testing.T) {
+	pipeline := strings.Replace(agentBlock, "150ms", "1h", 1) + counted(100000, "a")
+	r := run(t, t.TempDir(), pipeline)
+	write(t, r.dir, strings.Replace(pipeline, "events = 50", "events = 51", 1))
+	answers := make(chan error, 3) // closed by nobody
+	for range 3 {
+		go func() {
+			_, err := r.Reload(t.Context(), admin.Reload{})
+			answers <- err
+		}()
+	}
+	eventually(t, "the first is on probation", func() bool { return r.current().Config.Sinks[0].Batch.Events == 51 })
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := <-answers; !errors.Is(err, errGone) {
+			t.Errorf("a reload answered %v", err)
+		}
+	}
+}
+
+func TestWhatIsKeptIsTheLastThatProvedGood(t *testing.T) {
+	pipeline := counted(1000000, "a")
+	r := run(t, t.TempDir(), pipeline)
+	good := strings.Replace(pipeline, "events = 50", "events = 51", 1)
+	if err := r.reload(t, good); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.reload(t, strings.Replace(pipeline, "every = 1000000", "every = 0", 1)); err == nil {
+		t.Error("what breaks was taken")
+	}
+	kept, err := os.ReadFile(filepath.Join(GoodDir(data), "pipeline.hcl"))
+	if err != nil || !strings.Contains(string(kept), "events = 51") {
+		t.Errorf("kept: %s, %v", kept, err)
+	}
+}
