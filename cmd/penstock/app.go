@@ -113,13 +113,13 @@ var groups = []struct {
 	commands  []func(*app) *cobra.Command
 }{
 	{"run", "Run:", []func(*app) *cobra.Command{
-		newQuickstartCommand, newRunCommand, newPlanCommand, newReloadCommand, newStatusCommand,
+		newQuickstartCommand, newRunCommand, newPlanCommand, newReloadCommand, newStatusCommand, newLogsCommand,
 	}},
 	{"write", "Write pipelines:", []func(*app) *cobra.Command{
 		newValidateCommand, newFmtCommand, newSchemaCommand, newExplainCommand, newConvertCommand,
 	}},
 	{"parts", "Look after the parts:", []func(*app) *cobra.Command{
-		newChannelCommand, newDeadCommand, newPluginCommand,
+		newSourceCommand, newSinkCommand, newChannelCommand, newDeadCommand, newPluginCommand,
 	}},
 	{"measure", "Measure:", []func(*app) *cobra.Command{
 		newBenchCommand,

@@ -58,7 +58,7 @@ func TestPipesAreNotPainted(t *testing.T) {
 
 func TestTheLogWritesDurationsAsPeopleDo(t *testing.T) {
 	var out bytes.Buffer
-	newApp(nil, &out, &out).newLogger("json", "info").Info("draining", "within", 30*time.Second)
+	newApp(nil, &out, &out).newLogger("json", "info", admin.NewLog()).Info("draining", "within", 30*time.Second)
 	if !strings.Contains(out.String(), `"within":"30s"`) {
 		t.Error(out.String())
 	}

@@ -154,7 +154,7 @@ func (d *demo) build(ctx context.Context) (*agent.Agent, error) {
 	ag, err := agent.New(ctx, agent.Options{
 		Setup: agent.Setup{Config: l.config, Modules: l.modules}, Build: d.app.build, Stdout: d.screen,
 		Listen: "127.0.0.1:0", // a demo takes no port that something else may want
-		Log:    d.app.newLogger("text", "warn"),
+		Log:    d.app.newLogger("text", "warn", admin.NewLog()),
 	})
 	if err != nil && ctx.Err() != nil {
 		err = errors.New("stopped before anything flowed")

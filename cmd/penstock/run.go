@@ -74,9 +74,9 @@ func (a *app) run(ctx context.Context, path string, f runFlags) error {
 	}
 	a.showDiagnostics(l)
 	opts := agent.Options{
-		Setup: setup, Load: a.again(path, f), Build: a.build, Stdout: a.out, Listen: f.http,
-		Log: a.newLogger(l.config.Agent.LogFormat, l.config.Agent.LogLevel),
+		Setup: setup, Load: a.again(path, f), Build: a.build, Stdout: a.out, Listen: f.http, Logs: admin.NewLog(),
 	}
+	opts.Log = a.newLogger(l.config.Agent.LogFormat, l.config.Agent.LogLevel, opts.Logs)
 	if f.killAt != "" {
 		if opts.Step, err = agent.KillAt(f.killAt); err != nil {
 			return wrongUse("", "--kill-at: %w", err)
@@ -139,15 +139,16 @@ func legible(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// newLogger makes the agent's log, on standard error. format "auto" is text for people, JSON for programs.
-func (a *app) newLogger(format, level string) *slog.Logger {
+// newLogger makes the agent's log, on standard error, of which kept keeps the last lines. format "auto" is text for people, JSON for programs.
+func (a *app) newLogger(format, level string, kept *admin.Log) *slog.Logger {
 	var least slog.Level
 	if err := least.UnmarshalText([]byte(level)); err != nil {
 		least = slog.LevelInfo // both the files and the flags were checked; "" is the usual
 	}
 	opts := &slog.HandlerOptions{Level: least, ReplaceAttr: legible}
+	var print slog.Handler = slog.NewJSONHandler(a.err, opts)
 	if format == "text" || format != "json" && a.err.tty {
-		return slog.New(slog.NewTextHandler(a.err, opts))
+		print = slog.NewTextHandler(a.err, opts)
 	}
-	return slog.New(slog.NewJSONHandler(a.err, opts))
+	return slog.New(kept.Handler(print, least, *opts))
 }

@@ -109,7 +109,7 @@ func printStatus(t *terminal, s admin.Status, now time.Time) {
 	printChannels(t, s.Channels)
 	printComponents(t, "sink", s.Components)
 	printPermitted(t, permittedNow(s))
-	printReasons(t, s)
+	printReasons(t, s, now)
 }
 
 func printComponents(t *terminal, kind string, components []admin.Component) {
@@ -182,10 +182,14 @@ func fill(used, capacity uint64) string {
 	return fmt.Sprintf("%s of %s (%d %%)", size(used), size(capacity), int(float64(used)/float64(capacity)*whole))
 }
 
-func printReasons(t *terminal, s admin.Status) {
+func printReasons(t *terminal, s admin.Status, now time.Time) {
 	for _, c := range s.Components {
 		if c.Reason != "" {
-			t.printf("\n%s %s: %s\n", t.paint(bold, c.Address), c.State, c.Reason)
+			state := string(c.State)
+			if c.State == admin.Paused {
+				state += " for " + span(now.Sub(c.Since))
+			}
+			t.printf("\n%s %s: %s\n", t.paint(bold, c.Address), state, c.Reason)
 		}
 	}
 	for _, c := range s.Components {

@@ -39,6 +39,8 @@ func (s *Server) handler(control bool) http.Handler {
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { writeText(w, index) })
 	if control {
 		s.channels(mux)
+		s.components(mux)
+		s.logs(mux)
 		return mux
 	}
 	return localOnly(mux)

@@ -44,6 +44,10 @@ const DefaultListen = "127.0.0.1:7420"
 type Options struct {
 	Agent   Agent
 	Control Control // asked through the control socket only
+	// Components is asked through the control socket too, and so are Logs, where they are not nil.
+	Components Components
+	Logs       *Log
+
 	Metrics prometheus.Gatherer
 	Listen  string // host:port on loopback; port 0 takes a free one; Off or "" = no TCP
 	DataDir string // the control socket's path follows from it: see [SocketPath]
@@ -92,6 +96,13 @@ func (s *Server) Addr() string {
 func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.serve(ctx, s.socket, true) })
+	if s.opts.Logs != nil {
+		g.Go(func() error { // so that nobody who follows the log holds up the end
+			<-ctx.Done()
+			s.opts.Logs.end()
+			return nil
+		})
+	}
 	if s.tcp != nil {
 		g.Go(func() error { return s.serve(ctx, s.tcp, false) })
 	}

@@ -53,8 +53,9 @@ type Options struct {
 	Load   func(path string) (Setup, error)
 	Build  admin.Build
 	Log    *slog.Logger
-	Stdout io.Writer // for plugins that are granted it
-	Listen string    // instead of the configuration's; "" = as configured
+	Logs   *admin.Log // what Log keeps of itself, or nil
+	Stdout io.Writer  // for plugins that are granted it
+	Listen string     // instead of the configuration's; "" = as configured
 	// Step is called with the name of each step of delivery just before it is made; nil = nobody looks. See [StepFile].
 	Step func(name string)
 }
@@ -197,7 +198,7 @@ func (a *Agent) listen() error {
 	if listen == "" {
 		listen = cmp.Or(a.opts.Config.Agent.Listen, admin.Off)
 	}
-	server, err := admin.Listen(admin.Options{Agent: a, Control: a, Metrics: a.registry, Listen: listen, DataDir: a.dir, Log: a.opts.Log})
+	server, err := admin.Listen(admin.Options{Agent: a, Control: a, Components: a, Logs: a.opts.Logs, Metrics: a.registry, Listen: listen, DataDir: a.dir, Log: a.opts.Log})
 	if errors.Is(err, admin.ErrExposed) {
 		return err
 	}

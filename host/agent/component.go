@@ -48,6 +48,7 @@ type component struct {
 	gone    chan struct{}         // closed then
 	errands chan *errand          // never closed
 	paused  string                // why it does not run now, ""  = it does; for keep alone, and the errands that it does
+	byHand  string                // likewise, by someone who pauses this component alone; kept over a reload
 	retired bool                  // another takes its place; likewise
 	stop    context.CancelCauseFunc
 	flying  atomic.Int64 // events that a source has read and that are not durable yet

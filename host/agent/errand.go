@@ -48,7 +48,11 @@ func (c *component) untilErrand(ctx context.Context) (e *errand, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var work errgroup.Group
-	if c.paused == "" {
+	switch {
+	case c.paused != "": // whoever did it has said so
+	case c.byHand != "":
+		c.standing()
+	default:
 		work.Go(func() error { return logHeld(c.log, c.run(ctx)) })
 	}
 	select {

@@ -179,6 +179,9 @@ func (s *switchover) open(old *component, address string, of *revision) error {
 	if c == nil {
 		return err
 	}
+	if old != nil {
+		c.byHand = old.byHand // it runs no more
+	}
 	if old != nil && old.pausedByHand() {
 		c.paused = old.paused
 		c.State(pipeline.Paused, c.paused)
