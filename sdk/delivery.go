@@ -31,34 +31,25 @@ func (d *Delivery) Sleep(t time.Duration) error {
 type Output struct {
 	host  *Host
 	batch event.Builder
-	base  event.Offset
-	last  event.Offset
 }
 
 // Append adds an event; it keeps nothing of e. at is the offset of the event it was made from, which
 // must not decrease.
-func (w *Output) Append(at event.Offset, e event.Event) error {
-	if at < w.last || at-w.base > 0xffffffff {
-		return fmt.Errorf("append at offset %d after %d: the batch begins at %d", at, w.last, w.base)
-	}
-	if err := w.batch.AppendNumbered(&e, uint32(at-w.base)); err != nil {
-		return err
-	}
-	w.last = at
-	return nil
-}
+func (w *Output) Append(at event.Offset, e event.Event) error { return w.batch.AppendAt(at, &e) }
 
-// Keep adds the event at which d stands as it is, at a fraction of the cost of Append.
-func (w *Output) Keep(d *event.Decoder) error {
-	if d.Offset < w.last || d.Offset-w.base > 0xffffffff {
-		return fmt.Errorf("keep of offset %d after %d: the batch begins at %d", d.Offset, w.last, w.base)
-	}
-	if err := w.batch.AppendRecord(d.Record(), uint32(d.Offset-w.base)); err != nil {
-		return err
-	}
-	w.last = d.Offset
-	return nil
-}
+// AppendEvent is Append without a copy of e, which counts in a WebAssembly guest.
+func (w *Output) AppendEvent(at event.Offset, e *event.Event) error { return w.batch.AppendAt(at, e) }
+
+// Each walks the batch that Process was given, and keeps what goes on as it is, at a fraction of the cost of Append:
+//
+//	for e := out.Each(b); e.Next(); {
+//		if wanted(e.Body()) {
+//			e.Keep()
+//		}
+//	}
+//
+// One walk at a time. Events that are kept one after the other are copied at once, when Process returns at the latest: until then b must not be changed.
+func (w *Output) Each(b event.Batch) *event.Keeper { return w.batch.Each(b) }
 
 // Reject says that the event at this place in the batch cannot be processed, and why. It is left out of the output; what becomes of
 // it is the pipeline's to say.
@@ -69,7 +60,7 @@ func (w *Output) Reject(index int, reason error) error {
 
 func (w *Output) begin(base event.Offset) {
 	w.batch.Reset()
-	w.base, w.last = base, base
+	w.batch.Base = base
 }
 
 func cut(s string) string { return s[:min(len(s), abi.MaxText)] }

@@ -186,6 +186,9 @@ func (g *Guest) Process(n int) abi.Code {
 		}
 		return g.code(err)
 	}
+	if n := g.output.batch.Size(); n > event.MaxBatch {
+		return g.code(&Error{Code: abi.ETOOBIG, Err: fmt.Errorf("%w: %d bytes", ErrFull, n)})
+	}
 	return g.code(check(abi.Code(min(g.host.Emit(g.output.batch.Bytes()), 0)), "emit"))
 }
 

@@ -91,7 +91,7 @@ func (c *HTTPClient) response(id int32, most int) (*HTTPResponse, error) {
 	}
 	c.headers.Reset(event.Trusted(head, 0, nil))
 	c.headers.Next()
-	resp.Headers = c.headers.Event.Attributes
+	resp.Headers = c.headers.Attributes()
 	for c.body = c.body[:0]; len(c.body) < most; {
 		c.body = slices.Grow(c.body, min(4096, most-len(c.body)))
 		n := c.host.HTTPRead(id, c.body[len(c.body):min(cap(c.body), most)], Forever)
@@ -157,8 +157,8 @@ func (p *Poll) NextRequest(wait time.Duration) (*Request, error) {
 	in.decoder.Reset(event.Trusted(data, 0, nil))
 	in.decoder.Next()
 	r := &in.request
-	*r = Request{Body: in.decoder.Event.Body}
-	rest := in.decoder.Event.Attributes
+	*r = Request{Body: in.decoder.Body()}
+	rest := in.decoder.Attributes()
 	for ; len(rest) > 0 && strings.HasPrefix(rest[0].Key, ":"); rest = rest[1:] {
 		value := string(rest[0].Value)
 		switch rest[0].Key {

@@ -73,14 +73,15 @@ func hashKey(key []byte) uint64 {
 // end of span, or that event; what lies before it and is not in mine is another lane's.
 func (l Lane) Pick(b event.Batch, span event.Range, room func(event.Event) bool) (mine Ranges, next event.Offset) {
 	var d event.Decoder
-	for d.Reset(b); d.Next() && d.Offset < span.Next; {
-		if d.Offset < span.First || !l.Has(&d.Event) {
+	for d.Reset(b); d.Next() && d.Offset() < span.Next; {
+		at, e := d.Offset(), d.Event()
+		if at < span.First || !l.Has(e) {
 			continue
 		}
-		if !room(d.Event) {
-			return mine, d.Offset
+		if !room(*e) {
+			return mine, at
 		}
-		mine.Add(event.Range{First: d.Offset, Next: d.Offset + 1})
+		mine.Add(event.Range{First: at, Next: at + 1})
 	}
 	return mine, span.Next
 }

@@ -82,7 +82,7 @@ func TestRejects(t *testing.T) {
 			rest.Limit = event.MaxBatch
 			for i := range events {
 				if !slices.Contains(c.bad, i) {
-					if err := rest.AppendNumbered(&events[i], uint32(i)); err != nil {
+					if err := rest.AppendAt(event.Offset(i), &events[i]); err != nil {
 						t.Fatal(err)
 					}
 				}

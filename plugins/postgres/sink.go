@@ -219,7 +219,7 @@ func (s *sink) encodeAll(b event.Batch, d *sdk.Delivery) (bad int, err error) {
 	s.lines, s.ends, s.offsets = s.lines[:0], s.ends[:0], s.offsets[:0]
 	for s.decoder.Reset(b); s.decoder.Next(); {
 		before := len(s.lines)
-		lines, err := s.encode.append(s.lines, s.decoder.Offset, &s.decoder.Event)
+		lines, err := s.encode.append(s.lines, s.decoder.Offset(), s.decoder.Event())
 		if err != nil {
 			if err := d.Reject(len(s.ends), err); err != nil {
 				return bad, err
@@ -228,7 +228,7 @@ func (s *sink) encodeAll(b event.Batch, d *sdk.Delivery) (bad int, err error) {
 			lines = lines[:before]
 		}
 		s.lines = lines
-		s.ends, s.offsets = append(s.ends, len(lines)), append(s.offsets, s.decoder.Offset)
+		s.ends, s.offsets = append(s.ends, len(lines)), append(s.offsets, s.decoder.Offset())
 	}
 	return bad, nil
 }

@@ -138,8 +138,8 @@ func anotherIncarnation(t *testing.T, srv *pgtest.Server) {
 func widerThanItsBatch(t *testing.T, srv *pgtest.Server) {
 	s := openSink(t, srv, nil)
 	var b event.Builder
-	for _, delta := range []uint32{3, 9} {
-		if err := b.AppendNumbered(&event.Event{Body: fmt.Appendf(nil, "%d", 100+delta)}, delta); err != nil {
+	for _, delta := range []event.Offset{3, 9} {
+		if err := b.AppendAt(delta, &event.Event{Body: fmt.Appendf(nil, "%d", 100+delta)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -147,7 +147,7 @@ func widerThanItsBatch(t *testing.T, srv *pgtest.Server) {
 		batch := b.Batch().WithBase(100)
 		if r.Next == 105 {
 			var first event.Builder
-			_ = first.AppendNumbered(&event.Event{Body: []byte("103")}, 3)
+			_ = first.AppendAt(3, &event.Event{Body: []byte("103")})
 			batch = first.Batch().WithBase(100)
 		}
 		if err := s.Hand(r, batch); err != nil {

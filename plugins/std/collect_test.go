@@ -32,7 +32,7 @@ func TestAGuestInGoCollectsItsGarbage(t *testing.T) {
 		}
 		var d event.Decoder
 		d.Reset(e.Batch)
-		collected := d.Next() && string(d.Event.Body) != "0"
+		collected := d.Next() && string(d.Body()) != "0"
 		e.Batch.Release()
 		if collected {
 			return

@@ -9,7 +9,6 @@ import (
 	"hash/crc32"
 	"iter"
 	"unicode/utf8"
-	"unsafe"
 )
 
 // The fixed parts of the encoding.
@@ -380,88 +379,3 @@ func (b Batch) Release() {
 // All yields each event with its offset. What it yields is valid until the next step, and its
 // memory as long as the batch is held. It allocates once; a [Decoder] kept by the caller does not.
 func (b Batch) All() iter.Seq2[Offset, Event] { return new(Decoder).All(b) }
-
-// A Decoder walks batches and keeps the scratch space between them:
-//
-//	for d.Reset(b); d.Next(); {
-//		use(d.Offset, &d.Event)
-//	}
-//
-// In a WebAssembly guest, where calls are dear and so are copies, that takes half of the time of [Batch.All]. It
-// is not safe for concurrent use.
-type Decoder struct {
-	Offset Offset
-	Event  Event // valid until Next is called again, its memory as long as the batch is held
-
-	rest  []byte
-	base  Offset
-	attrs []Attribute
-	one   []byte // the event at which it stands
-}
-
-// Record is the encoding of the event at which the decoder stands: for [Builder.AppendRecord].
-func (d *Decoder) Record() []byte { return d.one }
-
-// Reset begins before the first event of b.
-func (d *Decoder) Reset(b Batch) {
-	d.base, d.rest = b.base, nil
-	if b.data != nil {
-		d.rest = b.data[HeaderSize:]
-	}
-}
-
-// Next goes to the next event and says whether there is one.
-func (d *Decoder) Next() bool {
-	if len(d.rest) == 0 {
-		return false
-	}
-	le := binary.LittleEndian
-	size := le.Uint32(d.rest)
-	r := d.rest[:size:size]
-	d.rest = d.rest[size:]
-	d.one = r
-	_ = r[RecordSize-1]
-	n := int(le.Uint16(r[4:]))
-	d.Offset = d.base + Offset(le.Uint32(r[20:]))
-	d.Event.Time = int64(le.Uint64(r[8:]))
-	if n > 0 {
-		d.attributes(n, r[RecordSize:])
-		return true
-	}
-	d.Event.Attributes = nil
-	d.Event.Body = r[RecordSize:]
-	return true
-}
-
-// attributes decodes n attributes at the beginning of rest, and takes what follows them as the body.
-func (d *Decoder) attributes(n int, rest []byte) {
-	le := binary.LittleEndian
-	if n > cap(d.attrs) {
-		d.attrs = make([]Attribute, 2*n)
-	}
-	attrs := d.attrs[:n:n]
-	for i := range attrs {
-		klen, vlen := uint64(le.Uint16(rest)), uint64(le.Uint32(rest[2:]))
-		rest = rest[AttributeSize:]
-		a := &attrs[i] // field by field: as a composite it is built elsewhere and copied, which takes twice as long
-		a.Key = text(rest[:klen])
-		a.Value = rest[klen : klen+vlen : klen+vlen]
-		rest = rest[klen+vlen:]
-	}
-	d.Event.Attributes = attrs
-	d.Event.Body = rest
-}
-
-// All yields each event of b with its offset. What it yields is valid until the next step.
-func (d *Decoder) All(b Batch) iter.Seq2[Offset, Event] {
-	return func(yield func(Offset, Event) bool) {
-		for d.Reset(b); d.Next(); {
-			if !yield(d.Offset, d.Event) {
-				return
-			}
-		}
-	}
-}
-
-// text is b as a string that is as valid as the batch, like the value beside it.
-func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

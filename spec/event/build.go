@@ -3,10 +3,12 @@
 package event
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"slices"
 	"unsafe"
 )
@@ -25,56 +27,48 @@ type Builder struct {
 	Limit int
 	// Host allows what only the host may do: [MaxAttributes], and names that begin with [ReservedPrefix].
 	Host bool
+	// Base is the offset that the batch counts from, where its events are made from those of another.
+	Base Offset
 
 	buf   []byte
 	count uint32
+	last  uint32 // delta of the last event in buf
+	kept  Keeper
 }
 
 // Reset forgets what was appended and keeps the memory. What Bytes returned before is overwritten.
-func (w *Builder) Reset() { w.buf, w.count = w.buf[:0], 0 }
-
-// Len is the number of events appended since the last Reset.
-func (w *Builder) Len() int { return int(w.count) }
-
-// Size is the length in bytes of what Bytes would return.
-func (w *Builder) Size() int { return max(len(w.buf), HeaderSize) }
-
-// Append encodes e as the next event; it keeps nothing of it. On an error the batch is as it was.
-func (w *Builder) Append(e Event) error { return w.AppendEvent(&e) }
-
-// AppendEvent is Append without a copy of e, which counts in a WebAssembly guest.
-func (w *Builder) AppendEvent(e *Event) error { return w.AppendNumbered(e, w.count) }
-
-// AppendRecord is AppendNumbered of an event as a [Decoder] has it: it was checked then.
-func (w *Builder) AppendRecord(record []byte, delta uint32) error {
-	limit := w.Limit
-	if limit == 0 {
-		limit = DefaultBatch
-	}
-	at := w.Size()
-	switch {
-	case len(record) > limit-EventMargin:
-		return fmt.Errorf("%w: %d bytes of %d", ErrTooBig, len(record), limit-EventMargin)
-	case at+len(record) > limit:
-		return ErrFull
-	}
-	if cap(w.buf) < at+len(record) {
-		w.grow(at + len(record))
-	}
-	w.buf = w.buf[:at+len(record)]
-	copy(w.buf[at:], record)
-	binary.LittleEndian.PutUint32(w.buf[at+20:], delta)
-	w.count++
-	return nil
+func (w *Builder) Reset() {
+	w.buf, w.count, w.last = w.buf[:0], 0, 0
+	w.kept.data, w.kept.count, w.kept.until = nil, 0, 0
 }
 
-// AppendNumbered is AppendEvent of an event that was made from one with that delta, which must not be below the one before.
-func (w *Builder) AppendNumbered(e *Event, delta uint32) error {
-	limit := w.Limit
-	if limit == 0 {
-		limit = DefaultBatch
+// Len is the number of events appended since the last Reset.
+func (w *Builder) Len() int { return int(w.count + w.kept.count) }
+
+// Size is the length in bytes of what Bytes would return.
+func (w *Builder) Size() int {
+	n := max(len(w.buf), HeaderSize)
+	if w.kept.count > 0 {
+		n += w.kept.until - w.kept.from
 	}
-	size := RecordSize + len(e.Body)
+	return n
+}
+
+// Append encodes e as the next event; it keeps nothing of it. On an error the batch is as it was.
+func (w *Builder) Append(e Event) error { return w.append(&e, Offset(w.Len())) }
+
+// AppendEvent is Append without a copy of e, which counts in a WebAssembly guest.
+func (w *Builder) AppendEvent(e *Event) error { return w.append(e, Offset(w.Len())) }
+
+// AppendAt is AppendEvent of an event that was made from the one at that offset, which is neither below Base nor below the one before.
+func (w *Builder) AppendAt(at Offset, e *Event) error { return w.append(e, at-w.Base) }
+
+// append is the work of these. It is one function, and what it rarely needs is another: calls are dear in a WebAssembly guest.
+func (w *Builder) append(e *Event, delta Offset) error {
+	if w.kept.count > 0 {
+		w.kept.copy()
+	}
+	size, limit := RecordSize+len(e.Body), w.Limit
 	if len(e.Attributes) > 0 {
 		more, err := w.measure(e.Attributes)
 		if err != nil {
@@ -82,32 +76,45 @@ func (w *Builder) AppendNumbered(e *Event, delta uint32) error {
 		}
 		size += more
 	}
-	at := max(len(w.buf), HeaderSize)
-	if size > limit-EventMargin {
-		return fmt.Errorf("%w: %d bytes of %d", ErrTooBig, size, limit-EventMargin)
+	if limit == 0 {
+		limit = DefaultBatch
 	}
-	if at+size > limit {
-		return ErrFull
+	at := max(len(w.buf), HeaderSize)
+	if at+size > limit || size > limit-EventMargin || delta < Offset(w.last) || delta > math.MaxUint32 {
+		return w.refuse(size, delta)
 	}
 	if at+size > cap(w.buf) {
 		w.grow(at + size)
 	}
 	w.buf = w.buf[:at+size]
-	r := w.buf[at:]
+	r := w.buf[at : at+size]
 	le := binary.LittleEndian
 	_ = r[RecordSize-1]
 	le.PutUint32(r, uint32(size))
 	le.PutUint32(r[4:], uint32(len(e.Attributes))) // and a type of 0
 	le.PutUint64(r[8:], uint64(e.Time))
 	le.PutUint32(r[16:], uint32(len(e.Body)))
-	le.PutUint32(r[20:], delta)
+	le.PutUint32(r[20:], uint32(delta))
 	r = r[RecordSize:]
 	if len(e.Attributes) > 0 {
 		r = putAttributes(r, e.Attributes)
 	}
 	copy(r, e.Body)
+	w.last = uint32(delta)
 	w.count++
 	return nil
+}
+
+// refuse says why an event of that size and delta does not go into the batch.
+func (w *Builder) refuse(size int, delta Offset) error {
+	limit := cmp.Or(w.Limit, DefaultBatch)
+	switch {
+	case size > limit-EventMargin:
+		return fmt.Errorf("%w: %d bytes of %d", ErrTooBig, size, limit-EventMargin)
+	case delta < Offset(w.last) || delta > math.MaxUint32:
+		return fmt.Errorf("%w: %d after %d, from %d", ErrSpan, w.Base+delta, w.Base+Offset(w.last), w.Base)
+	}
+	return ErrFull
 }
 
 // measure returns how many bytes attributes take, or why they cannot be encoded: said here, of one event, rather than of the whole batch later.
@@ -139,6 +146,8 @@ func (w *Builder) measure(attributes []Attribute) (int, error) {
 func raw(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
 // grow makes the buffer n bytes long; what is new in it is written by the caller.
+
+//go:noinline
 func (w *Builder) grow(n int) {
 	w.buf = slices.Grow(w.buf, n-len(w.buf))[:n]
 }
@@ -159,13 +168,14 @@ func putAttributes(r []byte, attributes []Attribute) []byte {
 
 // Bytes returns the batch, without a CRC and with base 0, as a plugin emits it. It is valid until the next Reset.
 func (w *Builder) Bytes() []byte {
-	w.grow(w.Size())
+	w.kept.copy()
+	w.grow(max(len(w.buf), HeaderSize))
 	putHeader(w.buf, w.count, 0)
 	return w.buf
 }
 
 // Batch returns what was appended as a batch over the builder's memory, valid until the next Reset.
-func (w *Builder) Batch() Batch { return Batch{data: w.Bytes()} }
+func (w *Builder) Batch() Batch { return Batch{data: w.Bytes(), base: w.Base} }
 
 func putHeader(b []byte, count uint32, base Offset) {
 	le := binary.LittleEndian

@@ -5,8 +5,6 @@ package event
 import (
 	"bytes"
 	"errors"
-	"fmt"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -59,33 +57,5 @@ func TestAppendListKeepsTheLimits(t *testing.T) {
 	}
 	if err := l.Add("k", nil); !errors.Is(err, ErrEvent) {
 		t.Errorf("one attribute too many: %v", err)
-	}
-}
-
-func TestBodiesAreThoseOfAll(t *testing.T) {
-	var w Builder
-	for _, e := range []Event{
-		{Body: []byte("a")}, {}, {Body: []byte("with attributes"), Attributes: []Attribute{{"k", []byte("v")}, {"l", nil}}}, {Body: []byte("z")},
-	} {
-		if err := w.Append(e); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b := w.Batch().WithBase(70)
-	var want, got []string
-	for at, e := range b.All() {
-		want = append(want, fmt.Sprint(at, string(e.Body)))
-	}
-	for at, body := range b.Bodies() {
-		got = append(got, fmt.Sprint(at, string(body)))
-	}
-	if len(got) != 4 || !slices.Equal(got, want) {
-		t.Fatalf("bodies are %q, want %q", got, want)
-	}
-	for range b.Bodies() {
-		break
-	}
-	for range (Batch{}).Bodies() {
-		t.Fatal("the zero batch has a body")
 	}
 }

@@ -130,7 +130,7 @@ func (h *hostile) Write(s grpc.BidiStreamingServer[pluginpb.WriteRequest, plugin
 
 func (h *hostile) Process(s grpc.BidiStreamingServer[pluginpb.ProcessRequest, pluginpb.ProcessReply]) error {
 	var w event.Builder
-	if err := w.AppendNumbered(&event.Event{Body: []byte("x")}, 9); err != nil { // behind what it was given
+	if err := w.AppendAt(9, &event.Event{Body: []byte("x")}); err != nil { // behind what it was given
 		return err
 	}
 	for err := s.Send(&pluginpb.ProcessReply{Credit: 1}); ; err = s.Send(&pluginpb.ProcessReply{Credit: 1, Done: true, Batch: w.Bytes()}) {

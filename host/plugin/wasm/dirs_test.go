@@ -22,13 +22,22 @@ import (
 
 // goGuest builds the guest in testdata/goguest, once.
 var goGuest = sync.OnceValues(func() ([]byte, error) {
-	dir, err := os.MkdirTemp("", "goguest")
+	return buildGo("goguest",
+		abi.Plugin{Kind: abi.Source, Name: "test", Replay: "cursor"}, abi.Plugin{Kind: abi.Processor, Name: "test"}, abi.Plugin{Kind: abi.Sink, Name: "test", Effects: "none"})
+})
+
+// goEcho builds the one in testdata/goecho, once.
+var goEcho = sync.OnceValues(func() ([]byte, error) { return buildGo("goecho", abi.Plugin{Kind: abi.Processor, Name: "echo"}) })
+
+// buildGo builds a guest in testdata that has these plugins.
+func buildGo(name string, plugins ...abi.Plugin) ([]byte, error) {
+	dir, err := os.MkdirTemp("", name)
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	out := filepath.Join(dir, "guest.wasm")
-	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-trimpath", "-o", out, "./testdata/goguest")
+	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-trimpath", "-o", out, "./testdata/"+name)
 	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%w: %s", err, text)
@@ -37,10 +46,8 @@ var goGuest = sync.OnceValues(func() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Pack(code, abi.Manifest{Name: "goguest", Version: "1.0.0", Plugins: []abi.Plugin{
-		{Kind: abi.Source, Name: "test", Replay: "cursor"}, {Kind: abi.Processor, Name: "test"}, {Kind: abi.Sink, Name: "test", Effects: "none"},
-	}})
-})
+	return Pack(code, abi.Manifest{Name: name, Version: "1.0.0", Plugins: plugins})
+}
 
 // step is something that the guest does, and what must come of it: a prefix, or an error of the guest's language.
 type step struct{ do, want string }

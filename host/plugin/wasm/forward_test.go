@@ -82,15 +82,14 @@ func (f *racer) median() float64 {
 
 // raced opens the echo processor of a language.
 func raced(b *testing.B, language, echo, mode string, trusted bool) *racer {
-	name, code, err := "echo", []byte(nil), error(nil)
+	var code []byte
 	if echo == "" {
-		name = "test"
-		code, err = goGuest()
+		var err error
+		if code, err = goEcho(); err != nil {
+			b.Fatal(err)
+		}
 	} else {
 		code = built(b, echo)
-	}
-	if err != nil {
-		b.Fatal(err)
 	}
 	p, err := shared.Load(b.Context(), plugin.Ref{Name: "test", Source: "test.wasm", Code: code, Trusted: trusted})
 	if err != nil {
@@ -98,7 +97,7 @@ func raced(b *testing.B, language, echo, mode string, trusted bool) *racer {
 	}
 	s := &setup{}
 	r := s.request(abi.Processor)
-	r.Plugin, r.Config, r.Metrics, r.Buffers = name, json.RawMessage(`{"mode":"`+mode+`"}`), nil, &pool{}
+	r.Plugin, r.Config, r.Metrics, r.Buffers = "echo", json.RawMessage(`{"mode":"`+mode+`"}`), nil, &pool{}
 	in, err := p.Open(b.Context(), abi.Processor, r)
 	if err != nil {
 		b.Fatal(err)

@@ -127,9 +127,9 @@ func (s *sink) addHeader(argument, name, value string) error {
 func (s *sink) Write(_ event.Range, b event.Batch, d *sdk.Delivery) error {
 	s.events, s.offsets, s.left, s.delivered = s.events[:0], s.offsets[:0], maxRequests, d
 	for s.decoder.Reset(b); s.decoder.Next(); {
-		e := s.decoder.Event
+		e := *s.decoder.Event()
 		e.Attributes = slices.Clone(e.Attributes) // the decoder uses its own again
-		s.events, s.offsets = append(s.events, e), append(s.offsets, s.decoder.Offset)
+		s.events, s.offsets = append(s.events, e), append(s.offsets, s.decoder.Offset())
 	}
 	if len(s.events) == 0 {
 		return nil

@@ -46,7 +46,7 @@ func (f *filter) Open(o *sdk.Open) (err error) {
 
 func (f *filter) Process(b event.Batch, out *sdk.Output) error {
 	return f.run(b, out, func() error {
-		if f.matching(&f.decoder.Event) == f.keeps {
+		if f.matching() == f.keeps {
 			return f.keep()
 		}
 		return nil
@@ -54,8 +54,8 @@ func (f *filter) Process(b event.Batch, out *sdk.Output) error {
 }
 
 // matching says whether the event matches: not if it lacks the attribute.
-func (f *filter) matching(e *event.Event) bool {
-	value, ok := text(e, f.attribute)
+func (f *filter) matching() bool {
+	value, ok := f.text(f.attribute)
 	if !ok || f.matches == nil {
 		return ok && f.equals[string(value)]
 	}

@@ -77,7 +77,7 @@ func (f *fields) Open(o *sdk.Open) error {
 
 func (f *fields) Process(b event.Batch, out *sdk.Output) error {
 	return f.run(b, out, func() error {
-		value, _ := text(&f.decoder.Event, f.attribute)
+		value, _ := f.text(f.attribute)
 		f.path, f.found = f.path[:0], f.found[:0]
 		s := scanner{rest: value}
 		err := f.object(&s)

@@ -16,9 +16,9 @@ import (
 
 // each calls f for each event of a batch. An error of f that says reject is that event's alone.
 type each struct {
-	decoder event.Decoder
-	out     *sdk.Output
-	event   event.Event // scratch, of which attributes may be changed
+	in    *event.Keeper
+	out   *sdk.Output
+	event event.Event // scratch, of which attributes may be changed
 }
 
 // rejected is why one event cannot be processed.
@@ -28,9 +28,8 @@ func (r rejected) Error() string { return r.reason.Error() }
 
 // run calls f with each event of b in turn.
 func (p *each) run(b event.Batch, out *sdk.Output, f func() error) error {
-	p.out = out
-	index := 0
-	for p.decoder.Reset(b); p.decoder.Next(); index++ {
+	p.in, p.out = out.Each(b), out
+	for index := 0; p.in.Next(); index++ {
 		err := f()
 		if r, ok := err.(rejected); ok { //nolint:errorlint // never wrapped, and asked of each event
 			err = out.Reject(index, r.reason)
@@ -43,19 +42,21 @@ func (p *each) run(b event.Batch, out *sdk.Output, f func() error) error {
 }
 
 // keep hands the event on as it is.
-func (p *each) keep() error { return p.out.Keep(&p.decoder) }
+func (p *each) keep() error {
+	p.in.Keep()
+	return nil
+}
 
 // copied is the event with attributes that may be changed; its body may be set to another.
 func (p *each) copied() *event.Event {
-	d := &p.decoder.Event
-	p.event.Time, p.event.Body = d.Time, d.Body
-	p.event.Attributes = append(p.event.Attributes[:0], d.Attributes...)
+	p.event.Time, p.event.Body = p.in.Time(), p.in.Body()
+	p.event.Attributes = append(p.event.Attributes[:0], p.in.Attributes()...)
 	return &p.event
 }
 
 // give hands on what copied answered, after it was changed.
 func (p *each) give() error {
-	err := p.out.Append(p.decoder.Offset, p.event)
+	err := p.out.AppendEvent(p.in.Offset(), &p.event)
 	if errors.Is(err, event.ErrEvent) || errors.Is(err, event.ErrTooBig) { // it is about the event, and not the batch
 		return rejected{err}
 	}
@@ -74,11 +75,11 @@ func set(e *event.Event, key string, value []byte) {
 }
 
 // text is what a processor looks at: the attribute of that name, or the body where there is no name.
-func text(e *event.Event, attribute string) ([]byte, bool) {
+func (p *each) text(attribute string) ([]byte, bool) {
 	if attribute == "" {
-		return e.Body, true
+		return p.in.Body(), true
 	}
-	return e.Attribute(attribute)
+	return p.in.Attribute(attribute)
 }
 
 // pattern compiles the argument of that name.

@@ -87,7 +87,7 @@ func (c *capture) Open(o *sdk.Open) (err error) {
 
 func (c *capture) Process(b event.Batch, out *sdk.Output) error {
 	return c.run(b, out, func() error {
-		value, _ := text(&c.decoder.Event, c.attribute)
+		value, _ := c.text(c.attribute)
 		found := c.re.FindSubmatchIndex(value)
 		if found == nil {
 			return c.otherwise.of(&c.each, errNoMatch)

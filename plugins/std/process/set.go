@@ -75,7 +75,7 @@ func (s *setter) Process(b event.Batch, out *sdk.Output) error {
 
 // move renames attributes, as the event came: none that was renamed is renamed once more. One that has the new name already goes.
 func (s *setter) move(e *event.Event, old, name string) {
-	value, ok := s.decoder.Event.Attribute(old)
+	value, ok := s.in.Attribute(old)
 	if !ok || s.remove[old] {
 		return
 	}
@@ -88,7 +88,7 @@ func (s *setter) move(e *event.Event, old, name string) {
 // given says whether another attribute gets that name.
 func (s *setter) given(name string) bool {
 	for _, r := range s.rename {
-		if _, there := s.decoder.Event.Attribute(r.old); r.name == name && there && !s.remove[r.old] {
+		if _, there := s.in.Attribute(r.old); r.name == name && there && !s.remove[r.old] {
 			return true
 		}
 	}

@@ -107,8 +107,8 @@ func (s *picky) look(body []byte) (rejected error) {
 
 func (s *picky) Write(_ event.Range, b event.Batch, d *sdk.Delivery) error {
 	i, bad := 0, false
-	for _, body := range b.Bodies() {
-		if err := s.look(body); err != nil {
+	for _, e := range b.All() {
+		if err := s.look(e.Body); err != nil {
 			bad = true
 			if err := d.Reject(i, err); err != nil {
 				return err

@@ -49,10 +49,11 @@ func New(f Format) *Encoder { return &Encoder{format: f} }
 // AppendBatch writes the events of b as lines onto dst, but for those that skip (if it is not nil) answers true for.
 func (c *Encoder) AppendBatch(dst []byte, b event.Batch, skip func(event.Offset) bool) []byte {
 	if c.format == Raw {
+		c.decoder.Reset(b)
 		dst = slices.Grow(dst, b.Size()) // a record's header is longer than a newline
-		for at, body := range b.Bodies() {
-			if skip == nil || !skip(at) {
-				dst = append(dst, body...)
+		for d := &c.decoder; d.Next(); {
+			if skip == nil || !skip(d.Offset()) {
+				dst = append(dst, d.Body()...)
 				dst = append(dst, '\n')
 			}
 		}

@@ -55,14 +55,10 @@ var keep bool // the processor copies events whole
 func process(n int32) int32 {
 	b := event.Trusted(arena[:n], 0, nil) // the host has checked it
 	builder.Reset()
-	decoder.Reset(b)
-	for delta := uint32(0); keep && decoder.Next(); delta++ {
-		if err := builder.AppendRecord(decoder.Record(), delta); err != nil {
-			return -8
-		}
-	}
-	for !keep && decoder.Next() {
-		if err := builder.AppendEvent(&decoder.Event); err != nil {
+	for e := builder.Each(b); e.Next(); {
+		if keep {
+			e.Keep()
+		} else if err := builder.AppendEvent(e.Event()); err != nil {
 			return -8
 		}
 	}
