@@ -46,3 +46,21 @@ func killChildren(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Fatalf("the agent has %d child processes, not %d", len(now), want)
 }
+
+// running waits until so many processes have a text in their command line, zombies aside.
+func running(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, 2, "running N TEXT")
+	want, found := atoi(ts, args[0]), -1
+	for deadline := time.Now().Add(awaitLimit); found != want && time.Now().Before(deadline); time.Sleep(awaitLook) {
+		found = 0
+		lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+		for _, path := range lines {
+			if line, err := os.ReadFile(path); err == nil && strings.Contains(strings.ReplaceAll(string(line), "\x00", " "), args[1]) {
+				found++
+			}
+		}
+	}
+	if found != want {
+		ts.Fatalf("%d processes run %q, and not %d", found, args[1], want)
+	}
+}

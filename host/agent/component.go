@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,13 +82,11 @@ func (r *revision) requestOf(cc config.Component, c *component) plugin.Request {
 	for _, d := range cc.Dirs {
 		req.Dirs = append(req.Dirs, plugin.Dir{Path: d.Path, Write: d.Write})
 	}
-	for _, need := range cc.Needs {
-		if need == "stdout" {
-			req.Stdout = r.agent.opts.Stdout
+	req.Programs, req.Network = cc.Programs, slices.Contains(cc.Needs, abi.NeedNetwork)
+	if slices.Contains(cc.Needs, abi.NeedStdout) {
+		if req.Stdout = r.agent.opts.Stdout; req.Stdout == nil {
+			req.Stdout = io.Discard
 		}
-	}
-	if req.Stdout == nil && len(cc.Needs) > 0 {
-		req.Stdout = io.Discard
 	}
 	r.grant(cc, &req)
 	return req

@@ -181,7 +181,10 @@ change the constraint:
     version = ">= 1.2, < 1.5"`},
 	"E4008": {"Need that cannot be met", `
 The plugin needs something of the host of a kind that this version of penstock does not know. Use a
-newer penstock, or an older version of the plugin.`},
+newer penstock, or an older version of the plugin.
+
+Programs (exec) and the network as a whole (network) can be given to plugins alone that run as child
+processes: runtime = "subprocess".`},
 	"E4009": {"One instance only", `
 The sink asks for several instances of its plugin that write at the same time, and the plugin's
 manifest does not say that it is made for that: two of them might write into the same file, or
@@ -196,7 +199,10 @@ in its plugin.hcl:
 	"E4010": {"No child process", `
 A builtin plugin that uses sockets or HTTP is handed them by the agent, each as it was granted.
 That is a matter of the sandbox; a child process would use the network on its own. Leave out
-runtime, and the plugin runs as WebAssembly.`},
+runtime, and the plugin runs as WebAssembly.
+
+The builtin plugins kafka, postgres and exec need more than WebAssembly has: they run as child
+processes in any case.`},
 	"E4101": {"Invalid argument declaration", `
 In a plugin.hcl, an argument block has a part that does not hold together. The type is written in
 HCL type syntax:

@@ -119,7 +119,8 @@ type Component struct {
 	Plugin    abi.Plugin
 	Config    json.RawMessage // an object: defaults filled in, durations as nanoseconds, sizes as bytes, granted paths absolute
 	Dirs      []Dir           // granted directories, none within another of the same right
-	Needs     []string        // what else is granted, by kind, e.g. "stdout"; sorted
+	Needs     []string        // what else is granted, by kind: "stdout", "network"; sorted
+	Programs  []string        // granted to run, sorted: paths, those that end in a slash of directories, and names that PATH finds
 	Handles   []Handle        // granted addresses, in the order of the manifest
 	Env       []string        // granted variables of the agent's environment, sorted
 	Secrets   []string        // names of the secrets that it is given, sorted; see [Reveal]

@@ -43,6 +43,7 @@ func (l *loader) declareGrants(p *pluginBlock) {
 		p.dirs[handle] = append(p.dirs[handle], Dir{Path: path, Write: d.text("access") == "write"})
 	}
 	l.declareHandles(p)
+	l.declarePrograms(p)
 	if grant := p.inner["grant"]; p.builtin() && len(grant) > 0 && grant[0].at != p.at {
 		l.add("W3002", grant[0].at, "A builtin plugin is granted what its config names, and nothing more.")
 	}
@@ -63,7 +64,7 @@ func (l *loader) unusedGrants(p *pluginBlock) {
 	}
 	m, _ := l.manifest(p.ref)
 	grant := p.child("grant")
-	for _, kind := range append([]string{abi.NeedDir}, handleKinds...) {
+	for _, kind := range append([]string{abi.NeedDir, abi.NeedExec}, handleKinds...) {
 		known := handles(m, kind)
 		for _, b := range grant.inner[kind] {
 			if !slices.Contains(known, b.name()) {
@@ -80,7 +81,7 @@ func (l *loader) unusedGrants(p *pluginBlock) {
 
 // kindWords are how a sentence calls a need.
 var kindWords = map[string]string{
-	abi.NeedDir: "directory", abi.NeedDial: "connection", abi.NeedListen: "address to listen on", abi.NeedServe: "HTTP server", abi.NeedHTTP: "HTTP client",
+	abi.NeedDir: "directory", abi.NeedDial: "connection", abi.NeedListen: "address to listen on", abi.NeedServe: "HTTP server", abi.NeedHTTP: "HTTP client", abi.NeedExec: "program",
 }
 
 func handles(m abi.Manifest, kind string) (names []string) {
@@ -126,6 +127,10 @@ func (g *granter) grant(args []argument) {
 			g.environment(need)
 		case abi.NeedSecret:
 			g.secret(need)
+		case abi.NeedExec:
+			g.programs(need)
+		case abi.NeedNetwork:
+			g.network(need)
 		default:
 			g.add("E4008", c.DeclRange, "The plugin %s needs a handle of kind %q (%s), which this version of penstock cannot give.",
 				c.Plugin.Name, need.Kind, need.Handle)
@@ -136,6 +141,8 @@ func (g *granter) grant(args []argument) {
 	c.Needs = slices.Compact(c.Needs)
 	slices.Sort(c.Env)
 	c.Env = slices.Compact(c.Env)
+	slices.Sort(c.Programs)
+	c.Programs = slices.Compact(c.Programs)
 }
 
 func (g *granter) stdout(need abi.Need) {

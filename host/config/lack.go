@@ -16,7 +16,7 @@ type lack struct {
 	component string
 	need      abi.Need
 	dirs      []Dir    // of a need for directories
-	address   string   // of a need for an address or a URL
+	address   string   // of a need for an address or a URL, or the path of a program
 	names     []string // of environment variables or secrets
 }
 
@@ -45,6 +45,10 @@ func (k lack) reason() string {
 		does = "sends requests to " + k.address
 	case abi.NeedEnv:
 		does = "reads the environment of the agent: " + list(k.names, "and")
+	case abi.NeedExec:
+		does = "runs " + k.address
+	case abi.NeedNetwork:
+		does = "reaches the network"
 	case abi.NeedSecret:
 		does = "is given secret." + strings.Join(k.names, ", secret.") + " in " + k.need.Value
 	}
@@ -56,6 +60,8 @@ func (k lack) lines() (lines []string) {
 	switch k.need.Kind {
 	case abi.NeedStdout:
 		return []string{"stdout = true"}
+	case abi.NeedNetwork:
+		return []string{"network = true"}
 	case abi.NeedDir:
 		access := cmp.Or(k.need.Access, defaultAccess)
 		for _, d := range k.dirs {
@@ -70,8 +76,11 @@ func (k lack) lines() (lines []string) {
 
 // argumentOf is the one argument of a block within grant.
 func argumentOf(kind string) string {
-	if kind == abi.NeedHTTP {
+	switch kind {
+	case abi.NeedHTTP:
 		return "url"
+	case abi.NeedExec:
+		return "path"
 	}
 	return "address"
 }

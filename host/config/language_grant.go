@@ -14,6 +14,7 @@ import (
 var grantBlock = block{name: "grant", once: true, doc: "What the plugin may touch. Nothing is granted by default.",
 	args: arguments(
 		arg{name: "stdout", typ: "bool", def: "false", doc: "Write to the agent's standard output."},
+		arg{name: "network", typ: "bool", def: "false", doc: "Of child processes: reach whatever the machine reaches, at addresses that the pipeline file does not name."},
 		arg{name: "env", typ: "list(string)", doc: "Names of environment variables of the agent that it may read."},
 		arg{name: "secrets", typ: "list(string)", doc: "Names of `secret` blocks that its config may hold."}),
 	blocks: []block{
@@ -28,6 +29,8 @@ var grantBlock = block{name: "grant", once: true, doc: "What the plugin may touc
 			arg{name: "url", typ: "string", required: true, doc: "`http://` or `https://`. Requests may go to it and to what is below its path. The host may be `*.shop.example`."})},
 		{name: "serve", labels: []string{"handle"}, doc: "An address at which HTTP requests are taken. May be repeated.", args: arguments(
 			arg{name: "address", typ: "string", required: true, doc: "`tcp://host:port`, `tls://host:port` or `unix:///path`."})},
+		{name: "exec", labels: []string{"handle"}, doc: "Of child processes: a program that it may run. What that does is bounded by the same grants. May be repeated.", args: arguments(
+			arg{name: "path", typ: "string", required: true, doc: "The program; or a directory of programs, with a slash at its end; or a name without any, which is looked up in `PATH`."})},
 	},
 }
 

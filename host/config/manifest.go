@@ -216,6 +216,7 @@ func (d *declarer) need(v *values, p abi.Plugin) abi.Need {
 var needValues = map[string]string{
 	abi.NeedDir: "paths", abi.NeedStdout: "nothing", abi.NeedDial: "an address", abi.NeedListen: "an address", abi.NeedServe: "an address",
 	abi.NeedHTTP: "a URL", abi.NeedEnv: "names of environment variables", abi.NeedSecret: "an argument that is sensitive",
+	abi.NeedExec: "programs", abi.NeedNetwork: "text or null",
 }
 
 var needKinds = slices.Sorted(maps.Keys(needValues))

@@ -36,6 +36,9 @@ func (c Component) Permissions() []string {
 	for _, h := range c.Handles {
 		may = append(may, handleWords[h.Kind]+h.Address.String()+h.pattern()+addresses)
 	}
+	for _, path := range c.Programs {
+		may = append(may, "run "+path+files)
+	}
 	for _, name := range c.Env {
 		may = append(may, "read the environment variable "+name)
 	}
@@ -43,8 +46,11 @@ func (c Component) Permissions() []string {
 		may = append(may, "know secret."+name)
 	}
 	for _, need := range c.Needs {
-		if need == abi.NeedStdout {
+		switch need {
+		case abi.NeedStdout:
 			may = append(may, "write to standard output")
+		case abi.NeedNetwork:
+			may = append(may, "reach the network"+trusted)
 		}
 	}
 	if c.Ref.Trusted {

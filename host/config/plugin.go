@@ -28,6 +28,7 @@ type pluginBlock struct {
 	ref       PluginRef
 	used      bool
 	dirs      map[string][]Dir // what is granted, by handle
+	programs  map[string][]string
 	addresses []granted
 	names     map[string][]string // of environment variables and secrets, by the kind of need
 	lacks     []lack              // what components ask for and are not granted
@@ -41,18 +42,14 @@ func (l *loader) declarePlugins() {
 		if l.plugins[v.name()] != nil {
 			continue // reported as a name used twice
 		}
-		p := &pluginBlock{values: v, dirs: make(map[string][]Dir), names: make(map[string][]string)}
+		p := &pluginBlock{values: v, dirs: make(map[string][]Dir), programs: make(map[string][]string), names: make(map[string][]string)}
 		l.plugins[v.name()] = p
 		if v.broken {
 			continue
 		}
 		p.ref = PluginRef{Name: v.name(), SHA256: strings.ToLower(v.text("sha256")), Subprocess: v.text("runtime") == subprocessRuntime}
-		if p.ref.Subprocess && l.opts.Isolation != nil {
-			kept, trusted := l.opts.Isolation()
-			p.ref.Kept, p.ref.TrustedWith = kept, strings.Join(trusted, "; ")
-		}
 		p.ref.Source = l.pluginSource(p)
-		p.ref.Subprocess = p.ref.Subprocess || l.native(p.ref.Source)
+		l.isolated(&p.ref)
 		l.bound(p)
 		l.declareGrants(p)
 		p.broken = p.ref.Source == "" || !l.loadManifest(p.ref, v.where("source")) || !l.checkVersion(p)
@@ -185,7 +182,7 @@ func (l *loader) resolve(kind abi.Kind, v *values) (plugin abi.Plugin, from *plu
 	if l.opts.Builtin != nil {
 		if module, found := l.opts.Builtin(kind, label); found {
 			p := &pluginBlock{values: &values{at: at}, ref: PluginRef{Name: module, Source: builtinScheme + module}}
-			p.ref.Subprocess = l.native(p.ref.Source)
+			l.isolated(&p.ref)
 			l.bound(p)
 			if !l.loadManifest(p.ref, at) {
 				return plugin, p, false
@@ -203,6 +200,15 @@ func (l *loader) resolve(kind abi.Kind, v *values) (plugin abi.Plugin, from *plu
 func (l *loader) native(source string) bool {
 	name, builtin := strings.CutPrefix(source, builtinScheme)
 	return builtin && l.opts.Native != nil && l.opts.Native(name)
+}
+
+// isolated notes whether a plugin runs as a child process, and what keeps it to its grants then.
+func (l *loader) isolated(ref *PluginRef) {
+	ref.Subprocess = ref.Subprocess || l.native(ref.Source)
+	if ref.Subprocess && l.opts.Isolation != nil {
+		kept, trusted := l.opts.Isolation()
+		ref.Kept, ref.TrustedWith = kept, strings.Join(trusted, "; ")
+	}
 }
 
 // socketNeeds are the needs that the host serves to WebAssembly alone.

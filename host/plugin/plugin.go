@@ -120,6 +120,8 @@ type Request struct {
 	Stream       string            // sink: see channel.ReaderInfo
 	Incarnations []abi.Incarnation // sink
 	Dirs         []Dir             // granted
+	Programs     []string          // granted to a child process: paths, those that end in a slash of directories, and names that PATH finds
+	Network      bool              // granted to a child process: whatever the machine reaches
 	Grants       Grants
 	Limits       Limits
 	Stdout       io.Writer     // granted by a need of kind "stdout"; nil: what the plugin prints goes to its log

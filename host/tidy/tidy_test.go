@@ -36,6 +36,7 @@ var mayImport = map[string][]string{
 	"plugins/native":     {"sdk", "plugins"},
 	"plugins/std/module": {"spec", "sdk", "plugins/std"}, // what there is, under its names
 
+	"plugins/exec":         {"spec", "sdk", "plugins/std/stream="},
 	"plugins/std/tcp":      {"spec", "sdk", "plugins/std/filesink/line=", "plugins/std/stream="},
 	"plugins/std/syslog":   {"spec", "sdk", "plugins/std/stream="},
 	"plugins/std/udp":      {"spec", "sdk", "plugins/std/stream="},

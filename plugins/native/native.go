@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/penstock-io/penstock/plugins/exec"
 	"github.com/penstock-io/penstock/plugins/kafka"
 	"github.com/penstock-io/penstock/plugins/postgres"
 	"github.com/penstock-io/penstock/plugins/std/module"
@@ -18,11 +19,12 @@ var modules = map[string]func() map[string]sdk.Plugin{
 	"std":      module.Plugins,
 	"postgres": postgres.Plugins,
 	"kafka":    kafka.Plugins,
+	"exec":     exec.Plugins,
 }
 
 // Manifests are the plugin.hcl of those modules that are nowhere else: they need what WebAssembly does not have.
 func Manifests() map[string]string {
-	return map[string]string{"postgres": postgres.Manifest, "kafka": kafka.Manifest}
+	return map[string]string{"postgres": postgres.Manifest, "kafka": kafka.Manifest, "exec": exec.Manifest}
 }
 
 // Names are the modules there are, sorted.

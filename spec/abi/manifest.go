@@ -67,7 +67,7 @@ type Need struct {
 	Access string `json:"access,omitempty"` // dir: "read" (the default) or "write" (read and write)
 }
 
-// The kinds of need. An address is tcp://host:port (or host:port alone), tls://host:port, udp://host:port, unix:///path or
+// The kinds of need. Those marked so are of plugins that run as child processes. An address is tcp://host:port (or host:port alone), tls://host:port, udp://host:port, unix:///path or
 // unixgram:///path.
 const (
 	NeedDir    = "dir"    // a path, a glob, or a list of them
@@ -78,6 +78,9 @@ const (
 	NeedServe  = "serve"  // an address, tcp, tls or unix: where requests come in
 	NeedEnv    = "env"    // a name, or a list of them, of environment variables of the agent
 	NeedSecret = "secret" // the value of an argument that is sensitive; the guest asks for it by the handle
+	// NeedExec (child processes): a program to run, a directory of them, or a list. A name without a slash is looked up in PATH.
+	NeedExec    = "exec"
+	NeedNetwork = "network" // (child processes) any text, or null: whatever the machine reaches
 )
 
 // Limits bound an instance. Zero means the host's default.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/time/rate"
 
@@ -19,6 +20,8 @@ import (
 const (
 	// Burst is how many seconds' lines may come at once.
 	Burst = 2
+	// sayEvery is how often it is said that lines were suppressed: in a flood each line that gets through would be followed by that.
+	sayEvery = time.Second
 	// maxOnce is how many things are remembered as logged already.
 	maxOnce = 64
 	// MaxMetricName bounds the name of one, in bytes.
@@ -35,6 +38,7 @@ type Log struct {
 	limit      *rate.Limiter
 	over       func() // called for each line over the limit; nil: nobody counts
 	suppressed int
+	said       time.Time // when that was told last
 	told       map[string]bool
 }
 
@@ -66,9 +70,9 @@ func (l *Log) allow() bool {
 		}
 		return false
 	}
-	if l.suppressed > 0 {
+	if l.suppressed > 0 && time.Since(l.said) >= sayEvery {
 		l.To.Warn("plugin logs more than limits.log_rate allows, lines were suppressed", slog.Int("lines", l.suppressed), slog.Int("limit_per_second", int(l.limit.Limit())))
-		l.suppressed = 0
+		l.suppressed, l.said = 0, time.Now()
 	}
 	return true
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -311,5 +312,24 @@ func TestComponentsHaveUsersOfTheirOwn(t *testing.T) {
 	var before users
 	if a, b := before.of("sink.a", rooms[0]), again.of("sink.a", rooms[0]); a != b {
 		t.Errorf("a component is user %d, and %d after a restart", a, b)
+	}
+}
+
+func TestTheNetworkIsThereForWhoWasGrantedIt(t *testing.T) {
+	r := confined(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	p, err := r.Load(t.Context(), plugin.Ref{Path: "/proc/self/exe", Args: []string{"test", "child", "dial", l.Addr().String()}, Manifest: &manifest})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for granted, want := range map[bool]string{true: "connected", false: "unreachable"} {
+		s := setup{change: func(q *plugin.Request) { q.Network = granted }}
+		if _, err := p.Open(t.Context(), abi.Sink, s.request(abi.Sink)); !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("granted %v: %v", granted, err)
+		}
 	}
 }

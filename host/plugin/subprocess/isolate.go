@@ -91,6 +91,7 @@ type confinement struct {
 	Offline  bool            // it has no network: of none of its needs
 	Own      []string        // directories that it may do everything in
 	Dirs     []confinedDir   `json:",omitempty"` // granted
+	Programs []string        `json:",omitempty"` // that it may run, and directories of them, if they are there
 	Files    []string        `json:",omitempty"` // that it may read, if they are there
 	Limits   []confinedLimit `json:",omitempty"`
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -84,7 +85,7 @@ func (c *confinement) rules(binary program) (ruleset, error) {
 		return r, err
 	}
 	common := map[string]uint64{binary.interpreter: landlockRun}
-	for rights, paths := range map[uint64][]string{landlockRun: append(binary.parts(), programs...), landlockRead: append(readable, c.Files...), landlockDevice: devices} {
+	for rights, paths := range map[uint64][]string{landlockRun: slices.Concat(binary.parts(), programs, c.Programs), landlockRead: append(readable, c.Files...), landlockDevice: devices} {
 		for _, path := range paths {
 			common[path] = rights
 		}

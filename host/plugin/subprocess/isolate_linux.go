@@ -210,10 +210,16 @@ func (p *Plugin) confine(cmd *exec.Cmd, open plugin.Request, work, sockets strin
 	for _, d := range open.Dirs {
 		c.Dirs = append(c.Dirs, confinedDir(d))
 	}
+	for _, path := range open.Programs {
+		if found, err := exec.LookPath(path); err == nil {
+			path = found // who looks for it in vain says so better: the plugin knows the argument
+		}
+		c.Programs = append(c.Programs, path)
+	}
 	for _, name := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR"} {
 		c.Files = append(c.Files, filepath.SplitList(os.Getenv(name))...)
 	}
-	c.Offline = !p.network(open.Plugin)
+	c.Offline = !open.Network && !p.network(open.Plugin)
 	c.Limits = r.isolation.limits(open.Limits)
 	if open.Limits.MemoryBytes > 0 {
 		cmd.Env = append([]string{"GOMEMLIMIT=" + strconv.FormatUint(open.Limits.MemoryBytes, 10)}, cmd.Env...)
@@ -222,7 +228,7 @@ func (p *Plugin) confine(cmd *exec.Cmd, open plugin.Request, work, sockets strin
 	return r.isolation.launch(cmd, c)
 }
 
-// network says whether a plugin needs the network.
+// network says whether a plugin needs addresses.
 func (p *Plugin) network(name string) bool {
 	return slices.ContainsFunc(p.manifest.Plugins, func(one abi.Plugin) bool {
 		return one.Name == name && slices.ContainsFunc(one.Needs, func(n abi.Need) bool {

@@ -52,6 +52,10 @@ func isolationMain(how string) int {
 		return hostileMain(arg[0])
 	case "escapes":
 		err = escapesMain(arg[0], arg[1])
+	case "dial":
+		if err = connectsTo("tcp", arg[0]); err == nil {
+			err = errors.New("connected")
+		}
 	case "stage":
 		err = stageMain(arg[0])
 	}
@@ -107,6 +111,8 @@ var attacks = map[string]func(s *stage) error{
 	"a hard link out of its own":     func(s *stage) error { return linkOut(s, os.Link) },
 	"a move out of its own":          func(s *stage) error { return os.Rename(s.path("granted/to move"), s.path("data/moved")) },
 	"writing what it may read":       func(s *stage) error { return os.WriteFile(s.path("readable/planted"), nil, 0o600) },
+	"a program that it may read":     func(s *stage) error { return exec.Command(s.path("readable/tool")).Run() },
+	"a program that it has written":  func(s *stage) error { return runsNew(s.path("granted/tool")) },
 	"new privileges":                 func(*stage) error { return keepsPrivileges() },
 	"core files":                     func(*stage) error { return boundless(unix.RLIMIT_CORE) },
 	"all the processes that it can":  func(*stage) error { return boundless(unix.RLIMIT_NPROC) },
@@ -125,9 +131,10 @@ var rights = map[string]func(s *stage) error{
 		}
 		return err
 	},
-	"/dev/null":   func(*stage) error { return os.WriteFile("/dev/null", []byte("x"), 0) },
-	"programs":    func(*stage) error { return exec.Command("/bin/sh", "-c", "exit 0").Run() },
-	"name lookup": func(*stage) error { return reads("/etc/hosts", "") },
+	"a program that was granted": func(s *stage) error { return exec.Command(s.path("tool")).Run() },
+	"/dev/null":                  func(*stage) error { return os.WriteFile("/dev/null", []byte("x"), 0) },
+	"programs":                   func(*stage) error { return exec.Command("/bin/sh", "-c", "exit 0").Run() },
+	"name lookup":                func(*stage) error { return reads("/etc/hosts", "") },
 	"its own processes": func(*stage) error {
 		c := exec.Command("sleep", "100")
 		if err := c.Start(); err != nil {
@@ -187,6 +194,16 @@ func connectsTo(network, address string) error {
 		err = c.Close()
 	}
 	return err
+}
+
+// tool is a program.
+const tool = "#!/bin/sh\nexit 0\n"
+
+func runsNew(path string) error {
+	if err := os.WriteFile(path, []byte(tool), 0o700); err != nil {
+		return err
+	}
+	return exec.Command(path).Run()
 }
 
 func linkOut(s *stage, link func(from, to string) error) error {
@@ -283,6 +300,7 @@ func stageMain(doc string) (err error) {
 	q := hostile.request(abi.Sink)
 	q.Component, q.Log = "sink.hostile", slog.New(slog.NewTextHandler(os.Stdout, nil))
 	q.Dirs = []plugin.Dir{{Path: s.path("granted"), Write: true}, {Path: s.path("readable")}}
+	q.Programs = []string{s.path("tool"), s.path("no such tool"), "no-such-tool"}
 	if _, err := p.Open(context.Background(), abi.Sink, q); err != nil {
 		fmt.Println("ended:", err)
 	}
@@ -299,6 +317,9 @@ func (s *stage) build() error {
 		"data/wal": 0o600, "log": 0o600, "public": 0o644, "readable/file": 0o644, "granted/to move": 0o666,
 	} {
 		errs = append(errs, os.WriteFile(s.path(name), []byte(secret), mode), os.Chmod(s.path(name), mode))
+	}
+	for _, name := range []string{"tool", "readable/tool"} {
+		errs = append(errs, os.WriteFile(s.path(name), []byte(tool), 0o755), os.Chmod(s.path(name), 0o755))
 	}
 	fd, err := unix.Open(s.path("log"), unix.O_RDONLY, 0) // without O_CLOEXEC
 	s.Open = fd
