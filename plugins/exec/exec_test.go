@@ -167,6 +167,35 @@ func TestItIsStartedAgainWithABackOff(t *testing.T) {
 	}
 }
 
+func TestTheWaitGrowsUpToItsMostAndShrinksAfterALongRun(t *testing.T) {
+	s := source{config: config{Backoff: time.Hour, MaxBackoff: 3 * time.Hour, MinUptime: time.Minute}, wait: time.Hour}
+	for i, c := range []struct{ took, want time.Duration }{
+		{0, time.Hour}, {0, 2 * time.Hour}, {time.Second, 3 * time.Hour}, {0, 3 * time.Hour}, {time.Minute, time.Hour}, {0, 2 * time.Hour},
+	} {
+		s.schedule(&run{}, c.took, i%2 == 0)
+		if got := time.Until(s.due).Round(time.Minute); got != c.want {
+			t.Errorf("after run %d it waits for %v, not %v", i, got, c.want)
+		}
+	}
+}
+
+func TestTheEndIsToldAfterAllThatWasPrinted(t *testing.T) {
+	s := open(t, shell(`seq 20000; exit 3`, map[string]any{"on_failure": "event"}))
+	s.MaxEvents = 100
+	got, err := take(t, s, all)
+	if !errors.Is(err, sdk.Done) || len(got) != 20001 || got[19999].Body != "20000" || got[20000].Attributes["exec.status"] != "3" {
+		t.Errorf("%d events, %v", len(got), err)
+	}
+}
+
+func TestAnEndThatIsKnownWaitsForTheOutput(t *testing.T) {
+	s := source{run: &run{open: 1, chunks: make(chan chunk), exited: make(chan ending, 1)}}
+	s.run.exited <- ending{}
+	if more, err := s.attend(&sdk.Poll{Timeout: 20 * time.Millisecond}); more || err != nil || s.run == nil {
+		t.Errorf("its output is not over, and it is: %v, %v", more, err)
+	}
+}
+
 func TestItRunsOnceInAWhile(t *testing.T) {
 	s := open(t, shell(`echo x; [ -e "$0" ] && sleep 0.5; exit 1`, map[string]any{"restart": "", "interval": 200 * time.Millisecond}))
 	began := time.Now()
