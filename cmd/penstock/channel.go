@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/penstock/host/agent"
+	"github.com/penstock-io/penstock/host/config"
 )
 
 const channelArgHelp = `A CHANNEL is a name ("main"), a channel's directory, or a data directory, which means all channels in it. Without one,
@@ -70,7 +71,7 @@ func (a *app) findChannel(arg, dataDir string) ([]channelDir, error) {
 	if err != nil {
 		return nil, err
 	}
-	path := agent.ChannelDir(dir, strings.TrimPrefix(arg, "channel."))
+	path := agent.ChannelDir(dir, config.NameOfDir(strings.TrimPrefix(arg, "channel.")))
 	if isChannel(path) {
 		return []channelDir{{channelName(path), path}}, nil
 	}
@@ -120,7 +121,7 @@ func channelName(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
 	}
-	return "channel." + filepath.Base(path)
+	return "channel." + config.NameOfDir(filepath.Base(path))
 }
 
 // isChannel says whether path looks like the directory of a durable channel, damaged as it may be.

@@ -17,6 +17,7 @@ import (
 	"github.com/penstock-io/penstock/host/agent"
 	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/host/channel/wal"
+	"github.com/penstock-io/penstock/host/config"
 )
 
 // channelTarget is a channel, and where an agent would be that has it.
@@ -32,7 +33,7 @@ func (a *app) target(ctx context.Context, arg, dataDir string) (channelTarget, e
 		return channelTarget{dir, dataDirOf(dir.Path)}, nil
 	}
 	if found, ferr := a.findDataDir(".", dataDir); ferr == nil && !strings.ContainsRune(arg, filepath.Separator) {
-		t := channelTarget{channelDir{Name: "channel." + strings.TrimPrefix(arg, "channel.")}, found}
+		t := channelTarget{channelDir{Name: "channel." + config.NameOfDir(strings.TrimPrefix(arg, "channel."))}, found}
 		if _, ok := t.live(ctx); ok {
 			return t, nil
 		}

@@ -109,13 +109,18 @@ func runtimeOf(ref config.PluginRef) string {
 }
 
 // ChannelDir is where the channel of that name lies below a data directory.
-func ChannelDir(dataDir, name string) string { return filepath.Join(dataDir, "channels", name) }
+func ChannelDir(dataDir, name string) string {
+	return filepath.Join(dataDir, "channels", config.DirName(name))
+}
 
 // CacheDir is where compiled modules lie below a data directory.
 func CacheDir(dataDir string) string { return filepath.Join(dataDir, "cache") }
 
 // openChannels opens those that the revision before does not have.
 func (r *revision) openChannels(before *revision) error {
+	if err := r.renameChannels(before); err != nil {
+		return err
+	}
 	for _, c := range r.Config.Channels {
 		open := before.find(c.Address())
 		if open == nil {

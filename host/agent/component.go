@@ -100,7 +100,7 @@ func (r *revision) buildSource(s config.Source) *component {
 		Address: c.Address(), Channel: c.channel, Version: c.Plugin.CursorVersion, Reads: c.Plugin.Reads,
 		Backoff: sourceBackoff, Drain: r.Config.Agent.DrainTimeout, Observer: sourceObserver{c}, Log: c.log,
 		Through: r.through(c, s.Through), Buffers: c.channel.pool, Dead: r.deadLetters(c), Resumes: c.Plugin.Replay == "cursor",
-		Fetch: func(ctx context.Context) error { return r.agent.fetch(ctx, s) },
+		Fetch: func(ctx context.Context) error { return r.agent.fetch(ctx, s, r.formerly(s.Address())) },
 		Open: func(ctx context.Context, cursor event.Cursor) (plugin.Source, error) {
 			req := request
 			req.Cursor = cursor

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -29,9 +28,10 @@ const layoutRetry = 30 * time.Second
 //
 // What is left of earlier changes is found in the channel, never remembered elsewhere.
 type layout struct {
-	c     *component
-	want  []channel.ReaderSpec
-	loops func(stage []*laneReader) []*pipeline.Sink
+	c      *component
+	want   []channel.ReaderSpec
+	before []string // addresses that the sink had, the newest first
+	loops  func(stage []*laneReader) []*pipeline.Sink
 
 	// c.mu guards these.
 	readers map[string]*laneReader // all that are registered for this sink, and open
@@ -69,8 +69,9 @@ func layoutOf(s config.Sink) []channel.ReaderSpec {
 
 // open finds the readers that are there, registers what is wanted, and opens all of them.
 func (l *layout) open() error {
-	for name, info := range l.c.channel.Stats().Readers {
-		if name == l.c.Address() || strings.HasPrefix(name, l.c.Address()+"/") {
+	there := l.c.channel.Stats().Readers
+	for name, info := range there {
+		if l.isReader(name, there) {
 			if err := l.openReader(channel.ReaderSpec{Name: name, Lane: info.Lane, Order: l.order(name), Lag: l.want[0].Lag}); err != nil {
 				return err
 			}

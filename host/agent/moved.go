@@ -111,7 +111,9 @@ func (a *Agent) leftovers() (dirs []string, err error) {
 		return nil, fmt.Errorf("look for channels of earlier runs: %w", err)
 	}
 	for _, e := range entries {
-		named := slices.ContainsFunc(a.channels(), func(c *openChannel) bool { return c.kind == "wal" && c.address == "channel."+e.Name() })
+		named := slices.ContainsFunc(a.channels(), func(c *openChannel) bool {
+			return c.kind == "wal" && c.address == "channel."+config.NameOfDir(e.Name())
+		})
 		if dir := ChannelDir(a.dir, e.Name()); e.IsDir() && !named && !neverUsed(dir) {
 			dirs = append(dirs, dir)
 		}
@@ -163,7 +165,11 @@ func (a *Agent) warnOrphans() {
 	named := map[string]bool{}
 	for _, s := range a.current().Config.Sources {
 		named[s.Address()] = true
-		if s.Plugin.Replay == "cursor" && a.moves.latest(s.Address(), nil) == nil {
+		before := a.current().formerly(s.Address())
+		for _, name := range before {
+			named[name] = true
+		}
+		if _, from := a.moves.newest(s.Address(), before, nil); s.Plugin.Replay == "cursor" && from == nil {
 			fresh = append(fresh, s.Address())
 		}
 	}
@@ -196,8 +202,18 @@ func (m *moves) latest(source string, own *place) (latest *place) {
 	return latest
 }
 
-// fetch makes sure that the cursor of a source is in its channel, and in no other.
-func (a *Agent) fetch(ctx context.Context, s config.Source) error {
+// newest is the name under which a source has a cursor, and the place with the newest: its own name, or else the last that it had before.
+func (m *moves) newest(source string, before []string, own *place) (name string, from *place) {
+	for _, name := range append([]string{source}, before...) {
+		if from := m.latest(name, own); from != nil {
+			return name, from
+		}
+	}
+	return source, nil
+}
+
+// fetch makes sure that the cursor of a source is in its channel, and in no other, and under no name that it had before.
+func (a *Agent) fetch(ctx context.Context, s config.Source, before []string) error {
 	a.moves.mu.Lock()
 	defer a.moves.mu.Unlock()
 	ctx, cancel := context.WithTimeoutCause(ctx, moveWait, errNoRoom)
@@ -209,31 +225,38 @@ func (a *Agent) fetch(ctx context.Context, s config.Source) error {
 		}
 	}
 	own := a.moves.places[slices.IndexFunc(a.moves.places, func(p *place) bool { return p.name == "channel."+s.Into })]
-	from := a.moves.latest(source, own)
+	name, from := a.moves.newest(source, before, own)
 	if from == nil {
 		return a.nowhere(source)
 	}
-	if from != own {
-		if err := a.move(ctx, source, from, own); err != nil {
+	if from != own || name != source {
+		if err := a.move(ctx, name, source, from, own); err != nil {
 			return fmt.Errorf("move the cursor of %s from %s to %s: %w", source, from.name, own.name, err)
 		}
 	}
 	if !own.lasts() { // the next start begins with what is in the other again
 		return nil
 	}
+	for _, name := range append([]string{source}, before...) {
+		a.leave(ctx, name, source, own)
+	}
+	return nil
+}
+
+// leave removes the cursors that a source has elsewhere, or under a name that it had before.
+func (a *Agent) leave(ctx context.Context, name, source string, own *place) {
 	for _, p := range a.moves.places {
-		if _, there := p.moves[source]; !there || p == own {
+		if _, there := p.moves[name]; !there || p == own && name == source {
 			continue
 		}
 		a.opts.Step("remove")
-		err := p.with(a, func(c channel.Channel) error { return commit(ctx, c, channel.Put{Source: source, Removed: true}) })
-		if err != nil { // it does no harm there, since its number is lower
+		err := p.with(a, func(c channel.Channel) error { return commit(ctx, c, channel.Put{Source: name, Removed: true}) })
+		if err != nil { // it does no harm there, since its number is lower, or its name is not asked for
 			a.opts.Log.Warn("the cursor of a source that has moved is not removed from where it was, will try again at the next start",
 				"component", source, "from", p.name, "error", err)
 		}
-		delete(p.moves, source)
+		delete(p.moves, name)
 	}
-	return nil
 }
 
 // nowhere says whether a source that has no cursor may begin anew: not when it may be where nobody can look.
@@ -248,10 +271,10 @@ func (a *Agent) nowhere(source string) error {
 }
 
 // move commits a cursor to the source's own channel.
-func (a *Agent) move(ctx context.Context, source string, from, to *place) error {
+func (a *Agent) move(ctx context.Context, name, source string, from, to *place) error {
 	var at channel.Position
 	err := from.with(a, func(c channel.Channel) (err error) {
-		at, err = c.Cursor(ctx, source)
+		at, err = c.Cursor(ctx, name)
 		return err
 	})
 	if err != nil {
@@ -264,6 +287,10 @@ func (a *Agent) move(ctx context.Context, source string, from, to *place) error 
 		return err
 	}
 	to.moves[source] = at.Move + 1
+	if name != source {
+		a.opts.Log.Info("a source has another name, and goes on where it was", "component", source, "before", name, "from", from.name, "to", to.name, "move", at.Move+1)
+		return nil
+	}
 	a.opts.Log.Info("a source has moved to another channel, and goes on where it was", "component", source, "from", from.name, "to", to.name, "move", at.Move+1)
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -35,9 +36,10 @@ type revision struct {
 	Setup
 	agent    *Agent
 	log      *slog.Logger
-	plan     *plan.Plan          // from the one before; nil: there was none
-	plugins  map[string]*loaded  // by address of the component
-	grants   map[string]*granted // by address of the component
+	plan     *plan.Plan                    // from the one before; nil: there was none
+	tried    atomic.Pointer[config.Config] // what was gone over to, and back from; nil: nothing
+	plugins  map[string]*loaded            // by address of the component
+	grants   map[string]*granted           // by address of the component
 	channels []*openChannel
 	opened   []io.Closer // all of it, in the order of opening; pointers, so that what is shared is seen
 }

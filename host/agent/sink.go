@@ -23,7 +23,7 @@ func (r *revision) buildSink(s config.Sink) (*component, error) {
 	c := r.newComponent(s.Component, s.From)
 	c.sink = r.agent.metrics.Sink(c.Address(), c.channel.address)
 	dead := r.deadLetters(c)
-	c.layout = &layout{c: c, want: layoutOf(s), readers: map[string]*laneReader{}}
+	c.layout = &layout{c: c, want: layoutOf(s), before: r.formerly(c.Address()), readers: map[string]*laneReader{}}
 	c.layout.loops = func(stage []*laneReader) []*pipeline.Sink { return r.loops(c, s, dead, stage) }
 	if err := c.layout.open(); err != nil {
 		return c, fmt.Errorf("register %s with %s: %w", c.Address(), c.channel.address, err)

@@ -15,7 +15,7 @@ import (
 )
 
 // Steps are the steps of delivery that tests tell apart.
-var Steps = []string{"put", "fsync", "roll", "state", "position", "unlink", "dirsync", "repair", "take", "write", "dead", "commit", "move", "remove"}
+var Steps = []string{"put", "fsync", "roll", "state", "position", "unlink", "dirsync", "repair", "take", "write", "dead", "commit", "move", "remove", "rename"}
 
 // KillAt returns a func for Options.Step that ends the process, as `kill -9` does, just before the n-th time
 // that a step is made. when is "STEP:N", such as "fsync:17". It is for tests: nothing else hits a step so surely.

@@ -129,6 +129,7 @@ func (s *switchover) back(ctx context.Context) error {
 		}
 	}
 	err := created.Wait()
+	s.from.tried.Store(s.to.Config)
 	a.become(s.from)
 	s.resize(s.from)
 	var g errgroup.Group

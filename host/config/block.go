@@ -20,6 +20,8 @@ type values struct {
 	args   map[string]setting
 	inner  map[string][]*values
 	body   hcl.Body // of a block whose content is the plugin's
+	key    string   // of an instance of a block with for_each; "" else
+	scope  *scope   // in which it was read
 	broken bool     // something in it is wrong: what depends on it is not worth reporting
 }
 
@@ -65,7 +67,7 @@ func (v *values) child(name string) *values {
 
 // decode reads what is in a block.
 func (f *faults) decode(spec block, b *hcl.Block) *values {
-	v := &values{labels: b.Labels, label: b.LabelRanges, at: b.DefRange, inner: make(map[string][]*values)}
+	v := &values{labels: b.Labels, label: b.LabelRanges, at: b.DefRange, scope: f.scope, inner: make(map[string][]*values)}
 	before := len(f.diags)
 	if spec.free {
 		v.body = b.Body

@@ -3,13 +3,10 @@
 package config
 
 import (
-	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/hashicorp/hcl/v2"
 )
 
 // defaultKinds are the channels there are, unless Options say otherwise.
@@ -27,31 +24,40 @@ func (l *loader) declareChannels(c *Config) {
 			continue // reported as a name used twice
 		}
 		l.channels[v.name()] = v
-		if kind := v.labels[0]; !slices.Contains(kinds, kind) {
-			l.add("E2002", v.label[0], "There is no channel of kind %q.%s", kind, thereIs(kind, kinds))
+		leave := l.enter(v)
+		ch := l.channel(v, kinds)
+		leave()
+		if !v.off() {
+			c.Channels = append(c.Channels, ch)
 		}
-		l.durableOnly(v)
-		l.losing(v)
-		level, every := l.durability(v)
-		key, old := l.encryption(v)
-		c.Channels = append(c.Channels, Channel{
-			Kind: v.labels[0], Name: v.name(),
-			CapacityBytes: uint64(v.number("capacity")),
-			MaxEvents:     uint64(v.number("max_events")),
-			MaxAge:        time.Duration(v.number("max_age")),
-			OnFull:        v.text("on_full"),
-			Retain:        time.Duration(v.number("retain")),
-			Durability:    level,
-			FlushEvery:    every,
-			MinFreeBytes:  minFree(v),
-			OnCorrupt:     v.text("on_corrupt"),
-			Compression:   v.text("compression"),
-			Key:           key,
-			OldKeys:       old,
-			ForgetAfter:   l.forgetAfter(v),
-			Scrub:         time.Duration(v.number("scrub")),
-			DeclRange:     v.at,
-		})
+	}
+}
+
+func (l *loader) channel(v *values, kinds []string) Channel {
+	if kind := v.labels[0]; !slices.Contains(kinds, kind) {
+		l.add("E2002", v.label[0], "There is no channel of kind %q.%s", kind, thereIs(kind, kinds))
+	}
+	l.durableOnly(v)
+	l.losing(v)
+	level, every := l.durability(v)
+	key, old := l.encryption(v)
+	return Channel{
+		Kind: v.labels[0], Name: v.name(),
+		CapacityBytes: uint64(v.number("capacity")),
+		MaxEvents:     uint64(v.number("max_events")),
+		MaxAge:        time.Duration(v.number("max_age")),
+		OnFull:        v.text("on_full"),
+		Retain:        time.Duration(v.number("retain")),
+		Durability:    level,
+		FlushEvery:    every,
+		MinFreeBytes:  minFree(v),
+		OnCorrupt:     v.text("on_corrupt"),
+		Compression:   v.text("compression"),
+		Key:           key,
+		OldKeys:       old,
+		ForgetAfter:   l.forgetAfter(v),
+		Scrub:         time.Duration(v.number("scrub")),
+		DeclRange:     v.at,
 	}
 }
 
@@ -107,81 +113,6 @@ func (l *loader) durability(v *values) (level string, every time.Duration) {
 	return "", 0
 }
 
-// channelOf reads a reference to a channel, and notes in ends that it leads there; ok is false when it
-// was reported to lead nowhere.
-func (l *loader) channelOf(v *values, arg string, ends map[string]bool) (channel string, ok bool) {
-	if expr := v.args[arg].expr; expr != nil {
-		channel, ok = l.reference(expr, channelReference, slices.Collect(maps.Keys(l.channels)))
-	}
-	if !ok {
-		l.adrift = true
-		return "", false
-	}
-	ends[channel] = true
-	return channel, true
-}
-
-// What a reference may name.
-const (
-	channelReference = "channel"
-	secretReference  = "secret"
-)
-
-// reference reads KIND.NAME as it stands, without evaluating anything.
-func (l *loader) reference(expr hcl.Expression, kind string, names []string) (name string, ok bool) {
-	t, diags := hcl.AbsTraversalForExpr(expr)
-	if diags.HasErrors() {
-		l.add("E1502", expr.Range(), "A %s is written bare: %s.NAME.%s", kind, kind, l.quotedReference(expr, kind, names))
-		return "", false
-	}
-	if t.RootName() != kind || len(t) != 2 {
-		l.add("E1502", expr.Range(), "A %s is written %s.NAME.%s", kind, kind, bareName(t, kind, names))
-		return "", false
-	}
-	attr, ok := t[1].(hcl.TraverseAttr)
-	switch {
-	case !ok:
-		l.add("E1502", expr.Range(), "A %s is written %s.NAME, with a dot.", kind, kind)
-	case !slices.Contains(names, attr.Name):
-		l.add("E1501", expr.Range(), "There is no %s %q.%s", kind, attr.Name, thereIs(attr.Name, names))
-	default:
-		return attr.Name, true
-	}
-	return "", false
-}
-
-// bareName suggests channel.main to who wrote main, or chanel.main.
-func bareName(t hcl.Traversal, kind string, names []string) string {
-	wrote := t.RootName()
-	if len(t) > 1 {
-		if attr, ok := t[1].(hcl.TraverseAttr); ok {
-			wrote = attr.Name
-		}
-	}
-	return meant(wrote, kind, names)
-}
-
-// quotedReference suggests channel.main to who wrote "main" or "channel.main".
-func (l *loader) quotedReference(expr hcl.Expression, kind string, names []string) string {
-	v, diags := expr.Value(l.scope.context())
-	if diags.HasErrors() || v.ContainsMarked() {
-		return ""
-	}
-	text, ok := texts(v)
-	if !ok || len(text) != 1 {
-		return ""
-	}
-	return meant(strings.TrimPrefix(text[0], kind+"."), kind, names)
-}
-
-func meant(wrote, kind string, names []string) string {
-	best := nearest(wrote, names)
-	if best == "" {
-		return ""
-	}
-	return " Did you mean " + kind + "." + best + "?"
-}
-
 // topology looks at the graph as a whole. Where some reference leads nowhere, the graph is not known.
 func (l *loader) topology(c *Config) {
 	if len(l.blocks["source"])+len(l.blocks["sink"]) == 0 && !l.failed() {
@@ -190,8 +121,12 @@ func (l *loader) topology(c *Config) {
 	for _, ch := range c.Channels {
 		_, keeps := l.dead[ch.Name] // its held reader drains it
 		if !l.drained[ch.Name] && !keeps && !l.adrift {
-			l.add("E2001", ch.DeclRange, "Nothing takes events out of %s: it would fill, and then stop its sources. Add a sink with from = %s, or remove the channel.",
-				ch.Address(), ch.Address())
+			off := ""
+			if sink, idle := l.idle[ch.Name]; idle {
+				off = " sink." + sink + " would, and is switched off: switch it on, or the channel and its sources off."
+			}
+			l.add("E2001", ch.DeclRange, "Nothing takes events out of %s: it would fill, and then stop its sources. Add a sink with from = %s, or remove the channel.%s",
+				ch.Address(), ch.Address(), off)
 		}
 		if !l.fed[ch.Name] && !keeps && !l.adrift {
 			l.add("W2001", ch.DeclRange, "Nothing puts events into %s. If it still holds some, its sinks will take them.", ch.Address())

@@ -73,7 +73,8 @@ A block has more or fewer labels than its type takes:
     function "table" { … }            name
     sink "stdout" "screen" { … }      plugin, name
 
-penstock, locals, validation, http, log, config, batch, retry, grant, limits and encryption take none.`},
+penstock, locals, moved, validation, http, log, config, batch, retry, grant, limits and encryption take
+none.`},
 	"E1203": {"Unsupported argument", `
 There is no argument of this name here. In a config block the names are those of the plugin:
 
@@ -116,6 +117,18 @@ block and its name; the plugin does not count:
 
 Upper and lower case are the same here, because names become directories. Rename one of them. To
 keep what a source has read or a sink has delivered, rename the newer one.`},
+	"E1209": {"Cannot be repeated", `
+for_each makes one instance of a block for each key of a map, or each string of a list:
+
+    source "file" "shop" {
+      for_each = { eu = "/srv/eu", us = "/srv/us" }
+      into     = channel.main
+      config { paths = ["${each.value}/*.log"] }
+    }
+
+The instances are source.shop["eu"] and source.shop["us"]. Keys become parts of names: they have
+letters, digits, _, - and dots, do not differ by case alone, and come from nothing that is secret. A
+list of objects has no keys; make a map of it: { for x in var.shops : x.name => x }.`},
 	"E1301": {"Wrong type", `
 A value is of a type that the argument does not take, and that cannot be made into it. Lists are
 written in brackets, also when they have one element:
@@ -229,6 +242,7 @@ or tls, a dot, and its name, without quotes.
     into = channel.main      # right
     into = "channel.main"    # a string
     into = main              # lacks channel.
+    into = channel.shop["eu"]  # right, where the channel has a for_each
     key  = secret.disk       # right
     tls  = tls.front         # right
 
@@ -239,4 +253,29 @@ attribute of the event; expressions over events come later:
 
     order_by = event.attributes.customer
     order_by = event.attributes["file.path"]`},
+	"E1504": {"Switched off", `
+A reference names a block that has enabled = false, and stands in one that is switched on. A channel
+that is switched off takes no events, and gives none: switch off its sources and sinks as well, or none
+of them. A processor that is switched off is passed by, and is no mistake.
+
+    channel "wal" "debug" {
+      enabled = var.debug
+    }
+
+    sink "file" "debug" {
+      enabled = var.debug
+      from    = channel.debug
+    }`},
+	"E1505": {"Cannot have moved", `
+A moved block says that something has another name than it had, and is the same, so that it keeps its
+cursor, its position or its events:
+
+    moved {
+      from = source.shop
+      to   = source.web
+    }
+
+It cannot have moved if the old name is still in use, if it became two things or two became it, if the
+names lead in a circle, or if it is of another kind. Several moves in a row, a to b and b to c, are
+right. A block of which neither name is left does nothing.`},
 }

@@ -73,7 +73,9 @@ type Config struct {
 	Processors []Processor
 	Sources    []Source
 	Sinks      []Sink
-	Revision   string // sha256 over the files' names and contents, in hex
+	Moved      []Move   // names that things had before; see [Config.Formerly]
+	Off        []string // addresses of what is switched off
+	Revision   string   // sha256 over the files' names and contents, and the values of variables, in hex
 }
 
 // Agent is the process.

@@ -2,11 +2,6 @@
 
 package config
 
-import (
-	"maps"
-	"slices"
-)
-
 // linkDeadLetters reads which channel keeps the dead letters of which. One that does has none itself, and nobody else fills it: so
 // there is no circle, and what is in it has a reason.
 func (l *loader) linkDeadLetters(c *Config) {
@@ -16,7 +11,10 @@ func (l *loader) linkDeadLetters(c *Config) {
 		if expr == nil {
 			continue
 		}
-		name, ok := l.reference(expr, channelReference, slices.Collect(maps.Keys(l.channels)))
+		v := l.channels[ch.Name]
+		leave := l.enter(v)
+		name, ok := l.channelAt(v, expr)
+		leave()
 		if !ok {
 			l.adrift = true
 			continue

@@ -295,6 +295,12 @@ func dump(c *Config) string {
 	for _, p := range c.Processors {
 		fmt.Fprintf(&s, "%s on_error=%s\n%s", p.Address(), p.OnError, dumpComponent(p.Component))
 	}
+	for _, m := range c.Moved {
+		fmt.Fprintf(&s, "%s was %s\n", m.To, strings.Join(c.Formerly(m.To), ", "))
+	}
+	if len(c.Off) > 0 {
+		fmt.Fprintf(&s, "off: %s\n", strings.Join(c.Off, ", "))
+	}
 	for _, k := range c.Secrets {
 		fmt.Fprintf(&s, "secret.%s from=%s\n", k.Name, k.From)
 	}

@@ -94,14 +94,15 @@ var pipelineLanguage = block{blocks: slices.Concat(valueBlocks, []block{
 		args: arguments(
 			arg{name: "into", typ: "channel", required: true, doc: "The channel that it fills."},
 			arg{name: "through", typ: "list(processor)", doc: "The processors that its events go through before they are put, in this order: `[processor.NAME]`. Each use is an instance of its own."},
-			tlsArgument),
+			tlsArgument, forEachArgument, enabledArgument),
 		blocks: []block{configBlock},
 	},
 	{
 		name: "processor", labels: []string{"plugin", "name"},
 		doc: "Changes events on their way: fewer, more, others. It is a pure function of one batch.",
 		args: arguments(
-			arg{name: "on_error", typ: "string", def: defaultOnError, enum: []string{"stop", "drop", "dead_letter", "pass"}, doc: "What becomes of an event that it rejects, or breaks on: `stop` holds the component, says which event it is, and loses nothing; `drop` gives it up, counted; `dead_letter` keeps it in the `dead_letter` channel of the channel that it was on its way to; `pass` hands it on as it was."}),
+			arg{name: "on_error", typ: "string", def: defaultOnError, enum: []string{"stop", "drop", "dead_letter", "pass"}, doc: "What becomes of an event that it rejects, or breaks on: `stop` holds the component, says which event it is, and loses nothing; `drop` gives it up, counted; `dead_letter` keeps it in the `dead_letter` channel of the channel that it was on its way to; `pass` hands it on as it was."},
+			forEachArgument, enabledArgument),
 		blocks: []block{configBlock},
 	},
 	{
@@ -120,6 +121,7 @@ var pipelineLanguage = block{blocks: slices.Concat(valueBlocks, []block{
 			arg{name: "min_free", typ: "size", shown: shownMinFree, max: 1 << 50, doc: "When less of the disk is free, sources wait as if the channel were full, and sinks go on. 0: only when a write has failed. Of `wal`."},
 			arg{name: "dead_letter", typ: "channel", doc: "The channel that keeps events that a sink of this one rejects, or breaks on, with the reason; and those of processors on the way here whose `on_error` says so. It needs no sink, and has no `dead_letter` itself. Without it, such a sink is held, and says which event it is."},
 			arg{name: "compression", typ: "string", def: defaultCompression, enum: []string{"none", "s2", "zstd"}, doc: "How events are compressed on the disk: `s2` is fast, `zstd` small. What does not become smaller is stored as it is. It may be changed at any time. Of `wal`."},
+			forEachArgument, enabledArgument,
 		),
 		blocks: []block{
 			{name: "encryption", once: true, doc: "Events, cursors and names are encrypted on the disk (AES-256-GCM), from the next event on; what is there already is read as it is. Of `wal`.", args: arguments(
@@ -139,7 +141,7 @@ var pipelineLanguage = block{blocks: slices.Concat(valueBlocks, []block{
 			arg{name: "order_by", typ: "expression", shown: "–", doc: "`event.attributes.NAME`: events of the same key, the value of that attribute, stay in order, and those of different keys are delivered in `lanes` at the same time. An event without the attribute has the empty key."},
 			arg{name: "lanes", typ: "integer", def: defaultLanes, min: 1, max: maxLanes, doc: "Over how many lanes the keys of `order_by` are dealt, each with an instance of the plugin. More than one needs a plugin that says that it is `concurrent`. When the number or the key changes, the old lanes are drained before the new ones begin."},
 			arg{name: "timeout", typ: "duration", def: defaultTimeout, max: 24 * hour, doc: "How long one batch may take to be written. Then the instance of the plugin is ended, and only after that the batch is handed to a new one. 0: no bound."},
-			tlsArgument,
+			tlsArgument, forEachArgument, enabledArgument,
 		),
 		blocks: []block{
 			{name: "batch", once: true, doc: "What it is given at a time: whichever bound is reached first.", args: arguments(
@@ -152,6 +154,7 @@ var pipelineLanguage = block{blocks: slices.Concat(valueBlocks, []block{
 			configBlock,
 		},
 	},
+	movedBlock,
 })}
 
 const hour = 3600e9 // nanoseconds, as min and max have them
@@ -161,7 +164,7 @@ var (
 )
 
 // laterBlocks are known to the language and not to this version, so that nobody looks for a typing error.
-var laterBlocks = []string{"route", "sink_group", "moved", "test"}
+var laterBlocks = []string{"route", "sink_group", "test"}
 
 // laterArguments are so too, by block, with what there is meanwhile.
 var laterArguments = map[string]map[string]string{
@@ -227,7 +230,7 @@ func arguments(table ...arg) []argument {
 	return out
 }
 
-var hostTypes = map[string]form{"channel": formReference, "secret": formReference, "tls": formReference, "list(secret)": formRaw, "list(processor)": formRaw, "type": formRaw, "expression": formRaw, "any": formRaw}
+var hostTypes = map[string]form{"channel": formReference, "secret": formReference, "tls": formReference, "list(secret)": formRaw, "list(processor)": formRaw, "type": formRaw, "expression": formRaw, "any": formRaw, "map or set": formRaw}
 
 func (a arg) compile() (argument, error) {
 	decl := abi.Argument{Name: a.name, Type: a.typ, Required: a.required, Enum: a.enum, Pattern: a.pattern, Doc: a.doc}

@@ -32,6 +32,10 @@ func Load(path string, o Options) (*Config, *Sources, hcl.Diagnostics) {
 		fed:       make(map[string]bool),
 		drained:   make(map[string]bool),
 		dead:      make(map[string]string),
+		each:      make(map[string][]string),
+
+		unexpanded: make(map[string]bool),
+		idle:       make(map[string]string),
 
 		processors: make(map[string]*processorBlock),
 	}
@@ -76,13 +80,16 @@ type loader struct {
 	variables  map[string]*variable
 	manifests  map[PluginRef]manifestResult
 	schemas    map[schemaKey][]argument
-	fed        map[string]bool   // channels that a source fills
-	drained    map[string]bool   // channels that a sink drains
-	dead       map[string]string // channels that keep dead letters, and of which one
-	unsure     bool              // some reference to a processor leads nowhere
-	adrift     bool              // some reference leads nowhere, or some block could not be read
-	first      hcl.Range         // of the configuration
-	beside     string            // the directory that the files lie in
+	fed        map[string]bool     // channels that a source fills
+	drained    map[string]bool     // channels that a sink drains
+	dead       map[string]string   // channels that keep dead letters, and of which one
+	each       map[string][]string // the keys of blocks with for_each, by kind and name
+	unexpanded map[string]bool     // those of which the keys are not known, which was reported
+	unsure     bool                // some reference to a processor leads nowhere
+	idle       map[string]string   // channels that something drains which is switched off, and what
+	adrift     bool                // some reference leads nowhere, or some block could not be read
+	first      hcl.Range           // of the configuration
+	beside     string              // the directory that the files lie in
 }
 
 type manifestResult struct {
@@ -117,7 +124,7 @@ func (l *loader) collect(files *Sources) {
 func (l *loader) readBlocks(specs []block, found map[string][]*hcl.Block) {
 	for _, spec := range specs {
 		for _, b := range found[spec.name] {
-			l.blocks[spec.name] = append(l.blocks[spec.name], l.decode(spec, b))
+			l.blocks[spec.name] = append(l.blocks[spec.name], l.instances(spec, b)...)
 		}
 		l.distinct(spec, l.blocks[spec.name])
 	}
@@ -147,8 +154,13 @@ func (l *loader) distinct(spec block, blocks []*values) {
 			}
 			continue
 		}
-		name := strings.ToLower(v.name()) // a name is a directory, and some file systems do not tell Main from main
-		if first, taken := seen[name]; taken {
+		base, _ := splitName(v.name())
+		name := strings.ToLower(base) // a name is a directory, and some file systems do not tell Main from main
+		first, taken := seen[name]
+		if taken && first.at == v.at {
+			continue // another instance of one block
+		}
+		if taken {
 			l.add("E1208", v.label[len(v.label)-1], "%s.%s is already at %s. A name is used once, whatever the %s.",
 				spec.name, first.name(), place(first.at), spec.labels[0])
 			v.broken, l.adrift = true, true
@@ -167,8 +179,11 @@ func (v *values) name() string {
 }
 
 func (l *loader) checkName(spec block, v *values) {
-	name, at := v.name(), v.label[len(v.label)-1]
+	at := v.label[len(v.label)-1]
+	name, key := splitName(v.name())
 	switch {
+	case key != "" && len(name)+len(key)+1 > maxName:
+		l.add("E1207", at, "The name has %d characters, and its key %q has %d; together they may have %d.", len(name), key, len(key), maxName-1)
 	case len(name) > maxName:
 		l.add("E1207", at, "The name has %d characters; %d are the most.", len(name), maxName)
 	case spec.name == "agent" && agentName.MatchString(name):
@@ -208,18 +223,40 @@ func (l *loader) build() *Config {
 	l.linkDeadLetters(c)
 	l.declareProcessors(c)
 	for _, v := range l.blocks["source"] {
-		if s, ok := l.source(v); ok {
-			c.Sources = append(c.Sources, s)
-		}
+		l.declare(v, func() (ok bool, add func()) {
+			s, ok := l.source(v)
+			return ok, func() { c.Sources = append(c.Sources, s) }
+		})
 	}
 	for _, v := range l.blocks["sink"] {
-		if s, ok := l.sink(v); ok {
-			c.Sinks = append(c.Sinks, s)
-		}
+		l.declare(v, func() (ok bool, add func()) {
+			s, ok := l.sink(v)
+			return ok, func() { c.Sinks = append(c.Sinks, s) }
+		})
 	}
 	l.unusedProcessors()
 	l.closePlugins()
+	l.declareMoves(c)
+	for _, kind := range instantiable {
+		for _, v := range l.blocks[kind] {
+			if v.off() {
+				c.Off = append(c.Off, kind+"."+v.name())
+			}
+		}
+	}
 	return c
+}
+
+// declare reads a component in its scope, and adds it unless it is wrong or switched off.
+func (l *loader) declare(v *values, read func() (ok bool, add func())) {
+	defer l.enter(v)()
+	if v.off() {
+		l.aside(v.name(), func() { read() })
+		return
+	}
+	if ok, add := read(); ok {
+		add()
+	}
 }
 
 // path makes a path of data absolute.

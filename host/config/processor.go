@@ -27,10 +27,12 @@ func (l *loader) declareProcessors(c *Config) {
 		}
 		p := &processorBlock{values: v}
 		l.processors[v.name()] = p
-		component, ok := l.component(abi.Processor, v)
-		if ok && !v.broken {
-			c.Processors = append(c.Processors, Processor{Component: component, OnError: v.text("on_error")})
-		}
+		l.declare(v, func() (ok bool, add func()) {
+			component, ok := l.component(abi.Processor, v)
+			return ok && !v.broken, func() {
+				c.Processors = append(c.Processors, Processor{Component: component, OnError: v.text("on_error")})
+			}
+		})
 	}
 }
 
@@ -65,7 +67,9 @@ func (l *loader) through(v *values, into string) (names []string, ok bool) {
 			continue
 		}
 		p := l.processors[name]
-		p.used = true
+		if p.used = true; p.off() {
+			continue // events pass it by
+		}
 		names = append(names, name)
 		if ch := l.channels[into]; p.text("on_error") == "dead_letter" && ch != nil && !ch.isSet("dead_letter") {
 			l.add("E2005", item.Range(), "processor.%s gives events to the dead letters, and channel.%s, into which source.%s puts, names no channel for them. Add dead_letter = channel.NAME to it, or give the processor another on_error.",
@@ -76,10 +80,15 @@ func (l *loader) through(v *values, into string) (names []string, ok bool) {
 	return names, ok
 }
 
-// unusedProcessors warns of what nothing goes through.
+// unusedProcessors warns of what nothing goes through. Of a block with for_each, one instance that is used will do.
 func (l *loader) unusedProcessors() {
+	used := make(map[hcl.Range]bool)
+	for _, p := range l.processors {
+		used[p.at] = used[p.at] || p.used || p.broken || p.off()
+	}
 	for _, name := range slices.Sorted(maps.Keys(l.processors)) {
-		if p := l.processors[name]; !p.used && !p.broken && !l.unsure {
+		if p := l.processors[name]; !used[p.at] && !l.unsure {
+			used[p.at] = true
 			l.add("W4003", p.at, "Nothing goes through processor.%s. Name it in a source: through = [processor.%s].", name, name)
 		}
 	}

@@ -44,6 +44,7 @@ func (c *comparison) channels() {
 		i := slices.IndexFunc(from, func(old config.Channel) bool { return old.Name == ch.Name })
 		if i < 0 {
 			c.add(Step{Address: ch.Address(), Do: Create})
+			c.refuseRename(ch)
 			continue
 		}
 		changes := diff(channelArguments(from[i]), channelArguments(ch))
@@ -55,6 +56,15 @@ func (c *comparison) channels() {
 	for _, old := range from {
 		if !slices.ContainsFunc(to, func(ch config.Channel) bool { return ch.Name == old.Name }) {
 			c.add(Step{Address: old.Address(), Do: Remove})
+		}
+	}
+}
+
+// refuseRename refuses a channel that is open under a name that it had before.
+func (c *comparison) refuseRename(ch config.Channel) {
+	for _, before := range c.to.Config.Formerly(ch.Address()) {
+		if slices.ContainsFunc(c.from.Config.Channels, func(old config.Channel) bool { return old.Address() == before }) {
+			c.plan.Refused = append(c.plan.Refused, fmt.Sprintf("%s cannot become %s while the agent runs: stop the agent and start it again, or put it back", before, ch.Address()))
 		}
 	}
 }
