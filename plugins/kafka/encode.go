@@ -64,7 +64,7 @@ func (w *recordWriter) encode(b event.Batch, d *sdk.Delivery) (bad int, err erro
 	w.reset(b.Len())
 	place := 0
 	for w.decoder.Reset(b); w.decoder.Next(); place++ {
-		r, size := w.record(&w.decoder.Event)
+		r, size := w.record(w.decoder.Event())
 		if size > w.maxMessage {
 			if err := d.Reject(place, fmt.Errorf("the event makes a message of %d bytes, and max_message is %d", size, w.maxMessage)); err != nil {
 				return bad, err
@@ -72,7 +72,7 @@ func (w *recordWriter) encode(b event.Batch, d *sdk.Delivery) (bad int, err erro
 			bad++
 			continue
 		}
-		w.records, w.offsets, w.places = append(w.records, r), append(w.offsets, w.decoder.Offset), append(w.places, place)
+		w.records, w.offsets, w.places = append(w.records, r), append(w.offsets, w.decoder.Offset()), append(w.places, place)
 	}
 	return bad, nil
 }
