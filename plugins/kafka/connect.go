@@ -29,6 +29,8 @@ const (
 	maxBrokers = 5
 	// requestRetries bounds how often the client asks again by itself: what is above it is tried again by the agent, which says so.
 	requestRetries = 3
+	// metadataAge is how often the client asks at most where partitions are: what has moved, or was just made, is found within that.
+	metadataAge = time.Second
 	// maxRead bounds an answer of a broker, which comes before anything is known about it.
 	maxRead = 64 << 20
 )
@@ -102,7 +104,7 @@ func (c *clusterConfig) cluster(read bool) (cluster, error) {
 	}
 	k.options = []kgo.Opt{
 		kgo.SeedBrokers(c.Brokers...), kgo.ClientID("penstock"), kgo.Dialer(dial), kgo.WithHooks(k.dials),
-		kgo.RequestRetries(requestRetries), kgo.RetryTimeout(c.Timeout), kgo.BrokerMaxReadBytes(maxRead), kgo.DisableClientMetrics(),
+		kgo.RequestRetries(requestRetries), kgo.RetryTimeout(c.Timeout), kgo.BrokerMaxReadBytes(maxRead), kgo.MetadataMinAge(metadataAge), kgo.DisableClientMetrics(),
 	}
 	mechanism, err := c.mechanism()
 	if err != nil {

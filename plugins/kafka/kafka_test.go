@@ -11,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
 
 	"github.com/penstock-io/penstock/sdk"
@@ -27,9 +29,13 @@ const patience = 30 * time.Second
 
 // fake is a cluster in this process.
 type fake struct {
-	*kfake.Cluster
-	t testing.TB
+	*kfake.Cluster // nil: it is a real one
+	t              testing.TB
+	addresses      []string
 }
+
+// maker makes a cluster with the topics in and out.
+type maker func(t testing.TB, options ...kfake.Opt) *fake
 
 // newFake starts brokers with topics of one partition each, unless the options say otherwise.
 func newFake(t testing.TB, options ...kfake.Opt) *fake {
@@ -39,12 +45,12 @@ func newFake(t testing.TB, options ...kfake.Opt) *fake {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	return &fake{c, t}
+	return &fake{c, t, c.ListenAddrs()}
 }
 
 // config is what leads to the cluster, with what a test sets.
 func (f *fake) config(more map[string]any) map[string]any {
-	c := map[string]any{"brokers": f.ListenAddrs(), "tls": "off"}
+	c := map[string]any{"brokers": f.addresses, "tls": "off"}
 	maps.Copy(c, more)
 	return c
 }
@@ -52,7 +58,7 @@ func (f *fake) config(more map[string]any) map[string]any {
 // client is one that is not ours.
 func (f *fake) client(options ...kgo.Opt) *kgo.Client {
 	f.t.Helper()
-	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(f.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner())}, options...)...)
+	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(f.addresses...), kgo.RecordPartitioner(kgo.ManualPartitioner())}, options...)...)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -83,12 +89,7 @@ func (f *fake) read(topic string) []*kgo.Record {
 	client := f.client(kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeTopics(topic), kgo.KeepControlRecords())
 	defer client.Close()
 	var all []*kgo.Record
-	left := map[int32]int64{}
-	for _, p := range f.PartitionInfos(topic) {
-		if p.LastStableOffset > p.LogStartOffset {
-			left[p.Partition] = p.LastStableOffset
-		}
-	}
+	left := f.ends(topic)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for len(left) > 0 {
@@ -106,6 +107,121 @@ func (f *fake) read(topic string) []*kgo.Record {
 		})
 	}
 	return all
+}
+
+// ends are where partitions end of which something is there.
+func (f *fake) ends(topic string) map[int32]int64 {
+	f.t.Helper()
+	client, k := f.client(), f.cluster()
+	defer client.Close()
+	topics, err := k.describe(client, topic)
+	if err != nil || topics[topic].err != nil {
+		f.t.Fatal(topic, err, topics[topic].err)
+	}
+	var all []partition
+	for _, index := range topics[topic].partitions {
+		all = append(all, partition{topic, index})
+	}
+	begin, err1 := k.bounds(client, all, atStart, false)
+	end, err2 := k.bounds(client, all, atEnd, true)
+	if err := errors.Join(err1, err2); err != nil {
+		f.t.Fatal(err)
+	}
+	ends := map[int32]int64{}
+	for at, o := range end {
+		if o > begin[at] {
+			ends[at.index] = o
+		}
+	}
+	return ends
+}
+
+func (f *fake) cluster() cluster { return cluster{timeout: patience, dials: new(dials)} }
+
+// ask sends a request that answers an error for a topic.
+func (f *fake) ask(what string, request kmsg.Request) error {
+	f.t.Helper()
+	client := f.client()
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	resp, err := client.Request(ctx, request)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	code := int16(0)
+	switch r := resp.(type) {
+	case *kmsg.CreateTopicsResponse:
+		code = r.Topics[0].ErrorCode
+	case *kmsg.DeleteTopicsResponse:
+		code = r.Topics[0].ErrorCode
+	case *kmsg.CreatePartitionsResponse:
+		code = r.Topics[0].ErrorCode
+	case *kmsg.DeleteRecordsResponse:
+		code = r.Topics[0].Partitions[0].ErrorCode
+	}
+	return kerr.ErrorForCode(code)
+}
+
+func (f *fake) createTopic(topic string, partitions int32, configs map[string]string) error {
+	f.t.Helper()
+	req := kmsg.NewPtrCreateTopicsRequest()
+	one := kmsg.NewCreateTopicsRequestTopic()
+	one.Topic, one.NumPartitions, one.ReplicationFactor = topic, partitions, 1
+	for name, value := range configs {
+		c := kmsg.NewCreateTopicsRequestTopicConfig()
+		c.Name, c.Value = name, kmsg.StringPtr(value)
+		one.Configs = append(one.Configs, c)
+	}
+	req.Topics = append(req.Topics, one)
+	if err := f.ask("create "+topic, req); err != nil {
+		return err
+	}
+	client := f.client()
+	defer client.Close()
+	topics, err := f.cluster().describe(client, topic)
+	return errors.Join(err, topics[topic].err)
+}
+
+func (f *fake) deleteTopic(topic string) error {
+	f.t.Helper()
+	req := kmsg.NewPtrDeleteTopicsRequest()
+	one := kmsg.NewDeleteTopicsRequestTopic()
+	one.Topic = kmsg.StringPtr(topic)
+	req.Topics, req.TopicNames = append(req.Topics, one), []string{topic}
+	if err := f.ask("delete "+topic, req); err != nil {
+		return err
+	}
+	client := f.client()
+	defer client.Close()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if topics, err := f.cluster().describeNow(client, topic); err != nil || errors.Is(topics[topic].err, kerr.UnknownTopicOrPartition) {
+			return err
+		}
+	}
+	return errors.New("it is still there")
+}
+
+func (f *fake) deleteRecords(topic string, index int32, before int64) error {
+	f.t.Helper()
+	req := kmsg.NewPtrDeleteRecordsRequest()
+	one, part := kmsg.NewDeleteRecordsRequestTopic(), kmsg.NewDeleteRecordsRequestTopicPartition()
+	part.Partition, part.Offset = index, before
+	one.Topic, one.Partitions = topic, append(one.Partitions, part)
+	req.Topics = append(req.Topics, one)
+	return f.ask("delete records of "+topic, req)
+}
+
+// grow gives a topic more partitions.
+func (f *fake) grow(topic string, n int32) {
+	f.t.Helper()
+	req := kmsg.NewPtrCreatePartitionsRequest()
+	one := kmsg.NewCreatePartitionsRequestTopic()
+	one.Topic, one.Count = topic, n
+	req.Topics = append(req.Topics, one)
+	if err := f.ask("grow "+topic, req); err != nil {
+		f.t.Fatal(err)
+	}
 }
 
 // values are those of records.
@@ -161,10 +277,16 @@ func until(t *testing.T, s *sdktest.Source, n int) string {
 // fails polls until there is an error.
 func fails(t *testing.T, s *sdktest.Source) error {
 	t.Helper()
+	return failsUnless(t, s, 1<<30)
+}
+
+// failsUnless polls until there is an error, or there are so many events.
+func failsUnless(t *testing.T, s *sdktest.Source, n int) error {
+	t.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); {
 		_, err := s.Poll()
 		s.Commit()
-		if err != nil {
+		if err != nil || len(s.Events) >= n {
 			return err
 		}
 	}

@@ -18,7 +18,7 @@ func TestTheManifest(t *testing.T) {
 	if diags.HasErrors() {
 		t.Fatal(diags)
 	}
-	if len(m.Plugins) != 2 || m.Plugins[0].Replay != "cursor" || m.Plugins[1].Effects != "none" {
+	if len(m.Plugins) != 3 || m.Plugins[0].Replay != "cursor" || m.Plugins[1].Effects != "transactional" || !m.Plugins[1].Concurrent || m.Plugins[2].Effects != "none" {
 		t.Errorf("%+v", m.Plugins)
 	}
 }

@@ -23,6 +23,8 @@ import (
 const (
 	// maxPartitions bounds how many positions there are: all of them are set at once at times, and fit into one batch's cursor.
 	maxPartitions = 4096
+	// settle is how long a topic that is not there is asked for, and settleStep how long is rested meanwhile.
+	settle, settleStep = 3 * time.Second, 100 * time.Millisecond
 	// maxTopic is how long the name of a topic may be; brokers have the same limit.
 	maxTopic = 249
 )
@@ -101,8 +103,18 @@ type describedTopic struct {
 	err        error
 }
 
-// describe asks what topics are like.
+// describe asks what topics are like. Those that are not there are asked for again for a moment: not every broker knows of a topic as soon as it is made.
 func (k cluster) describe(client *kgo.Client, topics ...string) (map[string]describedTopic, error) {
+	for end := time.Now().Add(settle); ; time.Sleep(settleStep) {
+		all, err := k.describeNow(client, topics...)
+		unknown := slices.ContainsFunc(topics, func(t string) bool { return errors.Is(all[t].err, kerr.UnknownTopicOrPartition) })
+		if err != nil || !unknown || time.Now().After(end) {
+			return all, err
+		}
+	}
+}
+
+func (k cluster) describeNow(client *kgo.Client, topics ...string) (map[string]describedTopic, error) {
 	req := kmsg.NewPtrMetadataRequest()
 	req.AllowAutoTopicCreation = false
 	for _, t := range topics {

@@ -43,7 +43,7 @@ func attributed(body string, attributes ...string) event.Event {
 	return e
 }
 
-func TestWhatARecordOfAnEventIsLike(t *testing.T) {
+func whatARecordOfAnEventIsLike(t *testing.T, newFake maker) {
 	for name, c := range map[string]struct {
 		config map[string]any
 		want   string // key, value, headers
@@ -72,7 +72,7 @@ func TestWhatARecordOfAnEventIsLike(t *testing.T) {
 	}
 }
 
-func TestTombstones(t *testing.T) {
+func tombstones(t *testing.T, newFake maker) {
 	for tombstones, want := range map[bool]int{false: 0, true: 1} {
 		f := newFake(t)
 		s := openPlain(t, f, map[string]any{"tombstones": tombstones, "key": "kafka.key"})
@@ -102,9 +102,9 @@ func TestEventsThatAreTooLarge(t *testing.T) {
 	}
 }
 
-func TestEventsThatTheBrokerRefuses(t *testing.T) {
+func eventsThatTheBrokerRefuses(t *testing.T, newFake maker) {
 	f := newFake(t)
-	if err := f.CreateTopic("small", 1, map[string]string{"max.message.bytes": "1000"}); err != nil {
+	if err := f.createTopic("small", 1, map[string]string{"max.message.bytes": "1000"}); err != nil {
 		t.Fatal(err)
 	}
 	s := openPlain(t, f, map[string]any{"topic": "small", "compression": "none"})
@@ -142,7 +142,7 @@ func TestErrorsHaveTheirClass(t *testing.T) {
 	}
 }
 
-func TestATopicThatIsNotThere(t *testing.T) {
+func aTopicThatIsNotThere(t *testing.T, newFake maker) {
 	f := newFake(t)
 	s := sdktest.NewSink(t, NewPlainSink)
 	s.Configure(f.config(map[string]any{"topic": "none"}))

@@ -16,7 +16,7 @@ var Manifest string
 // Plugins are those of this module, by their names in the manifest.
 func Plugins() map[string]sdk.Plugin {
 	return map[string]sdk.Plugin{
-		"kafka":       {Source: New},
+		"kafka":       {Source: New, Sink: NewSink},
 		"kafka_plain": {Sink: NewPlainSink},
 	}
 }

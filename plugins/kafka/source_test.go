@@ -19,7 +19,7 @@ import (
 	"github.com/penstock-io/penstock/spec/abi"
 )
 
-func TestWhatAnEventOfARecordIsLike(t *testing.T) {
+func whatAnEventOfARecordIsLike(t *testing.T, newFake maker) {
 	f := newFake(t)
 	at := time.UnixMilli(1_700_000_000_123)
 	client := f.client()
@@ -42,7 +42,7 @@ func TestWhatAnEventOfARecordIsLike(t *testing.T) {
 	}
 }
 
-func TestASourceGoesOnWhereItsCursorSays(t *testing.T) {
+func aSourceGoesOnWhereItsCursorSays(t *testing.T, newFake maker) {
 	f := newFake(t)
 	f.put("in", 0, numbers(0, 5)...)
 	s := openSource(t, f, nil)
@@ -59,7 +59,7 @@ func TestASourceGoesOnWhereItsCursorSays(t *testing.T) {
 	}
 }
 
-func TestWhereASourceStarts(t *testing.T) {
+func whereASourceStarts(t *testing.T, newFake maker) {
 	for start, want := range map[string]string{"oldest": "0,1,2", "newest": "2"} {
 		t.Run(start, func(t *testing.T) {
 			f := newFake(t)
@@ -78,16 +78,16 @@ func TestWhereASourceStarts(t *testing.T) {
 	}
 }
 
-func TestPartitionsThatComeLaterAreReadFromTheirBeginning(t *testing.T) {
+func partitionsThatComeLaterAreReadFromTheirBeginning(t *testing.T, newFake maker) {
 	f := newFake(t)
 	s := openSource(t, f, map[string]any{"start": "newest", "refresh": 50 * time.Millisecond})
 	until(t, s, 0)
-	grow(t, f, "in", 3)
+	f.grow("in", 3)
 	f.put("in", 2, "x")
 	if got := until(t, s, 1); got != "x" {
 		t.Errorf("got %s", got)
 	}
-	grow(t, f, "in", 4)
+	f.grow("in", 4)
 	f.put("in", 3, "y")
 	restart(t, s)
 	if got := until(t, s, 1); got != "y" {
@@ -95,19 +95,7 @@ func TestPartitionsThatComeLaterAreReadFromTheirBeginning(t *testing.T) {
 	}
 }
 
-// grow gives a topic more partitions.
-func grow(t *testing.T, f *fake, topic string, n int32) {
-	t.Helper()
-	req := kmsg.NewPtrCreatePartitionsRequest()
-	one := kmsg.NewCreatePartitionsRequestTopic()
-	one.Topic, one.Count = topic, n
-	req.Topics = append(req.Topics, one)
-	if _, err := req.RequestWith(context.Background(), f.client()); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestWhatIsNotCommittedIsNotRead(t *testing.T) {
+func whatIsNotCommittedIsNotRead(t *testing.T, newFake maker) {
 	f := newFake(t)
 	client := f.client(kgo.TransactionalID("other"))
 	write := func(value string, end kgo.TransactionEndTry) {
@@ -128,7 +116,7 @@ func TestWhatIsNotCommittedIsNotRead(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 	// The cursor has passed what was aborted: it may be deleted without anybody missing it.
-	if next := f.PartitionInfo("in", 0).HighWatermark; !strings.Contains(string(s.Cursor["in/0"]), `"next":8`) || next != 8 {
+	if next := f.ends("in")[0]; !strings.Contains(string(s.Cursor["in/0"]), `"next":8,`) || next != 8 {
 		t.Errorf("cursor %s, and the partition ends at %d", s.Cursor["in/0"], next)
 	}
 	all := openSource(t, f, map[string]any{"isolation": "read_uncommitted"})
@@ -137,7 +125,7 @@ func TestWhatIsNotCommittedIsNotRead(t *testing.T) {
 	}
 }
 
-func TestRecordsThatWereDeletedBeforeTheyWereRead(t *testing.T) {
+func recordsThatWereDeletedBeforeTheyWereRead(t *testing.T, newFake maker) {
 	for _, running := range []bool{false, true} {
 		for policy, atLeast := range map[string]int{"stop": 0, "oldest": 4, "newest": 1} {
 			t.Run(policy+map[bool]string{true: " while it runs"}[running], func(t *testing.T) {
@@ -149,7 +137,7 @@ func TestRecordsThatWereDeletedBeforeTheyWereRead(t *testing.T) {
 					_ = s.Close()
 				}
 				f.put("in", 0, numbers(2, 8)...) // of which a source that runs may get some in time
-				if err := f.DeleteRecords("in", 0, 5); err != nil {
+				if err := f.deleteRecords("in", 0, 5); err != nil {
 					t.Fatal(err)
 				}
 				var err error
@@ -158,7 +146,10 @@ func TestRecordsThatWereDeletedBeforeTheyWereRead(t *testing.T) {
 				}
 				if policy == "stop" {
 					if err == nil {
-						err = fails(t, s)
+						err = failsUnless(t, s, 8)
+					}
+					if len(s.Events) == 8 {
+						return // it was fast enough to miss nothing
 					}
 					expect(t, err, abi.EINVAL, "partition 0", "have deleted the offsets", "to 4", "retention")
 					return
@@ -166,7 +157,7 @@ func TestRecordsThatWereDeletedBeforeTheyWereRead(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for s.Metrics["kafka_missing_offsets"] == 0 { // where it ends is decided when it is missed
+				for s.Metrics["kafka_missing_offsets"] == 0 && len(s.Events) < 8 { // where it ends is decided when it is missed
 					until(t, s, 0)
 				}
 				f.put("in", 0, "8")
@@ -183,7 +174,7 @@ func TestRecordsThatWereDeletedBeforeTheyWereRead(t *testing.T) {
 	}
 }
 
-func TestATopicThatIsMadeAnew(t *testing.T) {
+func aTopicThatIsMadeAnew(t *testing.T, newFake maker) {
 	for _, running := range []bool{false, true} {
 		for _, policy := range []string{"stop", "oldest"} {
 			t.Run(policy+map[bool]string{true: " while it runs"}[running], func(t *testing.T) {
@@ -194,10 +185,10 @@ func TestATopicThatIsMadeAnew(t *testing.T) {
 				if !running {
 					_ = s.Close()
 				}
-				if err := f.DeleteTopic("in"); err != nil {
+				if err := f.deleteTopic("in"); err != nil {
 					t.Fatal(err)
 				}
-				if err := f.CreateTopic("in", 1, nil); err != nil {
+				if err := f.createTopic("in", 1, nil); err != nil {
 					t.Fatal(err)
 				}
 				f.put("in", 0, "a", "b", "c", "d") // more than were there
@@ -231,12 +222,12 @@ func TestATopicThatIsMadeAnew(t *testing.T) {
 	}
 }
 
-func TestATopicThatIsDeleted(t *testing.T) {
+func aTopicThatIsDeleted(t *testing.T, newFake maker) {
 	f := newFake(t)
 	f.put("in", 0, "0")
 	s := openSource(t, f, map[string]any{"refresh": 50 * time.Millisecond})
 	until(t, s, 1)
-	if err := f.DeleteTopic("in"); err != nil {
+	if err := f.deleteTopic("in"); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, fails(t, s), abi.EINVAL, `"in"`, "was deleted")
@@ -244,7 +235,7 @@ func TestATopicThatIsDeleted(t *testing.T) {
 
 func TestGapsThatCompactionLeaves(t *testing.T) {
 	f := newFake(t)
-	if err := f.CreateTopic("compact", 1, map[string]string{"cleanup.policy": "compact", "segment.bytes": "1", "min.cleanable.dirty.ratio": "0"}); err != nil {
+	if err := f.createTopic("compact", 1, map[string]string{"cleanup.policy": "compact", "segment.bytes": "1", "min.cleanable.dirty.ratio": "0"}); err != nil {
 		t.Fatal(err)
 	}
 	client := f.client()
@@ -259,7 +250,7 @@ func TestGapsThatCompactionLeaves(t *testing.T) {
 	}
 }
 
-func TestAGroupIsToldHowFarTheSourceIs(t *testing.T) {
+func aGroupIsToldHowFarTheSourceIs(t *testing.T, newFake maker) {
 	f := newFake(t)
 	f.put("in", 0, numbers(0, 4)...)
 	s := openSource(t, f, map[string]any{"group": "watched"})
