@@ -42,14 +42,17 @@ func TestMain(m *testing.M) {
 const patience = 60 * time.Second
 
 // faulty builds the module in testdata, once.
-var faulty = sync.OnceValues(func() ([]byte, error) {
+var faulty = sync.OnceValues(func() ([]byte, error) { return build("") })
+
+// build builds the module in testdata in a mode of its processor "pass". Its manifest asks for more where the mode is "asks".
+func build(mode string) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "faulty")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	out := filepath.Join(dir, "faulty.wasm")
-	build := exec.Command("go", "build", "-trimpath", "-buildmode=c-shared", "-o", out, "./testdata/faulty")
+	build := exec.Command("go", "build", "-trimpath", "-buildmode=c-shared", "-ldflags=-X main.mode="+mode, "-o", out, "./testdata/faulty")
 	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
 	if said, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%w: %s", err, said)
@@ -62,12 +65,15 @@ var faulty = sync.OnceValues(func() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if mode == "asks" {
+		text = bytes.Replace(text, []byte("processor \"pass\" {"), []byte("processor \"pass\" {\n  need \"env\" \"home\" {\n    value = \"\\\"HOME\\\"\"\n  }"), 1)
+	}
 	manifest, _, diags := config.ParseManifest(text, "plugin.hcl")
 	if diags.HasErrors() {
 		return nil, diags
 	}
 	return wasm.Pack(code, manifest)
-})
+}
 
 // rig is an agent that runs, in a directory of its own.
 type rig struct {

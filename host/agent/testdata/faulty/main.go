@@ -19,7 +19,40 @@ func main() {
 		"traps": {Source: func() sdk.Source { return new(traps) }},
 		"down":  {Sink: func() sdk.Sink { return new(down) }},
 		"picky": {Processor: func() sdk.Processor { return new(picky) }},
+		"pass":  {Processor: func() sdk.Processor { return pass{} }},
 	})
+}
+
+// mode is what this build does of what it should not: set by the linker.
+var mode string
+
+// pass hands on what it gets, as long as its build is a good one.
+type pass struct{}
+
+func (pass) Open(*sdk.Open) error {
+	switch mode {
+	case "refuses":
+		return sdk.ConfigError("", "this version wants another configuration")
+	case "traps":
+		panic("breaking, as I was built to")
+	}
+	return nil
+}
+
+func (pass) Process(b event.Batch, out *sdk.Output) error {
+	switch mode {
+	case "breaks":
+		panic("breaking, as I was built to")
+	case "loops":
+		for {
+		}
+	}
+	for at, e := range b.All() {
+		if err := out.Append(at, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // traps counts, and breaks after every few hundred events, in the middle of a poll.

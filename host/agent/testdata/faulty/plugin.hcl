@@ -43,3 +43,6 @@ processor "picky" {
     default = ""
   }
 }
+
+processor "pass" {
+}
