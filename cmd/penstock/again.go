@@ -18,6 +18,7 @@ import (
 	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/agent"
 	"github.com/penstock-io/penstock/host/config"
+	"github.com/penstock-io/penstock/host/watch"
 )
 
 // setup reads what is to run: the files at path, and what they name beside them; the command line goes before the files.
@@ -70,8 +71,8 @@ func hangups() (<-chan os.Signal, func()) {
 	return c, func() { signal.Stop(c) }
 }
 
-// runAndReload runs the agent, and has it reload at each SIGHUP. What becomes of that the agent logs.
-func (a *app) runAndReload(ctx context.Context, ag *agent.Agent, hup <-chan os.Signal) error {
+// runAndReload runs the agent, and has it reload at each SIGHUP and, where path is not "", when the files there change. What becomes of that the agent logs.
+func (a *app) runAndReload(ctx context.Context, ag *agent.Agent, hup <-chan os.Signal, path string) error {
 	var g errgroup.Group
 	ctx, cancel := context.WithCancel(ctx)
 	g.Go(func() error {
@@ -84,6 +85,13 @@ func (a *app) runAndReload(ctx context.Context, ag *agent.Agent, hup <-chan os.S
 			}
 		}
 	})
+	if path != "" {
+		g.Go(func() error {
+			return watch.Run(ctx, watch.Options{Path: path, Others: ag.ModuleFiles, Changed: func() {
+				_, _ = ag.Reload(ctx, admin.Reload{Why: "the files have changed", Watch: true})
+			}})
+		})
+	}
 	err := ag.Run(ctx)
 	cancel()
 	return errors.Join(err, g.Wait())

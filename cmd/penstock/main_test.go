@@ -218,7 +218,7 @@ func scripts(p testscript.Params) testscript.Params {
 		return false, fmt.Errorf("no condition %q", cond)
 	}
 	p.Cmds = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-		"exits": exits, "await": await, "send": send, "serve": serve, "term": sendTerm, "hup": sendHup, "kill9": sendKill, "killchildren": killChildren, "running": running, "awaitstatus": awaitStatus, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache, "settle": settle, "awaitput": awaitPut, "sum": sum, "freeport": freePort,
+		"exits": exits, "await": await, "send": send, "serve": serve, "term": sendTerm, "hup": sendHup, "edit": edit, "awaitreload": awaitReload, "kill9": sendKill, "killchildren": killChildren, "running": running, "awaitstatus": awaitStatus, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache, "settle": settle, "awaitput": awaitPut, "sum": sum, "freeport": freePort,
 	}
 	return p
 }
@@ -323,6 +323,34 @@ func awaitStatus(ts *testscript.TestScript, neg bool, args []string) {
 func sendTerm(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 1, 1, "term DATADIR")
 	signalAgent(ts, args[0], syscall.SIGTERM)
+}
+
+// awaitReload waits until the last reload has a result and a reason like that.
+func awaitReload(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, 2, "awaitreload DATADIR REGEXP")
+	re, err := regexp.Compile(args[1])
+	ts.Check(err)
+	var s admin.Status
+	for deadline := time.Now().Add(awaitLimit); time.Now().Before(deadline); time.Sleep(awaitLook) {
+		s, _ = admin.Ask(context.Background(), ts.MkAbs(args[0])) // it may not be there yet
+		if last := s.Reload.Last; last != nil && re.MatchString(last.Result+" "+last.Reason) {
+			return
+		}
+	}
+	ts.Fatalf("the last reload is %+v", s.Reload.Last)
+}
+
+// edit replaces what a regular expression finds in a file, in place.
+func edit(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 3, 3, "edit FILE REGEXP TEXT")
+	re, err := regexp.Compile(args[1])
+	ts.Check(err)
+	before := ts.ReadFile(args[0])
+	after := re.ReplaceAllString(before, strings.ReplaceAll(args[2], "\\n", "\n"))
+	if before == after {
+		ts.Fatalf("%s has no %q:\n%s", args[0], args[1], before)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(after), 0o600))
 }
 
 // sendHup sends SIGHUP to the agent of a data directory.

@@ -28,12 +28,12 @@ const builtinScheme = "builtin:"
 func newPluginCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plugin",
-		Short: "Begin, build, test, run, list, inspect, pack and compile plugins",
+		Short: "Begin, build, test, run, list, inspect, pack, compile and reload plugins",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newPluginNewCommand(a), newPluginBuildCommand(a), newPluginTestCommand(a), newPluginRunCommand(a),
-		newPluginInspectCommand(a), newPluginLsCommand(a), newPluginPackCommand(a), newPluginCompileCommand(a),
+		newPluginInspectCommand(a), newPluginLsCommand(a), newPluginPackCommand(a), newPluginCompileCommand(a), newPluginReloadCommand(a),
 		newPluginServeCommand(), newPluginExecCommand())
 	return cmd
 }

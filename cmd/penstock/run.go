@@ -21,6 +21,7 @@ import (
 type runFlags struct {
 	dataDir, http, logFormat, logLevel string
 	killAt                             string
+	watch                              bool
 }
 
 // startGC is how much garbage there may be while plugins are loaded, in percent of what is used: little of what that takes is garbage, and looking for it made a
@@ -39,7 +40,9 @@ PATH is a file, or a directory of which all *.hcl files are one configuration; "
 shown all at once, and nothing is started (exit code 2). A data directory or an address that another agent
 has is refused (exit code 3).
 
-SIGHUP reads the files again and goes over to what they say, as "penstock reload" does: see there.
+SIGHUP reads the files again and goes over to what they say, as "penstock reload" does: see there. With --watch that happens when they change, or a .wasm
+file that runs. Never by itself: that a plugin may touch more than before, another secret, sha256, runtime, program or trusted; the log says then what
+to run.
 
 The agent logs to standard error. What stdout sinks write is all that goes to standard output.`,
 		Example: "  penstock run\n  penstock run /etc/penstock --log-format json\n  penstock run pipeline.hcl --data-dir ./data --http off",
@@ -57,6 +60,7 @@ The agent logs to standard error. What stdout sinks write is all that goes to st
 	cmd.Flags().StringVar(&f.http, "http", "", `address of metrics and health on this machine, such as 127.0.0.1:7420; "off" for none`)
 	cmd.Flags().StringVar(&f.logFormat, "log-format", "", `"text" or "json" (default: text on a terminal)`)
 	cmd.Flags().StringVar(&f.logLevel, "log-level", "", `"debug", "info", "warn" or "error"`)
+	cmd.Flags().BoolVar(&f.watch, "watch", false, "take up changes of the files and of modules by itself, but for what somebody has to decide")
 	cmd.Flags().StringVar(&f.killAt, "kill-at", "", `for tests: die as by kill -9 just before a step of delivery, such as "fsync:17"`)
 	_ = cmd.Flags().MarkHidden("kill-at")
 	return cmd
@@ -95,7 +99,10 @@ func (a *app) run(ctx context.Context, path string, f runFlags) error {
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	return a.runAndReload(ctx, ag, hup)
+	if !f.watch {
+		path = ""
+	}
+	return a.runAndReload(ctx, ag, hup, path)
 }
 
 // check refuses what a pipeline file could not say either.

@@ -5,6 +5,8 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -106,6 +108,20 @@ func (r *revision) loaded(ref config.PluginRef, digest string) *loaded {
 
 // plugin is the module of a component.
 func (r *revision) plugin(c config.Component) plugin.Plugin { return r.plugins[c.Address()] }
+
+// ModuleFiles are the files of the WebAssembly modules that run now.
+func (a *Agent) ModuleFiles() (files []string) {
+	r := a.current()
+	if r == nil {
+		return nil
+	}
+	for _, l := range r.plugins {
+		if !l.ref.Subprocess && !strings.HasPrefix(l.ref.Source, builtinScheme) && !slices.Contains(files, l.ref.Source) {
+			files = append(files, l.ref.Source)
+		}
+	}
+	return files
+}
 
 // runtime starts a runtime when it is first wanted. It lives as long as the agent.
 func (a *Agent) runtime(name string, m *Modules) (plugin.Runtime, error) {

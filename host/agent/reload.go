@@ -245,7 +245,11 @@ func (a *Agent) note(ask admin.Reload, result string, err error) {
 	}
 	if err != nil {
 		last.Reason = err.Error()
-		a.opts.Log.Error("reload: "+results[result], "reason", err, "revision", last.Revision)
+		refusal, ok := errors.AsType[*admin.Refusal](err)
+		if !ok {
+			refusal = &admin.Refusal{}
+		}
+		a.opts.Log.Error("reload: "+results[result], "reason", err, "revision", last.Revision, "do", strings.ReplaceAll(refusal.Hint, "\n", "; "))
 	} else {
 		a.opts.Log.Info("reload: "+results[result], "revision", last.Revision)
 	}

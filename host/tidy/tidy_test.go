@@ -65,6 +65,7 @@ var mayImport = map[string][]string{
 	"host/plan":     {"spec/abi", "host/config="},
 	"host/admin":    {"spec", "host/channel=", "host/plugin="},
 	"host/agent":    {"spec", "host", "plugins/bundle"},
+	"host/watch":    {},
 	"host/tidy":     {},
 	"cmd":           {"spec", "host", "plugins/bundle", "plugins/native", "plugins/skeleton"},
 	"examples":      {"spec", "sdk"},
