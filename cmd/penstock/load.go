@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -32,7 +34,9 @@ func (a *app) loadIn(path, dir string) (loaded, error) {
 	l := loaded{modules: newModules()}
 	opts := l.modules.ConfigOptions(dir)
 	opts.Version, opts.Variables = a.build.Version, a.variables
+	percent := debug.SetGCPercent(startGC)
 	l.config, l.sources, l.diags = config.Load(path, opts)
+	debug.SetGCPercent(percent)
 	l.took = time.Since(start)
 	if l.config == nil {
 		return l, a.mistakes(l)
@@ -83,14 +87,33 @@ func countDiagnostics(diags hcl.Diagnostics) (errs, warnings int) {
 	return errs, len(diags) - errs
 }
 
-// diagnostics are the mistakes of a configuration in JSON.
+// diagnostics are the mistakes of a configuration in JSON, in the form of `terraform validate -json`, with the files and codes beside.
 type diagnostics struct {
-	Files       []string                `json:"files"`
-	Diagnostics []config.JSONDiagnostic `json:"diagnostics"`
+	FormatVersion string                  `json:"format_version"`
+	Valid         bool                    `json:"valid"`
+	Errors        int                     `json:"error_count"`
+	Warnings      int                     `json:"warning_count"`
+	Files         []string                `json:"files"`
+	Diagnostics   []config.JSONDiagnostic `json:"diagnostics"`
 }
 
 func diagnosticsOf(l loaded) diagnostics {
-	return diagnostics{l.sources.Names(), config.DiagnosticsJSON(l.diags, l.sources)}
+	errs, warnings := countDiagnostics(l.diags)
+	return diagnostics{"1.0", errs == 0, errs, warnings, l.sources.Names(), config.DiagnosticsJSON(l.diags, l.sources)}
+}
+
+// printAnnotations writes diagnostics as commands of a workflow of GitHub, which shows them at their lines.
+func printAnnotations(t *terminal, l loaded) {
+	value := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
+	message := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
+	for _, d := range config.DiagnosticsJSON(l.diags, l.sources) {
+		at := ""
+		if d.Snippet != nil { // not of a flag, or of a directory
+			r := d.Range
+			at = fmt.Sprintf("file=%s,line=%d,col=%d,endLine=%d,endColumn=%d,", value.Replace(r.Filename), r.Start.Line, r.Start.Column, r.End.Line, r.End.Column)
+		}
+		t.printf("::%s %stitle=%s::%s\n", d.Severity, at, value.Replace(d.Code+" "+d.Summary), message.Replace(d.Detail))
+	}
 }
 
 // isDir says whether path is a directory that is there.

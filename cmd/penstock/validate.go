@@ -37,20 +37,27 @@ type deliveryPath struct {
 }
 
 func newValidateCommand(a *app) *cobra.Command {
-	return withJSON(&cobra.Command{
+	format := "text"
+	cmd := &cobra.Command{
 		Use:   "validate [PATH]",
 		Short: "Check pipeline files, and say what they promise",
 		Long: `Check pipeline files: their language, each plugin's arguments, what plugins may touch, and that every channel is
-drained. Every mistake is shown at once, with its line. Nothing is run: no plugin's code, no channel, no network.
+drained. Every mistake is shown at once, with its line. Nothing is run: no plugin's code, no channel, no network, and no secret is read.
 
 PATH is a file, or a directory of which all *.hcl files are one configuration; "." by default.
 Exit code 2 when there is an error.`,
-		Example: "  penstock validate\n  penstock validate /etc/penstock --json",
+		Example: "  penstock validate\n  penstock validate /etc/penstock --json\n  penstock validate --format github",
 		Args:    cobra.MaximumNArgs(1),
 
 		Annotations: map[string]string{readsPipeline: "yes"},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if format != "text" && format != formatGitHub {
+				return wrongUse("", `--format %q: it is "text" or "github"`, format)
+			}
 			l, err := a.load(pathArg(args))
+			if format == formatGitHub && l.sources != nil {
+				return annotated(a.out, l, err)
+			}
 			if err != nil {
 				return err
 			}
@@ -66,7 +73,22 @@ Exit code 2 when there is an error.`,
 				printPermitted(t, v.May)
 			})
 		},
-	})
+	}
+	cmd.Flags().StringVar(&format, "format", format, `"text" for people, or "github" for annotations in a workflow of GitHub`)
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]cobra.Completion{"text", formatGitHub}, cobra.ShellCompDirectiveNoFileComp))
+	return withJSON(cmd)
+}
+
+// formatGitHub writes what a workflow of GitHub shows at the lines of a change.
+const formatGitHub = "github"
+
+// annotated says all as annotations, and nothing else.
+func annotated(t *terminal, l loaded, err error) error {
+	printAnnotations(t, l)
+	if err == nil {
+		return nil
+	}
+	return &fault{err: err, exit: exitUsage, show: func() {}}
 }
 
 func areValid(files int) string {

@@ -101,9 +101,13 @@ func didYouMean(wrote string, candidates []string) string {
 
 // nearest returns the candidate that is a few slips of the finger away, or "".
 func nearest(wrote string, candidates []string) string {
-	best, least := "", max(1, len(wrote)/3)+1
+	best, least := "", 2*max(1, len(wrote)/3)+2
 	for _, c := range slices.Sorted(slices.Values(candidates)) {
-		if d := slips(strings.ToLower(wrote), strings.ToLower(c)); d < least {
+		d := 2 * slips(strings.ToLower(wrote), strings.ToLower(c)) // case counts where nothing else does
+		if d < least && slips(wrote, c) > d/2 {
+			d++
+		}
+		if d < least {
 			best, least = c, d
 		}
 	}

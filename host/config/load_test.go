@@ -336,15 +336,26 @@ func TestAManifestSurvivesItsJSON(t *testing.T) {
 	}
 }
 
-func BenchmarkLoad(b *testing.B) {
+// fiveHundred is a configuration of 500 blocks, as one that was generated has them: variables, locals, for_each, config that is computed.
+func fiveHundred() string {
 	var text strings.Builder
-	text.WriteString(small)
-	for i := range 100 {
-		fmt.Fprintf(&text, "source \"file\" \"s%d\" {\n  into = channel.main\n  config { paths = [\"/var/log/app%d/*.log\"] }\n}\n", i, i)
+	text.WriteString("variable \"root\" {\n  default = \"/var/log\"\n}\n")
+	for i := range 49 {
+		fmt.Fprintf(&text, "locals {\n  dir%d = \"${var.root}/%d\"\n}\n", i, i)
 	}
-	dir, o := write(b, map[string]string{"a.hcl": text.String()})
+	for i := range 150 {
+		fmt.Fprintf(&text, "source \"file\" \"s%d\" {\n  into = channel.c%d\n  config { paths = [\"${local.dir%d}/app%d/*.log\", lower(\"/X%d\")] }\n}\n", i, i, i%49, i, i)
+		fmt.Fprintf(&text, "channel \"wal\" \"c%d\" {\n  capacity = \"64MiB\"\n}\n", i)
+		fmt.Fprintf(&text, "sink \"file\" \"k%d\" {\n  from = channel.c%d\n  batch {\n    events = 5000\n    wait = \"200ms\"\n  }\n  config { path = \"/srv/%d.log\" }\n}\n", i, i, i)
+	}
+	return text.String()
+}
+
+// BenchmarkLoad500Blocks is what `penstock validate` takes beside the start of its process.
+func BenchmarkLoad500Blocks(b *testing.B) {
+	dir, o := write(b, map[string]string{"a.hcl": fiveHundred()})
 	for b.Loop() {
-		if c, _, diags := Load(dir, o); c == nil {
+		if c, _, diags := Load(dir, o); c == nil || len(c.Sources) != 150 {
 			b.Fatal(diags)
 		}
 	}

@@ -96,20 +96,9 @@ func (s *Sources) blockAt(r hcl.Range) string {
 
 // snippet writes the first line of the range with a caret under it.
 func (p *printer) snippet(r hcl.Range) {
-	src := p.sources.Bytes(r.Filename)
-	start := min(r.Start.Byte, len(src))
-	if len(src) == 0 || start < 0 {
+	before, within, after, ok := p.sources.line(r)
+	if !ok {
 		return
-	}
-	first := bytes.LastIndexByte(src[:start], '\n') + 1
-	last := len(src)
-	if i := bytes.IndexByte(src[start:], '\n'); i >= 0 {
-		last = start + i
-	}
-	end := max(start, min(r.End.Byte, last))
-	before, within, after := window(string(src[first:start]), string(src[start:end]), strings.TrimRight(string(src[end:last]), "\r"))
-	if before+within+after == "" {
-		return // a file's end has nothing to show
 	}
 	number := fmt.Sprintf("  %d: ", r.Start.Line)
 	carets := max(1, width(within))
@@ -191,48 +180,3 @@ func (p *printer) detail(text string) {
 		p.out.WriteByte('\n')
 	}
 }
-
-// JSONDiagnostic is a diagnostic for programs.
-type JSONDiagnostic struct {
-	Code     string    `json:"code"`
-	Severity string    `json:"severity"` // "error", "warning"
-	Summary  string    `json:"summary"`
-	Detail   string    `json:"detail"`
-	Block    string    `json:"block,omitempty"` // e.g. sink "postgres" "orders"
-	Range    JSONRange `json:"range"`
-}
-
-// JSONRange is where. End is exclusive.
-type JSONRange struct {
-	Filename string       `json:"filename"`
-	Start    JSONPosition `json:"start"`
-	End      JSONPosition `json:"end"`
-}
-
-// JSONPosition counts lines and columns (grapheme clusters) from 1, bytes from 0.
-type JSONPosition struct {
-	Line   int `json:"line"`
-	Column int `json:"column"`
-	Byte   int `json:"byte"`
-}
-
-// DiagnosticsJSON returns diagnostics for programs, never nil. s may be nil.
-func DiagnosticsJSON(diags hcl.Diagnostics, s *Sources) []JSONDiagnostic {
-	out := make([]JSONDiagnostic, 0, len(diags))
-	for _, d := range diags {
-		j := JSONDiagnostic{Code: CodeOf(d), Severity: "error", Summary: d.Summary, Detail: d.Detail}
-		if d.Severity == hcl.DiagWarning {
-			j.Severity = "warning"
-		}
-		if d.Subject != nil {
-			j.Range = JSONRange{d.Subject.Filename, jsonPosition(d.Subject.Start), jsonPosition(d.Subject.End)}
-			if s.Bytes(d.Subject.Filename) != nil {
-				j.Block = s.blockAt(*d.Subject)
-			}
-		}
-		out = append(out, j)
-	}
-	return out
-}
-
-func jsonPosition(p hcl.Pos) JSONPosition { return JSONPosition{p.Line, p.Column, p.Byte} }

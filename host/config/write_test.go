@@ -99,7 +99,8 @@ func TestProgramsGetCodeAndRange(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `[{"code":"E1203","severity":"error","summary":"Unsupported argument","detail":"A sink block has no argument \"dok\". Did you mean \"doc\"?",` +
-		`"block":"sink \"s\"","range":{"filename":"plugin.hcl","start":{"line":4,"column":3,"byte":42},"end":{"line":4,"column":6,"byte":45}}}]`
+		`"block":"sink \"s\"","range":{"filename":"plugin.hcl","start":{"line":4,"column":3,"byte":42},"end":{"line":4,"column":6,"byte":45}},` +
+		`"snippet":{"context":"sink \"s\"","code":"  dok = 1","start_line":4,"highlight_start_offset":2,"highlight_end_offset":5,"values":[]}}]`
 	if string(doc) != want {
 		t.Errorf("got  %s\nwant %s", doc, want)
 	}
