@@ -54,14 +54,12 @@ export function penstock_deliver(first: u64, end: u64, len: i32): i32 {
 
 export function penstock_process(len: i32): i32 {
   if (kind != "processor") return Code.NOT_SUPPORTED;
-  const w = out;
+  const w = out, b = batch.read(len);
   w.reset();
-  const rebuild = mode == "rebuild", half = mode == "half";
   let code = 0;
-  batch.read(len);
-  for (let odd = false; code == 0 && batch.next(); odd = !odd) {
-    if (!(half && odd)) code = rebuild ? again(w) : w.keep(batch);
-  }
+  if (mode == "rebuild") while (code == 0 && b.next()) code = again(w);
+  else if (mode == "half") for (let odd = false; code == 0 && b.next(); odd = !odd) code = odd ? 0 : w.keep(b);
+  else while (code == 0 && b.next()) code = w.keep(b);
   if (code < 0) return fail(code, "", "an event cannot be encoded");
   if (batch.code < 0) return fail(batch.code, "", "a broken batch");
   return <i32>min(w.emit(), 0);

@@ -231,25 +231,20 @@ function blank(s: string, at: i32): i32 {
 /** Walks over a batch: its fields are those of the event at which it stands. All bounds are checked on the way. */
 export class Batch {
   base: u64 = 0; // base + delta is the offset of an event in its channel
-  time: i64 = 0; // nanoseconds since 1970
-  delta: u32 = 0;
-  body: usize = 0; // pointer
-  bodyLength: usize = 0;
-  record: usize = 0;
-  size: usize = 0;
+  record: usize = 0; // a pointer
   /** What next found at the end: 0, or Code.INVALID when the batch is broken. */
   code: i32 = 0;
   private left: u32 = 0;
+  private after: usize = 0; // the record
   private end: usize = 0;
-  private pairs: u32 = 0;
   private all: Pairs = new Pairs(0, 0);
   private one: Pairs = new Pairs(0, 0);
 
   /** Begins with the batch in the arena, or with one elsewhere. next answers false at once if it is not one. */
   read(len: i32, at: usize = arena): this {
-    this.left = this.code = this.delta = 0;
-    this.size = 0;
-    this.record = at + HEADER;
+    this.left = this.code = 0;
+    this.record = at; // so that the delta before the first is 0
+    this.after = at + HEADER;
     this.end = at + len;
     if (<usize>len < HEADER || load<u32>(at) != MAGIC || load<u16>(at, 4) != 1 || load<u16>(at, 6) > 1 || load<u32>(at, 12) != <u32>len || load<u32>(at, 20) != 0) {
       this.broken();
@@ -260,26 +255,32 @@ export class Batch {
     return this;
   }
   /** Goes on to the next event; false at the end, where code says whether it was a whole batch. */
+  @inline
   next(): bool {
-    const p = this.record + this.size, end = this.end; // fields lie in memory: each is read once
+    const p = this.after, end = this.end; // fields lie in memory: each is read once, and what a plugin may not ask for is not kept
     if (this.left == 0) {
       if (p != end) this.code = Code.INVALID;
       return false;
     }
-    const room = end - p, pairs: u32 = room < RECORD ? 0 : load<u16>(p, 4), size: usize = room < RECORD ? 0 : load<u32>(p);
-    if (size < RECORD || size > room || load<u16>(p, 6) != 0 || pairs > 1024) return this.broken();
-    const body = pairs == 0 ? p + RECORD : walk(p + RECORD, p + size, pairs, true), n = p + size - body, delta = load<u32>(p, 20);
-    if (body == 0 || n != load<u32>(p, 16) || delta < this.delta || this.base + delta < this.base) return this.broken();
-    this.time = load<i64>(p, 8);
-    this.delta = delta;
-    this.pairs = pairs;
+    const room = end - p;
+    if (room < RECORD) return this.broken();
+    const head = load<u64>(p), tail = load<u64>(p, 16), size = <usize><u32>head, pairs = <u32>(head >> 32), delta = <u32>(tail >> 32); // two fields at a time
+    if (size < RECORD || size > room || pairs > 1024) return this.broken(); // pairs has the type in it, which is 0
+    const body = pairs == 0 ? p + RECORD : walk(p + RECORD, p + size, pairs, true), n = p + size - body;
+    if (body == 0 || n != <u32>tail || delta < this.delta || this.base + delta < this.base) return this.broken();
     this.record = p;
-    this.size = size;
-    this.body = body;
-    this.bodyLength = n;
+    this.after = p + size;
     this.left--;
     return true;
   }
+  /** Nanoseconds since 1970. */
+  get time(): i64 { return load<i64>(this.record, 8); }
+  get delta(): u32 { return load<u32>(this.record, 20); }
+  get size(): usize { return load<u32>(this.record); }
+  /** A pointer. */
+  get body(): usize { return this.after - this.bodyLength; }
+  get bodyLength(): usize { return load<u32>(this.record, 16); }
+  private get pairs(): u32 { return load<u16>(this.record, 4); }
   private broken(): bool {
     this.left = 0;
     this.end = 0; // so that it is asked in vain again

@@ -55,16 +55,15 @@ pub fn deliver(given: penstock.Batch, d: penstock.Delivery) !void {
 pub fn process(given: penstock.Batch, out: *penstock.Builder) !void {
     if (kind != .processor) return error.NotSupported;
     var batch = given;
-    var odd = false;
-    while (batch.next()) |e| : (odd = !odd) switch (mode) {
-        .keep => try out.keep(e),
-        .half => if (!odd) try out.keep(e),
-        .rebuild => {
+    switch (mode) {
+        .keep => while (batch.next()) |e| try out.keep(e),
+        .half => while (batch.next()) |e| : (_ = batch.next()) try out.keep(e),
+        .rebuild => while (batch.next()) |e| {
             var attributes: [1024]penstock.Pairs.Pair = undefined;
             var n: usize = 0;
             var pairs = e.attributes();
             while (pairs.next()) |pair| : (n += 1) attributes[n] = pair;
             try out.add(e.time, e.delta, attributes[0..n], e.body);
         },
-    };
+    }
 }

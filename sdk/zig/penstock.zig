@@ -149,13 +149,16 @@ pub const Batch = struct {
         var last: u32 = 0;
         for (0..batch.left) |_| {
             if (rest.len < 24) return invalid;
-            const size = int(u32, rest, 0);
-            const pairs = int(u16, rest, 4);
-            if (size < 24 or size > rest.len or int(u16, rest, 6) != 0 or pairs > 1024 or int(u32, rest, 20) < last) return invalid;
+            const head = int(u64, rest, 0); // two of the fixed part's fields at a time
+            const tail = int(u64, rest, 16);
+            const size: u32 = @truncate(head);
+            const pairs: u32 = @truncate(head >> 32); // and the type, which is 0
+            const delta: u32 = @truncate(tail >> 32);
+            if (size < 24 or size > rest.len or pairs > 1024 or delta < last) return invalid;
             const fields = Pairs{ .rest = rest[24..size], .left = pairs };
             const before = if (pairs == 0) 0 else fields.size(true) orelse return invalid;
-            if (fields.rest.len - before != int(u32, rest, 16)) return invalid;
-            last = int(u32, rest, 20);
+            if (fields.rest.len - before != @as(u32, @truncate(tail))) return invalid;
+            last = delta;
             rest = rest[size..];
         }
         return if (rest.len == 0 and batch.base <= @as(u64, std.math.maxInt(u64)) - last) batch else invalid;

@@ -347,8 +347,11 @@ func (b Batch) Numbered() bool {
 	return true
 }
 
-// Last is the offset of the last event, or the base where there is none. It looks at no more than the size of each.
+// Last is the offset of the last event, or the base where there is none. It looks at no more than the size of each, and at none where [Copy] has.
 func (b Batch) Last() Offset {
+	if n := b.Len(); b.summed && n > 0 { // so that they are numbered
+		return b.base + Offset(n-1)
+	}
 	le := binary.LittleEndian
 	delta := uint32(0)
 	for n, at := b.Len(), HeaderSize; n > 0; n-- {

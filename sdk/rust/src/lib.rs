@@ -148,9 +148,6 @@ const HEADER: usize = 32;
 const RECORD: usize = 24;
 const PAIR: usize = 6;
 
-/// The fixed part of a record: its fields need not be looked for one by one.
-fn fixed(record: &[u8]) -> Option<&[u8; RECORD]> { record.get(..RECORD)?.try_into().ok() }
-
 /// Checks pairs, and answers how many bytes they take. Lengths are added in 64 bits.
 fn walk(b: &[u8], pairs: u32, utf8: bool) -> Option<usize> {
     let mut at = 0;
@@ -199,12 +196,12 @@ impl<'a> Batch<'a> {
         let header = b.starts_with(b"PSB1\x01\x00") && u16_at(b, 6)? <= 1 && u32_at(b, 12)? as usize == b.len() && u32_at(b, 20)? == 0;
         let (mut rest, mut last) = (batch.rest, 0);
         for _ in 0..batch.left {
-            let h = fixed(rest)?;
-            let (size, pairs, delta) = (u32_at(h, 0)? as usize, u16_at(h, 4)?, u32_at(h, 20)?);
+            let (head, tail) = (u64_at(rest, 0)?, u64_at(rest, 16)?); // two of the fixed part's fields at a time
+            let (size, pairs, delta) = (head as u32 as usize, (head >> 32) as u32, (tail >> 32) as u32);
             let fields = rest.get(RECORD..size)?;
-            let body = if pairs == 0 { fields.len() } else { fields.len() - walk(fields, pairs.into(), true)? };
-            if u16_at(h, 6)? != 0 || pairs > 1024 || body != u32_at(h, 16)? as usize || delta < last {
-                return None;
+            let body = if pairs == 0 { fields.len() } else { fields.len() - walk(fields, pairs, true)? };
+            if pairs > 1024 || body != tail as u32 as usize || delta < last {
+                return None; // pairs has the type in it, which is 0
             }
             (rest, last) = (&rest[size..], delta);
         }
@@ -220,11 +217,16 @@ impl<'a> Iterator for Batch<'a> {
     #[inline]
     fn next(&mut self) -> Option<Event<'a>> {
         self.left = self.left.checked_sub(1)?;
-        let h = fixed(self.rest)?;
-        let (record, rest) = self.rest.split_at(u32_at(h, 0)? as usize);
-        self.rest = rest;
-        let body = record.len() - u32_at(h, 16)? as usize;
-        Some(Event { time: u64_at(h, 8)? as i64, delta: u32_at(h, 20)?, body: &record[body..], record })
+        // Batch::parse has looked at every bound, and nothing else makes batches: what an event is not asked for costs nothing.
+        unsafe {
+            let field = |at| u32::from_le_bytes(*self.rest.as_ptr().add(at).cast());
+            let (size, body) = (field(0) as usize, field(16) as usize);
+            let (record, rest) = (self.rest.get_unchecked(..size), self.rest.get_unchecked(size..));
+            let time = i64::from_le_bytes(*record.as_ptr().add(8).cast());
+            let delta = field(20);
+            self.rest = rest;
+            Some(Event { time, delta, body: record.get_unchecked(size - body..), record })
+        }
     }
 }
 
