@@ -33,6 +33,7 @@ type child struct {
 
 	guest   *Guest
 	reports reports
+	outside outside
 
 	turn        chan struct{} // holds a token while somebody is inside; never closed
 	waiting     atomic.Int32  // calls that wait for the turn of one that sleeps
@@ -47,6 +48,7 @@ type child struct {
 	slept    bool // the running call has slept
 	timer    *time.Timer
 	said     *pluginpb.Status // what fail said about the code that comes next
+	lost     string           // what the agent said about a call of the running one that did not work
 	changed  []*pluginpb.CursorEntry
 	queue    []*pluginpb.Emission // emitted and not sent
 	queued   int                  // bytes in it
@@ -100,7 +102,7 @@ const ioBuffer = 128 << 10
 func newChild(plugins map[string]Plugin) *child {
 	c := &child{
 		turn: make(chan struct{}, 1), nudge: make(chan struct{}, 1), closing: make(chan struct{}), timer: time.NewTimer(time.Hour),
-		ctx: context.Background(), reports: newReports(),
+		ctx: context.Background(), reports: newReports(), outside: newOutside(),
 	}
 	c.timer.Stop()
 	c.guest = NewGuest(plugins, c.host())
@@ -145,7 +147,7 @@ func (c *child) enter(ctx context.Context, to calling) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	c.ctx, c.inside, c.slept, c.said = ctx, to, false, nil
+	c.ctx, c.inside, c.slept, c.said, c.lost = ctx, to, false, nil, ""
 	return nil
 }
 
@@ -207,12 +209,18 @@ func (c *child) status(code abi.Code) *pluginpb.Status {
 	if code >= 0 {
 		return nil
 	}
-	if s := c.said; s != nil {
-		c.said = nil
-		s.Code = int32(code)
-		return s
+	s := c.said
+	if c.said = nil; s == nil {
+		s = &pluginpb.Status{}
 	}
-	return &pluginpb.Status{Code: int32(code)}
+	s.Code = int32(code)
+	if c.lost != "" {
+		what, hint, more := strings.Cut(s.Message, "\n")
+		if s.Message = strings.TrimPrefix(what+": "+c.lost, ": "); more {
+			s.Message += "\n" + hint
+		}
+	}
+	return s
 }
 
 // Describe implements [pluginpb.PluginServer]. The manifest lies beside the binary; the agent has read it.

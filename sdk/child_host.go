@@ -29,36 +29,19 @@ const (
 	reportEvery = time.Second
 )
 
-// host is what the instance may ask for. Sockets and HTTP are an operating system's own affair in a child: what is here for WebAssembly
-// answers ENOSYS.
+// host is what the instance may ask for.
 func (c *child) host() Host {
-	lacking := func(string, time.Duration) abi.Code { return abi.ENOSYS }
-	return Host{
+	h := Host{
 		Emit: c.emit, Cursor: c.cursor, Result: c.result, Fail: c.fail, Position: c.position,
 		Log:    c.reports.log,
 		Metric: c.reports.metric,
 		Now:    func() int64 { return time.Now().UnixNano() },
 		Sleep:  c.sleep,
 		Secret: c.secret,
-
-		HTTPSend:   func(string, []byte, time.Duration) abi.Code { return abi.ENOSYS },
-		HTTPStatus: func(int32, time.Duration) abi.Code { return abi.ENOSYS },
-		HTTPHead:   func(int32, []byte) abi.Code { return abi.ENOSYS },
-		HTTPRead:   func(int32, []byte, time.Duration) abi.Code { return abi.ENOSYS },
-		HTTPClose:  func(int32) abi.Code { return abi.ENOSYS },
-		HTTPNext:   func([]byte, time.Duration) abi.Code { return abi.ENOSYS },
-		HTTPReply:  func(int32, int, []byte, int64) abi.Code { return abi.ENOSYS },
-
-		NetOpen:     lacking,
-		NetAccept:   func(int32, time.Duration) abi.Code { return abi.ENOSYS },
-		NetRead:     func(int32, []byte, time.Duration) abi.Code { return abi.ENOSYS },
-		NetWrite:    func(int32, []byte, time.Duration, int64) abi.Code { return abi.ENOSYS },
-		NetReceive:  func(int32, []byte, []byte, time.Duration) int64 { return int64(abi.ENOSYS) },
-		NetShutdown: func(int32) abi.Code { return abi.ENOSYS },
-		NetClose:    func(int32) abi.Code { return abi.ENOSYS },
-		NetInfo:     func(int32, []byte) abi.Code { return abi.ENOSYS },
-		NetWait:     func([]int32, time.Duration) abi.Code { return abi.ENOSYS },
 	}
+	c.addSockets(&h)
+	c.addHTTP(&h)
+	return h
 }
 
 // emit keeps one batch until it is sent. The agent checks it.

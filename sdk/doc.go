@@ -15,7 +15,7 @@
 //	GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -o ticker.wasm .
 //
 // it is a WebAssembly module that an agent runs in a sandbox; built without that, a program that an agent runs as a child process. There
-// it may use whatever Go has; what is here of sockets, HTTP and requests is WebAssembly's alone, and answers ENOSYS. One module may hold many plugins, and
+// it may use whatever Go has, and has its sockets and HTTP of the agent as in WebAssembly; [Open.DialContext] is for client libraries. One module may hold many plugins, and
 // one plugin may be a source, a processor and a sink at once; the agent opens one instance per use,
 // each with memory of its own.
 //

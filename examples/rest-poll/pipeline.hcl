@@ -7,6 +7,7 @@ plugin "rest-poll" {
   source  = "./rest-poll"
   runtime = "subprocess"
   grant {
+    network = true
     http "url" {
       url = "http://127.0.0.1:8437/orders"
     }

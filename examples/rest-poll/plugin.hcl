@@ -56,4 +56,7 @@ source "rest-poll" {
   need "http" "url" {
     value = config.url
   }
+  need "network" "network" {
+    value = config.url
+  }
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 
 	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/config"
@@ -97,8 +98,8 @@ func (o *opener) open() error {
 		}
 	}
 	for _, h := range o.component.Handles {
-		if o.component.Ref.Subprocess {
-			continue // a child process has sockets of its own, at addresses that would be taken
+		if slices.Contains(o.component.Needs, abi.NeedNetwork) {
+			continue // it has sockets of its own, at addresses that would be taken
 		}
 		if err := openers[h.Kind](o, h); err != nil {
 			return o.because(h, err)

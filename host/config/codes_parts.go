@@ -196,13 +196,6 @@ in its plugin.hcl:
     sink "mine" {
       concurrent = true
     }`},
-	"E4010": {"No child process", `
-A builtin plugin that uses sockets or HTTP is handed them by the agent, each as it was granted.
-That is a matter of the sandbox; a child process would use the network on its own. Leave out
-runtime, and the plugin runs as WebAssembly.
-
-The builtin plugins kafka, postgres and exec need more than WebAssembly has: they run as child
-processes in any case.`},
 	"E4101": {"Invalid argument declaration", `
 In a plugin.hcl, an argument block has a part that does not hold together. The type is written in
 HCL type syntax:

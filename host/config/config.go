@@ -31,7 +31,7 @@ type Options struct {
 	Manifest func(ref PluginRef) (abi.Manifest, error)
 	// Builtin says which builtin module holds the plugin of that kind and name, e.g. "std".
 	Builtin func(kind abi.Kind, name string) (module string, ok bool)
-	// Native says of a builtin module that it runs as a child process alone, and that it may have sockets of its own.
+	// Native says of a builtin module that it runs as a child process alone.
 	Native func(module string) bool
 	// Builtins lists the names of the builtin plugins of a kind, for suggestions.
 	Builtins func(kind abi.Kind) []string
@@ -41,8 +41,8 @@ type Options struct {
 	ChannelKinds []string
 	// Version is that of the running agent, for required_version; "" is not compared.
 	Version string
-	// Isolation says whether child processes are kept to their grants but for addresses, and if not, what they are trusted with, and why. nil: nothing
-	// is known to keep them.
+	// Isolation says whether child processes are kept to their grants, but for those that have a network of their own, and if not, what they are
+	// trusted with, and why. nil: nothing is known to keep them.
 	Isolation func() (kept bool, trusted []string)
 	// Variables are what the configuration is given from outside.
 	Variables Variables
@@ -58,7 +58,7 @@ type PluginRef struct {
 	SHA256 string // that the file must have, in lower-case hex; "" = any
 
 	Subprocess   bool   // it runs as a child process, and not as WebAssembly
-	Kept         bool   // and is kept to its grants, but for addresses
+	Kept         bool   // and is kept to its grants, but for addresses if it has a network of its own
 	TrustedWith  string // if it is not: what it can do beyond them, and why
 	Trusted      bool   // its processor time is not bounded
 	ModuleBytes  uint64 // the largest that is loaded

@@ -3,6 +3,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/penstock-io/penstock/spec/abi"
@@ -17,8 +18,10 @@ func (c Component) Permissions() []string {
 	may, files, addresses := []string{}, "", ""
 	switch {
 	case c.Ref.Subprocess && c.Ref.Kept:
-		addresses = trusted
 		may = append(may, "run as a child process, isolated")
+		if slices.Contains(c.Needs, abi.NeedNetwork) {
+			addresses = trusted
+		}
 	case c.Ref.Subprocess:
 		files, addresses = trusted, trusted
 		may = append(may, "run as a child process, outside of the sandbox"+trusted)

@@ -177,7 +177,7 @@ func (l *loader) resolve(kind abi.Kind, v *values) (plugin abi.Plugin, from *plu
 		}
 		m, _ := l.manifest(p.ref)
 		plugin, ok = l.pick(m, kind, label, at)
-		return plugin, p, ok && l.runs(p, plugin)
+		return plugin, p, ok
 	}
 	if l.opts.Builtin != nil {
 		if module, found := l.opts.Builtin(kind, label); found {
@@ -209,20 +209,6 @@ func (l *loader) isolated(ref *PluginRef) {
 		kept, trusted := l.opts.Isolation()
 		ref.Kept, ref.TrustedWith = kept, strings.Join(trusted, "; ")
 	}
-}
-
-// socketNeeds are the needs that the host serves to WebAssembly alone.
-var socketNeeds = []string{abi.NeedDial, abi.NeedListen, abi.NeedHTTP, abi.NeedServe}
-
-// runs reports a builtin plugin that is to be a child process and cannot: it has sockets of the host's, which a child process cannot be given.
-func (l *loader) runs(p *pluginBlock, plugin abi.Plugin) bool {
-	for _, n := range plugin.Needs {
-		if p.ref.Subprocess && p.builtin() && !l.native(p.ref.Source) && slices.Contains(socketNeeds, n.Kind) {
-			l.add("E4010", p.where("runtime"), "The builtin plugin %s gets its sockets from the agent, and runs as WebAssembly alone: leave out runtime = %q.", plugin.Name, subprocessRuntime)
-			return false
-		}
-	}
-	return true
 }
 
 // pick finds the plugin of that kind in a module: by its name, or because there is no other.

@@ -223,6 +223,7 @@ func (t *Trials) Component(trial *Trial, dir string, refused bool) (Component, h
 				_, ok := t.manifest.Find(kind, name)
 				return module, ok
 			},
+			Native: func(string) bool { return t.ofChild() },
 		},
 		listeners: map[address.Address]string{},
 		plugins:   map[string]*pluginBlock{}, manifests: map[PluginRef]manifestResult{}, schemas: map[schemaKey][]argument{},
@@ -245,6 +246,13 @@ func (t *Trials) Component(trial *Trial, dir string, refused bool) (Component, h
 	}
 	c, _ := l.component(trial.Kind, v)
 	return c, l.sorted()
+}
+
+// ofChild says whether the module needs what only a child process can be given.
+func (t *Trials) ofChild() bool {
+	return slices.ContainsFunc(t.manifest.Plugins, func(p abi.Plugin) bool {
+		return slices.ContainsFunc(p.Needs, func(n abi.Need) bool { return n.Kind == abi.NeedExec || n.Kind == abi.NeedNetwork })
+	})
 }
 
 // Defaults lists a trial of each plugin that there is none of and that needs no config, and names the others.

@@ -92,6 +92,9 @@ source "kafka" {
 
   limits { memory = "256MiB" }
 
+  need "network" "brokers" {
+    value = "the other brokers"
+  }
   need "dial" "broker1" {
     value = length(config.brokers) > 0 ? "tcp://${config.brokers[0]}" : null
   }
@@ -222,6 +225,9 @@ sink "kafka" {
 
   limits { memory = "128MiB" }
 
+  need "network" "brokers" {
+    value = "the other brokers"
+  }
   need "dial" "broker1" {
     value = length(config.brokers) > 0 ? "tcp://${config.brokers[0]}" : null
   }
@@ -337,6 +343,9 @@ sink "kafka_plain" {
 
   limits { memory = "128MiB" }
 
+  need "network" "brokers" {
+    value = "the other brokers"
+  }
   need "dial" "broker1" {
     value = length(config.brokers) > 0 ? "tcp://${config.brokers[0]}" : null
   }

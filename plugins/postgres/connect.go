@@ -23,8 +23,6 @@ import (
 const (
 	// connectTimeout is how long one attempt to connect may take, with TLS and authentication.
 	connectTimeout = 10 * time.Second
-	// keepAlive finds out that the server's machine has gone; the settings of the session do the same on the other side.
-	keepAlive = 15 * time.Second
 	// closeTimeout is how long the server may take to be told goodbye.
 	closeTimeout = time.Second
 )
@@ -58,8 +56,8 @@ type server struct {
 // local says whether the server is reached over a unix socket, whose directory Host is then.
 func (c *serverConfig) local() bool { return strings.HasPrefix(c.Host, "/") }
 
-// server checks the config. Certificates are read with it: read is false where there is no I/O.
-func (c *serverConfig) server(name string, read bool) (server, error) {
+// server checks the config. Certificates are read with it: read is false where there is no I/O. Connections are those of the handle "server".
+func (c *serverConfig) server(name string, o *sdk.Open, read bool) (server, error) {
 	if c.Port == 0 {
 		c.Port = 5432
 	}
@@ -85,7 +83,8 @@ func (c *serverConfig) server(name string, read bool) (server, error) {
 	config.ConnectTimeout, config.Fallbacks, config.KerberosSpn, config.ValidateConnect = connectTimeout, nil, "", nil
 	clear(config.RuntimeParams)
 	maps.Copy(config.RuntimeParams, map[string]string{"application_name": "penstock " + name, "client_encoding": "UTF8"})
-	config.DialFunc = (&net.Dialer{Timeout: connectTimeout, KeepAlive: keepAlive}).DialContext
+	config.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil } // the agent's, which looks at what it finds
+	config.DialFunc = o.DialContext("server")
 	if config.TLSConfig, err = c.tls(host, read); err != nil {
 		return server{}, err
 	}

@@ -150,6 +150,9 @@ func (s server) explainConnect(err error) error {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return explainSQL(doing, pg)
 	}
+	if agent, ok := errors.AsType[*sdk.Error](err); ok && agent.Code == abi.EACCES {
+		return fmt.Errorf("%s: %w", doing, agent)
+	}
 	if unknown, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return tlsError("%s: %w\nthe server's certificate is signed by nobody that this machine knows: name the signer's in tls_ca", doing, unknown)
 	}

@@ -61,7 +61,7 @@ func (s *sink) configure(o *sdk.Open, read bool) error {
 	if err != nil {
 		return err
 	}
-	if s.server, err = cfg.server("sink", read); err != nil {
+	if s.server, err = cfg.server("sink", o, read); err != nil {
 		return err
 	}
 	s.create = cfg.Create

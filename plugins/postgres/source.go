@@ -81,7 +81,7 @@ func (s *source) configure(o *sdk.Open, read bool) error {
 	if err != nil {
 		return err
 	}
-	if s.server, err = cfg.server("source", read); err != nil {
+	if s.server, err = cfg.server("source", o, read); err != nil {
 		return err
 	}
 	if s.table, err = parseRelation("table", cfg.Table); err != nil {

@@ -87,9 +87,11 @@ func requests(tb testing.TB, n int) <-chan *plugin.Exchange {
 	return all
 }
 
-func TestThePluginsOfHTTPKeepTheContract(t *testing.T) {
+func TestThePluginsOfHTTPKeepTheContract(t *testing.T) { inBoth(t, withHTTP) }
+
+func withHTTP(t *testing.T, p plugin.Plugin) {
 	c := newCollector(t)
-	plugintest.Run(t, loadModule(t),
+	plugintest.Run(t, p,
 		plugintest.Case{Kind: abi.Source, Name: "http", BadConfig: `{"path":"in"}`, Events: 50,
 			Setup: func(string) (plugintest.Opening, error) {
 				return plugintest.Opening{Config: `{"format":"lines"}`, Grants: plugin.Grants{Serve: requests(t, 50)}}, nil

@@ -49,8 +49,10 @@ func connect(tb testing.TB, to net.Addr) net.Conn {
 
 const tcpConfig = `{"listen":"x","framing":"lines","max_line":65536,"peer":true}`
 
-func TestThePluginsWithSocketsKeepTheContract(t *testing.T) {
-	plugintest.Run(t, loadModule(t),
+func TestThePluginsWithSocketsKeepTheContract(t *testing.T) { inBoth(t, withSockets) }
+
+func withSockets(t *testing.T, p plugin.Plugin) {
+	plugintest.Run(t, p,
 		plugintest.Case{Kind: abi.Source, Name: "tcp", BadConfig: `{"framing":"xml"}`, Events: 50,
 			Setup: func(string) (plugintest.Opening, error) {
 				grants, addr := listening(t, "tcp://127.0.0.1:0", endpoint.ListenOptions{})
@@ -193,10 +195,15 @@ func heap() int64 {
 	return int64(m.HeapInuse + m.StackInuse)
 }
 
-// BenchmarkTCP takes lines of 256 bytes from a socket, through the module, and lets them go.
+// BenchmarkTCP takes lines of 256 bytes from a socket, through the module, and lets them go. The processor time is that of this process.
 func BenchmarkTCP(b *testing.B) {
+	b.Run("wasm", func(b *testing.B) { benchTCP(b, loadModule(b)) })
+	b.Run("subprocess", func(b *testing.B) { benchTCP(b, loadChild(b)) })
+}
+
+func benchTCP(b *testing.B, p plugin.Plugin) {
 	grants, addr := listening(b, "tcp://127.0.0.1:0", endpoint.ListenOptions{})
-	in, err := loadModule(b).Open(b.Context(), abi.Source, plugin.Request{
+	in, err := p.Open(b.Context(), abi.Source, plugin.Request{
 		Component: "source.tcp", Plugin: "tcp", Config: []byte(tcpConfig), Instance: abi.Instance{Count: 1}, Grants: grants,
 		Limits: plugin.Limits{BatchBytes: 1 << 20, BatchEvents: 4096}, Buffers: new(onePool),
 	})

@@ -32,6 +32,8 @@ func (x *WriteRequest) batch() (protowire.Number, *[]byte)   { return 3, &x.Batc
 func (x *Emission) batch() (protowire.Number, *[]byte)       { return 2, &x.Batch }
 func (x *ProcessRequest) batch() (protowire.Number, *[]byte) { return 1, &x.Batch }
 func (x *ProcessReply) batch() (protowire.Number, *[]byte)   { return 4, &x.Batch }
+func (x *Call) batch() (protowire.Number, *[]byte)           { return 5, &x.Data }
+func (x *CallReply) batch() (protowire.Number, *[]byte)      { return 3, &x.Data }
 
 // Name implements [encoding.CodecV2].
 func (Codec) Name() string { return protocodec.Name }

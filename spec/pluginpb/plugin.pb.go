@@ -1608,6 +1608,260 @@ func (x *Metric) GetValue() float64 {
 	return 0
 }
 
+// Call is one import of spec/abi.md §2 whose name begins with net_ or http_, and means the same.
+type Call struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`                                // 1, 2, 3… in one instance; the next one comes when this one is answered
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`                             // "net_open"
+	Handle        string                 `protobuf:"bytes,3,opt,name=handle,proto3" json:"handle,omitempty"`                         // net_open, http_send: as the manifest calls it
+	Fd            int32                  `protobuf:"varint,4,opt,name=fd,proto3" json:"fd,omitempty"`                                // a handle of the instance's; of http_status and its like the id of a request
+	Data          []byte                 `protobuf:"bytes,5,opt,name=data,proto3" json:"data,omitempty"`                             // net_write: what to write; http_send, http_reply: a batch of one event
+	Room          uint32                 `protobuf:"varint,6,opt,name=room,proto3" json:"room,omitempty"`                            // how many bytes may come back, of net_wait how many handles, of net_recvfrom how long one datagram may be
+	TimeoutMs     int32                  `protobuf:"varint,7,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"` // 0: do not wait; less: until it is interrupted
+	After         uint64                 `protobuf:"varint,8,opt,name=after,proto3" json:"after,omitempty"`                          // net_write, http_reply: 0, or the seq of an emission, which may not have been sent yet
+	Status        int32                  `protobuf:"varint,9,opt,name=status,proto3" json:"status,omitempty"`                        // http_reply
+	Interrupt     bool                   `protobuf:"varint,10,opt,name=interrupt,proto3" json:"interrupt,omitempty"`                 // only id is set beside it: that call is to answer EINTR, if it runs. This is no call, and has no answer
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Call) Reset() {
+	*x = Call{}
+	mi := &file_plugin_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Call) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Call) ProtoMessage() {}
+
+func (x *Call) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Call.ProtoReflect.Descriptor instead.
+func (*Call) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Call) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Call) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Call) GetHandle() string {
+	if x != nil {
+		return x.Handle
+	}
+	return ""
+}
+
+func (x *Call) GetFd() int32 {
+	if x != nil {
+		return x.Fd
+	}
+	return 0
+}
+
+func (x *Call) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *Call) GetRoom() uint32 {
+	if x != nil {
+		return x.Room
+	}
+	return 0
+}
+
+func (x *Call) GetTimeoutMs() int32 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
+}
+
+func (x *Call) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *Call) GetStatus() int32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *Call) GetInterrupt() bool {
+	if x != nil {
+		return x.Interrupt
+	}
+	return false
+}
+
+// CallReply answers one call.
+type CallReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Result        int32                  `protobuf:"varint,2,opt,name=result,proto3" json:"result,omitempty"`      // as of the import: 0 or more, or a code
+	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`           // net_read, net_info, http_head, http_read, http_next
+	Ready         []int32                `protobuf:"varint,4,rep,packed,name=ready,proto3" json:"ready,omitempty"` // net_wait
+	Datagrams     []*Datagram            `protobuf:"bytes,5,rep,name=datagrams,proto3" json:"datagrams,omitempty"` // net_recvfrom: one, and those that have come besides; the result is how many
+	Why           string                 `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`             // what there is to say about a code, for people
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallReply) Reset() {
+	*x = CallReply{}
+	mi := &file_plugin_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallReply) ProtoMessage() {}
+
+func (x *CallReply) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallReply.ProtoReflect.Descriptor instead.
+func (*CallReply) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *CallReply) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *CallReply) GetResult() int32 {
+	if x != nil {
+		return x.Result
+	}
+	return 0
+}
+
+func (x *CallReply) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *CallReply) GetReady() []int32 {
+	if x != nil {
+		return x.Ready
+	}
+	return nil
+}
+
+func (x *CallReply) GetDatagrams() []*Datagram {
+	if x != nil {
+		return x.Datagrams
+	}
+	return nil
+}
+
+func (x *CallReply) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+type Datagram struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	From          string                 `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"` // where its sender is
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Datagram) Reset() {
+	*x = Datagram{}
+	mi := &file_plugin_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Datagram) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Datagram) ProtoMessage() {}
+
+func (x *Datagram) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Datagram.ProtoReflect.Descriptor instead.
+func (*Datagram) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Datagram) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *Datagram) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
 var File_plugin_proto protoreflect.FileDescriptor
 
 const file_plugin_proto_rawDesc = "" +
@@ -1722,10 +1976,34 @@ const file_plugin_proto_rawDesc = "" +
 	"\x05value\x18\x03 \x01(\x01R\x05value\"\x1e\n" +
 	"\x04Kind\x12\v\n" +
 	"\aCOUNTER\x10\x00\x12\t\n" +
-	"\x05GAUGE\x10\x012\xac\x01\n" +
+	"\x05GAUGE\x10\x01\"\xe5\x01\n" +
+	"\x04Call\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
+	"\x06handle\x18\x03 \x01(\tR\x06handle\x12\x0e\n" +
+	"\x02fd\x18\x04 \x01(\x05R\x02fd\x12\x12\n" +
+	"\x04data\x18\x05 \x01(\fR\x04data\x12\x12\n" +
+	"\x04room\x18\x06 \x01(\rR\x04room\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18\a \x01(\x05R\ttimeoutMs\x12\x14\n" +
+	"\x05after\x18\b \x01(\x04R\x05after\x12\x16\n" +
+	"\x06status\x18\t \x01(\x05R\x06status\x12\x1c\n" +
+	"\tinterrupt\x18\n" +
+	" \x01(\bR\tinterrupt\"\xab\x01\n" +
+	"\tCallReply\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
+	"\x06result\x18\x02 \x01(\x05R\x06result\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\x12\x14\n" +
+	"\x05ready\x18\x04 \x03(\x05R\x05ready\x12:\n" +
+	"\tdatagrams\x18\x05 \x03(\v2\x1c.penstock.plugin.v1.DatagramR\tdatagrams\x12\x10\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\"2\n" +
+	"\bDatagram\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\tR\x04from2\xf2\x01\n" +
 	"\x06Plugin\x12U\n" +
 	"\bDescribe\x12#.penstock.plugin.v1.DescribeRequest\x1a$.penstock.plugin.v1.DescribeResponse\x12K\n" +
-	"\aReports\x12\".penstock.plugin.v1.ReportsRequest\x1a\x1a.penstock.plugin.v1.Report0\x012\xb4\x02\n" +
+	"\aReports\x12\".penstock.plugin.v1.ReportsRequest\x1a\x1a.penstock.plugin.v1.Report0\x01\x12D\n" +
+	"\x05Calls\x12\x1d.penstock.plugin.v1.CallReply\x1a\x18.penstock.plugin.v1.Call(\x010\x012\xb4\x02\n" +
 	"\x06Source\x12I\n" +
 	"\x04Open\x12\x1f.penstock.plugin.v1.OpenRequest\x1a .penstock.plugin.v1.OpenResponse\x12I\n" +
 	"\x04Read\x12\x1f.penstock.plugin.v1.ReadRequest\x1a\x1c.penstock.plugin.v1.Emission(\x010\x01\x12F\n" +
@@ -1754,7 +2032,7 @@ func file_plugin_proto_rawDescGZIP() []byte {
 }
 
 var file_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_plugin_proto_goTypes = []any{
 	(Metric_Kind)(0),         // 0: penstock.plugin.v1.Metric.Kind
 	(*Status)(nil),           // 1: penstock.plugin.v1.Status
@@ -1784,13 +2062,16 @@ var file_plugin_proto_goTypes = []any{
 	(*Report)(nil),           // 25: penstock.plugin.v1.Report
 	(*LogLine)(nil),          // 26: penstock.plugin.v1.LogLine
 	(*Metric)(nil),           // 27: penstock.plugin.v1.Metric
-	nil,                      // 28: penstock.plugin.v1.OpenRequest.CursorEntry
-	nil,                      // 29: penstock.plugin.v1.OpenRequest.SecretsEntry
+	(*Call)(nil),             // 28: penstock.plugin.v1.Call
+	(*CallReply)(nil),        // 29: penstock.plugin.v1.CallReply
+	(*Datagram)(nil),         // 30: penstock.plugin.v1.Datagram
+	nil,                      // 31: penstock.plugin.v1.OpenRequest.CursorEntry
+	nil,                      // 32: penstock.plugin.v1.OpenRequest.SecretsEntry
 }
 var file_plugin_proto_depIdxs = []int32{
-	28, // 0: penstock.plugin.v1.OpenRequest.cursor:type_name -> penstock.plugin.v1.OpenRequest.CursorEntry
+	31, // 0: penstock.plugin.v1.OpenRequest.cursor:type_name -> penstock.plugin.v1.OpenRequest.CursorEntry
 	5,  // 1: penstock.plugin.v1.OpenRequest.incarnations:type_name -> penstock.plugin.v1.Incarnation
-	29, // 2: penstock.plugin.v1.OpenRequest.secrets:type_name -> penstock.plugin.v1.OpenRequest.SecretsEntry
+	32, // 2: penstock.plugin.v1.OpenRequest.secrets:type_name -> penstock.plugin.v1.OpenRequest.SecretsEntry
 	6,  // 3: penstock.plugin.v1.OpenRequest.directories:type_name -> penstock.plugin.v1.Directory
 	7,  // 4: penstock.plugin.v1.OpenRequest.limits:type_name -> penstock.plugin.v1.Limits
 	1,  // 5: penstock.plugin.v1.OpenResponse.status:type_name -> penstock.plugin.v1.Status
@@ -1808,37 +2089,40 @@ var file_plugin_proto_depIdxs = []int32{
 	26, // 17: penstock.plugin.v1.Report.lines:type_name -> penstock.plugin.v1.LogLine
 	27, // 18: penstock.plugin.v1.Report.metrics:type_name -> penstock.plugin.v1.Metric
 	0,  // 19: penstock.plugin.v1.Metric.kind:type_name -> penstock.plugin.v1.Metric.Kind
-	2,  // 20: penstock.plugin.v1.Plugin.Describe:input_type -> penstock.plugin.v1.DescribeRequest
-	24, // 21: penstock.plugin.v1.Plugin.Reports:input_type -> penstock.plugin.v1.ReportsRequest
-	4,  // 22: penstock.plugin.v1.Source.Open:input_type -> penstock.plugin.v1.OpenRequest
-	10, // 23: penstock.plugin.v1.Source.Read:input_type -> penstock.plugin.v1.ReadRequest
-	13, // 24: penstock.plugin.v1.Source.Ack:input_type -> penstock.plugin.v1.AckRequest
-	22, // 25: penstock.plugin.v1.Source.Close:input_type -> penstock.plugin.v1.CloseRequest
-	4,  // 26: penstock.plugin.v1.Sink.Open:input_type -> penstock.plugin.v1.OpenRequest
-	15, // 27: penstock.plugin.v1.Sink.Write:input_type -> penstock.plugin.v1.WriteRequest
-	18, // 28: penstock.plugin.v1.Sink.Prune:input_type -> penstock.plugin.v1.PruneRequest
-	22, // 29: penstock.plugin.v1.Sink.Close:input_type -> penstock.plugin.v1.CloseRequest
-	4,  // 30: penstock.plugin.v1.Processor.Open:input_type -> penstock.plugin.v1.OpenRequest
-	20, // 31: penstock.plugin.v1.Processor.Process:input_type -> penstock.plugin.v1.ProcessRequest
-	22, // 32: penstock.plugin.v1.Processor.Close:input_type -> penstock.plugin.v1.CloseRequest
-	3,  // 33: penstock.plugin.v1.Plugin.Describe:output_type -> penstock.plugin.v1.DescribeResponse
-	25, // 34: penstock.plugin.v1.Plugin.Reports:output_type -> penstock.plugin.v1.Report
-	8,  // 35: penstock.plugin.v1.Source.Open:output_type -> penstock.plugin.v1.OpenResponse
-	11, // 36: penstock.plugin.v1.Source.Read:output_type -> penstock.plugin.v1.Emission
-	14, // 37: penstock.plugin.v1.Source.Ack:output_type -> penstock.plugin.v1.AckResponse
-	23, // 38: penstock.plugin.v1.Source.Close:output_type -> penstock.plugin.v1.CloseResponse
-	8,  // 39: penstock.plugin.v1.Sink.Open:output_type -> penstock.plugin.v1.OpenResponse
-	16, // 40: penstock.plugin.v1.Sink.Write:output_type -> penstock.plugin.v1.WriteReply
-	19, // 41: penstock.plugin.v1.Sink.Prune:output_type -> penstock.plugin.v1.PruneResponse
-	23, // 42: penstock.plugin.v1.Sink.Close:output_type -> penstock.plugin.v1.CloseResponse
-	8,  // 43: penstock.plugin.v1.Processor.Open:output_type -> penstock.plugin.v1.OpenResponse
-	21, // 44: penstock.plugin.v1.Processor.Process:output_type -> penstock.plugin.v1.ProcessReply
-	23, // 45: penstock.plugin.v1.Processor.Close:output_type -> penstock.plugin.v1.CloseResponse
-	33, // [33:46] is the sub-list for method output_type
-	20, // [20:33] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	30, // 20: penstock.plugin.v1.CallReply.datagrams:type_name -> penstock.plugin.v1.Datagram
+	2,  // 21: penstock.plugin.v1.Plugin.Describe:input_type -> penstock.plugin.v1.DescribeRequest
+	24, // 22: penstock.plugin.v1.Plugin.Reports:input_type -> penstock.plugin.v1.ReportsRequest
+	29, // 23: penstock.plugin.v1.Plugin.Calls:input_type -> penstock.plugin.v1.CallReply
+	4,  // 24: penstock.plugin.v1.Source.Open:input_type -> penstock.plugin.v1.OpenRequest
+	10, // 25: penstock.plugin.v1.Source.Read:input_type -> penstock.plugin.v1.ReadRequest
+	13, // 26: penstock.plugin.v1.Source.Ack:input_type -> penstock.plugin.v1.AckRequest
+	22, // 27: penstock.plugin.v1.Source.Close:input_type -> penstock.plugin.v1.CloseRequest
+	4,  // 28: penstock.plugin.v1.Sink.Open:input_type -> penstock.plugin.v1.OpenRequest
+	15, // 29: penstock.plugin.v1.Sink.Write:input_type -> penstock.plugin.v1.WriteRequest
+	18, // 30: penstock.plugin.v1.Sink.Prune:input_type -> penstock.plugin.v1.PruneRequest
+	22, // 31: penstock.plugin.v1.Sink.Close:input_type -> penstock.plugin.v1.CloseRequest
+	4,  // 32: penstock.plugin.v1.Processor.Open:input_type -> penstock.plugin.v1.OpenRequest
+	20, // 33: penstock.plugin.v1.Processor.Process:input_type -> penstock.plugin.v1.ProcessRequest
+	22, // 34: penstock.plugin.v1.Processor.Close:input_type -> penstock.plugin.v1.CloseRequest
+	3,  // 35: penstock.plugin.v1.Plugin.Describe:output_type -> penstock.plugin.v1.DescribeResponse
+	25, // 36: penstock.plugin.v1.Plugin.Reports:output_type -> penstock.plugin.v1.Report
+	28, // 37: penstock.plugin.v1.Plugin.Calls:output_type -> penstock.plugin.v1.Call
+	8,  // 38: penstock.plugin.v1.Source.Open:output_type -> penstock.plugin.v1.OpenResponse
+	11, // 39: penstock.plugin.v1.Source.Read:output_type -> penstock.plugin.v1.Emission
+	14, // 40: penstock.plugin.v1.Source.Ack:output_type -> penstock.plugin.v1.AckResponse
+	23, // 41: penstock.plugin.v1.Source.Close:output_type -> penstock.plugin.v1.CloseResponse
+	8,  // 42: penstock.plugin.v1.Sink.Open:output_type -> penstock.plugin.v1.OpenResponse
+	16, // 43: penstock.plugin.v1.Sink.Write:output_type -> penstock.plugin.v1.WriteReply
+	19, // 44: penstock.plugin.v1.Sink.Prune:output_type -> penstock.plugin.v1.PruneResponse
+	23, // 45: penstock.plugin.v1.Sink.Close:output_type -> penstock.plugin.v1.CloseResponse
+	8,  // 46: penstock.plugin.v1.Processor.Open:output_type -> penstock.plugin.v1.OpenResponse
+	21, // 47: penstock.plugin.v1.Processor.Process:output_type -> penstock.plugin.v1.ProcessReply
+	23, // 48: penstock.plugin.v1.Processor.Close:output_type -> penstock.plugin.v1.CloseResponse
+	35, // [35:49] is the sub-list for method output_type
+	21, // [21:35] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_plugin_proto_init() }
@@ -1852,7 +2136,7 @@ func file_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugin_proto_rawDesc), len(file_plugin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   29,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

@@ -29,6 +29,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Plugin_Describe_FullMethodName = "/penstock.plugin.v1.Plugin/Describe"
 	Plugin_Reports_FullMethodName  = "/penstock.plugin.v1.Plugin/Reports"
+	Plugin_Calls_FullMethodName    = "/penstock.plugin.v1.Plugin/Calls"
 )
 
 // PluginClient is the client API for Plugin service.
@@ -42,6 +43,9 @@ type PluginClient interface {
 	// Reports are what the instance logs and measures, for as long as the child runs. Optional: what a child writes to its
 	// standard error is logged too.
 	Reports(ctx context.Context, in *ReportsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Report], error)
+	// Calls are what an instance asks of the agent: its sockets and its requests of HTTP. The agent opens this stream before Open; on it the child asks,
+	// one call after the other, and the agent answers. Optional.
+	Calls(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[CallReply, Call], error)
 }
 
 type pluginClient struct {
@@ -81,6 +85,19 @@ func (c *pluginClient) Reports(ctx context.Context, in *ReportsRequest, opts ...
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Plugin_ReportsClient = grpc.ServerStreamingClient[Report]
 
+func (c *pluginClient) Calls(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[CallReply, Call], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Plugin_ServiceDesc.Streams[1], Plugin_Calls_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[CallReply, Call]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Plugin_CallsClient = grpc.BidiStreamingClient[CallReply, Call]
+
 // PluginServer is the server API for Plugin service.
 // All implementations must embed UnimplementedPluginServer
 // for forward compatibility.
@@ -92,6 +109,9 @@ type PluginServer interface {
 	// Reports are what the instance logs and measures, for as long as the child runs. Optional: what a child writes to its
 	// standard error is logged too.
 	Reports(*ReportsRequest, grpc.ServerStreamingServer[Report]) error
+	// Calls are what an instance asks of the agent: its sockets and its requests of HTTP. The agent opens this stream before Open; on it the child asks,
+	// one call after the other, and the agent answers. Optional.
+	Calls(grpc.BidiStreamingServer[CallReply, Call]) error
 	mustEmbedUnimplementedPluginServer()
 }
 
@@ -107,6 +127,9 @@ func (UnimplementedPluginServer) Describe(context.Context, *DescribeRequest) (*D
 }
 func (UnimplementedPluginServer) Reports(*ReportsRequest, grpc.ServerStreamingServer[Report]) error {
 	return status.Error(codes.Unimplemented, "method Reports not implemented")
+}
+func (UnimplementedPluginServer) Calls(grpc.BidiStreamingServer[CallReply, Call]) error {
+	return status.Error(codes.Unimplemented, "method Calls not implemented")
 }
 func (UnimplementedPluginServer) mustEmbedUnimplementedPluginServer() {}
 func (UnimplementedPluginServer) testEmbeddedByValue()                {}
@@ -158,6 +181,13 @@ func _Plugin_Reports_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Plugin_ReportsServer = grpc.ServerStreamingServer[Report]
 
+func _Plugin_Calls_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(PluginServer).Calls(&grpc.GenericServerStream[CallReply, Call]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Plugin_CallsServer = grpc.BidiStreamingServer[CallReply, Call]
+
 // Plugin_ServiceDesc is the grpc.ServiceDesc for Plugin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -175,6 +205,12 @@ var Plugin_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Reports",
 			Handler:       _Plugin_Reports_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "Calls",
+			Handler:       _Plugin_Calls_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "plugin.proto",

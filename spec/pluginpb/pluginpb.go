@@ -19,7 +19,13 @@ const (
 	VersionsKey = "PLUGIN_PROTOCOL_VERSIONS"
 	// SocketDirKey names the directory, the child's alone, where it makes its socket.
 	SocketDirKey = "PLUGIN_UNIX_SOCKET_DIR"
+	// DialKey names the unix socket where a child asks for connections to what it was granted.
+	DialKey = "PENSTOCK_DIAL"
 )
+
+// DialConnected is the first byte of what the agent answers, at the socket of DialKey, to a line with a handle's name: the bytes of the connection
+// follow, in both directions. Anything else is a code, a blank, and why there is none.
+const DialConnected = '+'
 
 // Handshake is the one line that a child writes to its standard output, with its version and the path of its socket filled in.
 const Handshake = "1|%d|unix|%s|grpc|\n"

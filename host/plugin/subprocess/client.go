@@ -36,6 +36,7 @@ type connected struct {
 	process *process
 	client  *goplugin.Client
 	conn    *grpc.ClientConn
+	dials   *dials // nil: it dials nothing by handles
 
 	sockets  string        // the directory that holds the one of the child's sockets
 	patience time.Duration // that it has until it serves
@@ -57,7 +58,7 @@ func (instancePlugin) GRPCClient(_ context.Context, _ *goplugin.GRPCBroker, conn
 }
 
 // connect starts a child and waits until it serves. Errors are *plugin.Error.
-func (p *Plugin) connect(ctx context.Context, open plugin.Request, work string, stdout, stderr io.Writer) (*connected, error) {
+func (p *Plugin) connect(ctx context.Context, kind abi.Kind, open plugin.Request, work string, stdout, stderr io.Writer) (*connected, error) {
 	sockets, err := p.runtime.socketDir()
 	if err != nil {
 		return nil, &plugin.Error{Class: abi.Retry, Code: abi.EAGAIN, Message: err.Error(), Err: err}
@@ -74,7 +75,11 @@ func (p *Plugin) connect(ctx context.Context, open plugin.Request, work string, 
 		GRPCDialOptions:  c.dialOptions(),
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, dir string) (runner.Runner, error) {
 			c.process.cmd, c.process.sockets = &exec.Cmd{Path: p.path, Args: p.args}, dir
-			if err := prepare(c.process.cmd, open, spec.Env, work); err != nil {
+			var err error
+			if c.dials, err = p.listenForDials(kind, open, dir); err != nil {
+				return nil, err
+			}
+			if err := prepare(c.process.cmd, open, append(spec.Env, c.dials.environment()...), work); err != nil {
 				return nil, err
 			}
 			if err := p.confine(c.process.cmd, open, work, dir); err != nil {
@@ -172,6 +177,7 @@ func (c *connected) close(grace time.Duration) {
 	if c.process.started() {
 		c.process.end(grace)
 	}
+	_ = c.dials.close()      // nobody is left to ask
 	c.client.Kill()          // removes the socket, and waits for what go-plugin has started
 	_ = removeAll(c.sockets) // what is left goes with the runtime
 	if c.conn != nil {
@@ -196,7 +202,7 @@ func (c *connected) dial(ctx context.Context, _ string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := listens(conn.(*net.UnixConn), c.process.cmd.Process.Pid); err != nil {
+	if err := ofChild(conn.(*net.UnixConn), c.process.cmd.Process.Pid); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil

@@ -361,7 +361,7 @@ func TestAStrangerIsNotServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := listens(conn.(*net.UnixConn), os.Getpid()); err == nil {
+	if err := ofChild(conn.(*net.UnixConn), os.Getpid()); err == nil {
 		t.Error("a process that is not the one is taken for it")
 	}
 }

@@ -29,7 +29,9 @@ type hostile struct {
 	pluginpb.UnimplementedSourceServer
 	pluginpb.UnimplementedSinkServer
 	pluginpb.UnimplementedProcessorServer
-	how string
+	how    string
+	stream chan grpc.BidiStreamingServer[pluginpb.CallReply, pluginpb.Call] // has the one of calls; never closed
+	said   string                                                           // what came of a script
 }
 
 // faithlessMain serves it as all three kinds.
@@ -39,7 +41,7 @@ func faithlessMain(how string) error {
 	if err != nil {
 		return err
 	}
-	s, h := grpc.NewServer(), &hostile{how: how}
+	s, h := grpc.NewServer(), &hostile{how: how, stream: make(chan grpc.BidiStreamingServer[pluginpb.CallReply, pluginpb.Call], 1)}
 	pluginpb.RegisterPluginServer(s, h)
 	pluginpb.RegisterSourceServer(s, h)
 	pluginpb.RegisterSinkServer(s, h)
@@ -61,9 +63,15 @@ func (h *hostile) Reports(_ *pluginpb.ReportsRequest, to grpc.ServerStreamingSer
 	return nil
 }
 
-func (h *hostile) Open(context.Context, *pluginpb.OpenRequest) (*pluginpb.OpenResponse, error) {
+func (h *hostile) Open(_ context.Context, r *pluginpb.OpenRequest) (*pluginpb.OpenResponse, error) {
 	a := &pluginpb.OpenResponse{Acks: true}
 	switch h.how {
+	case "script":
+		stays, said, err := h.follow(r.Config)
+		if h.said = said; !stays {
+			a.Status = &pluginpb.Status{Code: int32(abi.EAGAIN), Message: said}
+		}
+		return a, err
 	case "empty range":
 		a.Held = []*pluginpb.Held{{First: 3, Next: 3}}
 	case "many ranges":
@@ -81,6 +89,11 @@ func (h *hostile) Close(context.Context, *pluginpb.CloseRequest) (*pluginpb.Clos
 func (h *hostile) Read(s grpc.BidiStreamingServer[pluginpb.ReadRequest, pluginpb.Emission]) error {
 	e := &pluginpb.Emission{Seq: 1}
 	switch h.how {
+	case "script":
+		var err error
+		if e.Batch, err = scripted(h.said); err != nil {
+			return err
+		}
 	case "end":
 		return nil
 	case "no batch":

@@ -60,6 +60,7 @@ type instance struct {
 	stdout    io.Writer
 	stderr    io.Writer
 	work      string // the child's working directory
+	calls     *calls
 	ctx       context.Context
 	cancel    context.CancelFunc // of its streams
 	watching  sync.WaitGroup
@@ -233,6 +234,7 @@ func (in *instance) shut() error {
 	in.cancel()
 	in.connected.close(grace)
 	in.watching.Wait()
+	in.calls.close()
 	return errors.Join(err, removeAll(in.work))
 }
 

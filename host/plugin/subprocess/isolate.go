@@ -44,13 +44,13 @@ func (i Isolation) Trusted() (all []string) {
 		}
 	}
 	if i.Namespaces {
-		return append(all, "the network, if it needs any: it reaches whatever the machine reaches (grants of addresses are kept in WebAssembly alone)")
+		return append(all, "the network, if it was granted as a whole: it reaches whatever the machine reaches (others ask the agent for each connection)")
 	}
 	why("the network: it reaches whatever the machine reaches")
 	return all
 }
 
-// Complete says whether the network is all that children are trusted with, and only those that need it.
+// Complete says whether the network is all that children are trusted with, and only those that were granted it as a whole.
 func (i Isolation) Complete() bool {
 	return i.Namespaces && (i.Landlock >= landlockSignals || i.Landlock > 0 && i.OwnUser)
 }
@@ -88,7 +88,7 @@ type confinement struct {
 	Map      *[2]int         `json:",omitempty"` // the agent's user and group, for the namespace of an unprivileged user
 	Dies     int             // the signal that it gets when the agent is gone
 	Landlock int             // the version to use; 0: none
-	Offline  bool            // it has no network: of none of its needs
+	Offline  bool            // it has no network of its own
 	Own      []string        // directories that it may do everything in
 	Dirs     []confinedDir   `json:",omitempty"` // granted
 	Programs []string        `json:",omitempty"` // that it may run, and directories of them, if they are there

@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -219,22 +218,13 @@ func (p *Plugin) confine(cmd *exec.Cmd, open plugin.Request, work, sockets strin
 	for _, name := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR"} {
 		c.Files = append(c.Files, filepath.SplitList(os.Getenv(name))...)
 	}
-	c.Offline = !open.Network && !p.network(open.Plugin)
+	c.Offline = !open.Network
 	c.Limits = r.isolation.limits(open.Limits)
 	if open.Limits.MemoryBytes > 0 {
 		cmd.Env = append([]string{"GOMEMLIMIT=" + strconv.FormatUint(open.Limits.MemoryBytes, 10)}, cmd.Env...)
 	}
 	cmd.Path, cmd.Args = self, r.launcher
 	return r.isolation.launch(cmd, c)
-}
-
-// network says whether a plugin needs addresses.
-func (p *Plugin) network(name string) bool {
-	return slices.ContainsFunc(p.manifest.Plugins, func(one abi.Plugin) bool {
-		return one.Name == name && slices.ContainsFunc(one.Needs, func(n abi.Need) bool {
-			return n.Kind == abi.NeedDial || n.Kind == abi.NeedListen || n.Kind == abi.NeedHTTP || n.Kind == abi.NeedServe
-		})
-	})
 }
 
 // limits are what the kernel bounds of a child.

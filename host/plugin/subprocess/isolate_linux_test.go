@@ -106,6 +106,7 @@ var attacks = map[string]func(s *stage) error{
 	"a list of sockets":              func(s *stage) error { return opens(filepath.Dir(filepath.Dir(s.Victim.Socket))) },
 	"a file that the agent left":     func(s *stage) error { return readsFile(s.Open) },
 	"the network":                    func(s *stage) error { return connectsTo("tcp", s.Server) },
+	"a port that somebody reaches":   func(*stage) error { return reachable() },
 	"an abstract socket":             func(s *stage) error { return connects("@" + s.Dir) },
 	"a symlink out of its own":       func(s *stage) error { return linkOut(s, os.Symlink) },
 	"a hard link out of its own":     func(s *stage) error { return linkOut(s, os.Link) },
@@ -188,6 +189,20 @@ func readsFile(fd int) error {
 
 func connects(address string) error { return connectsTo("unix", address) }
 
+// reachable says what keeps others from a port that this process listens at: there is no interface that it could be at.
+func reachable() error {
+	all, err := net.Interfaces()
+	if err != nil {
+		return err
+	}
+	for _, i := range all {
+		if i.Flags&net.FlagUp != 0 {
+			return nil
+		}
+	}
+	return errors.New("no interface is up")
+}
+
 func connectsTo(network, address string) error {
 	c, err := net.Dial(network, address)
 	if err == nil {
@@ -259,6 +274,11 @@ func hostileMain(doc string) int {
 	return 3
 }
 
+// connecting is the manifest of a plugin that needs the network, and has it of the agent.
+var connecting = abi.Manifest{Name: "both", Version: "1.0.0", Plugins: []abi.Plugin{{Kind: abi.Sink, Name: "both", Needs: []abi.Need{
+	{Handle: "to", Kind: abi.NeedDial}, {Handle: "in", Kind: abi.NeedListen}, {Handle: "url", Kind: abi.NeedHTTP}, {Handle: "serve", Kind: abi.NeedServe},
+}}}}
+
 // stageMain is an agent that sets the stage, lets a hostile child act, and prints what that says.
 func stageMain(doc string) (err error) {
 	var s stage
@@ -292,7 +312,7 @@ func stageMain(doc string) (err error) {
 	if err != nil {
 		return err
 	}
-	p, err := r.Load(context.Background(), plugin.Ref{Path: s.Self, Args: []string{"test", "child", "hostile", string(told)}, Manifest: &manifest})
+	p, err := r.Load(context.Background(), plugin.Ref{Path: s.Self, Args: []string{"test", "child", "hostile", string(told)}, Manifest: &connecting})
 	if err != nil {
 		return err
 	}
@@ -420,7 +440,7 @@ func TestAHostileChildIsRefusedAll(t *testing.T) {
 }
 
 func TestLandlockAloneRefusesAllOfFilesAndProcesses(t *testing.T) {
-	refusedAll(t, agents()[len(agents())-1], stage{Isolate: true, Alone: true}, "all the processes that it can", "the network")
+	refusedAll(t, agents()[len(agents())-1], stage{Isolate: true, Alone: true}, "all the processes that it can", "the network", "a port that somebody reaches")
 }
 
 func refusedAll(t *testing.T, uid int, s stage, but ...string) {

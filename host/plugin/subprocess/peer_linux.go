@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listens says whether it is the child, or a process that it has started, who listens at the other end.
-func listens(conn *net.UnixConn, child int) error {
+// ofChild says whether it is the child, or a process of its group, who is at the other end.
+func ofChild(conn *net.UnixConn, child int) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return err
@@ -20,11 +20,11 @@ func listens(conn *net.UnixConn, child int) error {
 		return ctlErr
 	}
 	if err != nil {
-		return fmt.Errorf("ask who listens: %w", err)
+		return fmt.Errorf("ask who is at the other end: %w", err)
 	}
 	if pid := int(peer.Pid); pid != child {
 		if group, err := unix.Getpgid(pid); err != nil || group != child {
-			return fmt.Errorf("process %d listens at the socket of the plugin, and is none of its", pid)
+			return fmt.Errorf("process %d is at the other end of the plugin's socket, and is none of its", pid)
 		}
 	}
 	return nil

@@ -6,5 +6,5 @@ package subprocess
 
 import "net"
 
-// listens is of Linux: elsewhere the directory of the socket alone keeps others out.
-func listens(*net.UnixConn, int) error { return nil }
+// ofChild is of Linux: elsewhere the directory of the socket alone keeps others out.
+func ofChild(*net.UnixConn, int) error { return nil }

@@ -64,10 +64,12 @@ func (p *Plugin) Open(ctx context.Context, kind abi.Kind, open plugin.Request) (
 		return plugin.Instance{}, &plugin.Error{Class: abi.Retry, Code: abi.EAGAIN, Message: "make a working directory: " + err.Error(), Err: err}
 	}
 	in.work = work
-	if in.connected, err = p.connect(ctx, open, work, in.stdout, in.stderr); err != nil {
+	if in.connected, err = p.connect(ctx, kind, open, work, in.stdout, in.stderr); err != nil {
 		return plugin.Instance{}, errors.Join(err, removeAll(work))
 	}
 	in.supervise()
+	in.calls = newCalls(in, open)
+	in.dials.serve(in.process.cmd.Process.Pid, in.calls.Denied)
 	made, err := in.open(ctx, open)
 	if err != nil {
 		_ = in.Close() // what there is to say has been said
@@ -80,6 +82,9 @@ func (p *Plugin) Open(ctx context.Context, kind abi.Kind, open plugin.Request) (
 func (in *instance) open(ctx context.Context, open plugin.Request) (made plugin.Instance, err error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
+	if err := in.calls.begin(); err != nil {
+		return made, err
+	}
 	request := requestOf(open, in.limit)
 	var answer *pluginpb.OpenResponse
 	switch in.kind {

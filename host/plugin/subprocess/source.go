@@ -108,14 +108,16 @@ func (s *source) take(e *pluginpb.Emission) (plugin.Emission, error) {
 		return plugin.Emission{}, s.broke("read", "it emitted what is not a batch: "+err.Error())
 	}
 	s.seq = e.Seq
+	s.calls.emitted.Store(e.Seq)
 	return out, nil
 }
 
 // noEvents is the encoding of the zero Batch.
 var noEvents = new(event.Builder).Bytes()
 
-// Ack tells the source, if it wants to be told.
+// Ack does what waited for it, and tells the source, if it wants to be told.
 func (s *source) Ack(ctx context.Context, seq uint64, refused error) error {
+	s.calls.kept.Ack(seq, refused == nil)
 	if s.dead.Load() != nil {
 		return s.died("acknowledge")
 	}

@@ -272,3 +272,50 @@ class Metric(_message.Message):
     name: str
     value: float
     def __init__(self, kind: _Optional[_Union[Metric.Kind, str]] = ..., name: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+
+class Call(_message.Message):
+    __slots__ = ("id", "name", "handle", "fd", "data", "room", "timeout_ms", "after", "status", "interrupt")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    HANDLE_FIELD_NUMBER: _ClassVar[int]
+    FD_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    ROOM_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    INTERRUPT_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    name: str
+    handle: str
+    fd: int
+    data: bytes
+    room: int
+    timeout_ms: int
+    after: int
+    status: int
+    interrupt: bool
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., handle: _Optional[str] = ..., fd: _Optional[int] = ..., data: _Optional[bytes] = ..., room: _Optional[int] = ..., timeout_ms: _Optional[int] = ..., after: _Optional[int] = ..., status: _Optional[int] = ..., interrupt: bool = ...) -> None: ...
+
+class CallReply(_message.Message):
+    __slots__ = ("id", "result", "data", "ready", "datagrams", "why")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    READY_FIELD_NUMBER: _ClassVar[int]
+    DATAGRAMS_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    result: int
+    data: bytes
+    ready: _containers.RepeatedScalarFieldContainer[int]
+    datagrams: _containers.RepeatedCompositeFieldContainer[Datagram]
+    why: str
+    def __init__(self, id: _Optional[int] = ..., result: _Optional[int] = ..., data: _Optional[bytes] = ..., ready: _Optional[_Iterable[int]] = ..., datagrams: _Optional[_Iterable[_Union[Datagram, _Mapping]]] = ..., why: _Optional[str] = ...) -> None: ...
+
+class Datagram(_message.Message):
+    __slots__ = ("data",)
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    FROM_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    def __init__(self, data: _Optional[bytes] = ..., **kwargs) -> None: ...
