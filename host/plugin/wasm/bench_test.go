@@ -48,7 +48,7 @@ func BenchmarkCall(b *testing.B) {
 	ctx := b.Context()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := in.run(ctx, abi.ExportAlloc, in.guest.alloc, 1); err != nil {
+		if _, err := in.run(ctx, &in.guest.alloc, 1); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -63,7 +63,7 @@ func BenchmarkImport(b *testing.B) {
 	b.ResetTimer()
 	const most = 1 << 20 // in one call, which may not take a second
 	for n := b.N; n > 0; n -= most {
-		if _, err := in.run(b.Context(), abi.ExportPoll, in.guest.poll, uint64(min(n, most)), 0, 0); err != nil {
+		if _, err := in.run(b.Context(), &in.guest.poll, uint64(min(n, most)), 0, 0); err != nil {
 			b.Fatal(err)
 		}
 	}

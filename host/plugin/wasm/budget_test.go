@@ -132,7 +132,7 @@ func TestRecursionThatEndsIsNotInItsWay(t *testing.T) {
 	s := start(t, m, abi.Source, nil)
 	in := s.Source.(*source)
 	for range 3 { // what a return left behind would add up
-		if code, err := in.run(t.Context(), abi.ExportPoll, in.guest.poll, maxDepth-2, 0, 0); err != nil || code != abi.EOF {
+		if code, err := in.run(t.Context(), &in.guest.poll, maxDepth-2, 0, 0); err != nil || code != abi.EOF {
 			t.Fatal(code, err)
 		}
 	}
@@ -162,7 +162,7 @@ func stall(t *testing.T, fueled bool) (best, worst time.Duration) {
 	if fueled {
 		s := start(t, m, abi.Source, func(r *plugin.Request) { r.Limits.Call = time.Hour })
 		in := s.Source.(*source)
-		run = func() { _, _ = in.run(t.Context(), abi.ExportPoll, in.guest.poll, turns, 0, 0) }
+		run = func() { _, _ = in.run(t.Context(), &in.guest.poll, turns, 0, 0) }
 	} else {
 		r := wazero.NewRuntime(t.Context())
 		defer r.Close(t.Context())

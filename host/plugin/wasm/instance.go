@@ -97,22 +97,28 @@ type instance struct {
 	serving  *exchange.Server
 }
 
-// guest holds the exports; nil where the module lacks one.
-type guest struct {
-	initialize, alloc, open, close, idle, poll, ack, prune, deliver, process api.Function
+// export is a function of a guest. It is looked up when it is first called: each that was takes ten kilobytes, for the stack on which it runs.
+type export struct {
+	name  string
+	there bool
+	f     api.Function // nil: not looked up yet
 }
 
-// guestOf looks up what a kind of plugin is called by: each function found takes ten kilobytes, for the stack on which it would run.
-func guestOf(m api.Module, kind abi.Kind) guest {
-	f := m.ExportedFunction
-	g := guest{initialize: f(exportInitialize), alloc: f(abi.ExportAlloc), open: f(abi.ExportOpen), close: f(abi.ExportClose), idle: f(abi.ExportIdle)}
+// guest is what a kind of plugin is called by.
+type guest struct {
+	initialize, alloc, open, close, idle, poll, ack, prune, deliver, process export
+}
+
+func (p *Plugin) guestOf(kind abi.Kind) guest {
+	of := func(name string) export { return export{name: name, there: p.exports[name]} }
+	g := guest{initialize: of(exportInitialize), alloc: of(abi.ExportAlloc), open: of(abi.ExportOpen), close: of(abi.ExportClose), idle: of(abi.ExportIdle)}
 	switch kind {
 	case abi.Source:
-		g.poll, g.ack = f(abi.ExportPoll), f(abi.ExportAck)
+		g.poll, g.ack = of(abi.ExportPoll), of(abi.ExportAck)
 	case abi.Sink:
-		g.deliver, g.prune = f(abi.ExportDeliver), f(abi.ExportPrune)
+		g.deliver, g.prune = of(abi.ExportDeliver), of(abi.ExportPrune)
 	case abi.Processor:
-		g.process = f(abi.ExportProcess)
+		g.process = of(abi.ExportProcess)
 	}
 	return g
 }
@@ -260,15 +266,18 @@ func (in *instance) nanosleep(ns int64) {
 }
 
 // run calls an export, and answers what it returned. The caller has the turn. An error means that the instance is dead.
-func (in *instance) run(ctx context.Context, name string, f api.Function, params ...uint64) (abi.Code, error) {
+func (in *instance) run(ctx context.Context, e *export, params ...uint64) (abi.Code, error) {
+	if e.f == nil {
+		e.f = in.module.ExportedFunction(e.name)
+	}
 	copy(in.stack[:], params)
-	in.inside, in.slept, in.mem.refused, in.failure.said = name, false, false, false
+	in.inside, in.slept, in.mem.refused, in.failure.said = e.name, false, false, false
 	in.lost = nil
 	in.stderr.Begin()
 	in.call.Context = ctx
 	in.throttle()
-	in.budget.begin(name, in.given.Size())
-	err := f.CallWithStack(&in.call, in.stack[:])
+	in.budget.begin(e.name, in.given.Size())
+	err := e.f.CallWithStack(&in.call, in.stack[:])
 	in.account()
 	if err != nil {
 		return 0, in.die(err)
@@ -294,7 +303,7 @@ func (in *instance) account() {
 
 // arena asks the guest for n bytes and returns a view of them, good until the guest runs again.
 func (in *instance) arena(ctx context.Context, n int) ([]byte, error) {
-	ptr, err := in.run(ctx, abi.ExportAlloc, in.guest.alloc, uint64(n))
+	ptr, err := in.run(ctx, &in.guest.alloc, uint64(n))
 	if err != nil {
 		return nil, err
 	}
@@ -396,8 +405,8 @@ func (in *instance) shut() error {
 		defer in.leave()
 	}
 	var err error
-	if in.opened && in.guest.close != nil {
-		err = in.optional(in.run(ctx, abi.ExportClose, in.guest.close))
+	if in.opened && in.guest.close.there {
+		err = in.optional(in.run(ctx, &in.guest.close))
 	}
 	if in.dead != nil {
 		return err
@@ -408,11 +417,11 @@ func (in *instance) shut() error {
 
 // idle gives a guest that asks for it a moment now and then. The caller has the turn.
 func (in *instance) idle(ctx context.Context) error {
-	if in.guest.idle == nil || time.Since(in.idled) < idleEvery {
+	if !in.guest.idle.there || time.Since(in.idled) < idleEvery {
 		return nil
 	}
 	in.idled = time.Now()
-	code, err := in.run(ctx, abi.ExportIdle, in.guest.idle)
+	code, err := in.run(ctx, &in.guest.idle)
 	if code == abi.EINTR {
 		return err
 	}

@@ -33,7 +33,7 @@ func TestATableGrowsToItsLimitAndNoFurther(t *testing.T) {
 			t.Fatal(err)
 		}
 		in := s.Source.(*source)
-		got, err := in.run(t.Context(), abi.ExportPoll, in.guest.poll, 0, 0, 0)
+		got, err := in.run(t.Context(), &in.guest.poll, 0, 0, 0)
 		if want := max(limit, 5000) / 1000 * 1000; limit != 0 && got != abi.Code(want-990) || limit == 0 && (got < abi.DefaultTable-1000 || got > abi.DefaultTable) || err != nil {
 			t.Errorf("with a limit of %d it has %d entries, %v", limit, got, err)
 		}
@@ -83,7 +83,7 @@ func TestATrustedModuleIsNotRewrittenAndNotEnded(t *testing.T) {
 			t.Fatal(err)
 		}
 		in := s.Source.(*source)
-		_, err = in.run(t.Context(), abi.ExportPoll, in.guest.poll, 100_000_000, 0, 0) // well over 20 ms
+		_, err = in.run(t.Context(), &in.guest.poll, 100_000_000, 0, 0) // well over 20 ms
 		if ended := err != nil; ended == trusted {
 			t.Errorf("trusted %v: %v", trusted, err)
 		}
@@ -100,7 +100,7 @@ func TestAGuestOverItsShareIsKeptWaiting(t *testing.T) {
 	in := s.Source.(*source)
 	began := time.Now()
 	for s.meter.cpu < 200*time.Millisecond { // twice what it may save up
-		if _, err := in.run(t.Context(), abi.ExportPoll, in.guest.poll, 10_000_000, 0, 0); err != nil {
+		if _, err := in.run(t.Context(), &in.guest.poll, 10_000_000, 0, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -144,7 +144,7 @@ func TestTheProcessorTimeOfAPluginIsCountedAndItsSleepIsNot(t *testing.T) {
 	in := s.Source.(*source)
 	poll := func(times, ms uint64) {
 		t.Helper()
-		if _, err := in.run(t.Context(), abi.ExportPoll, in.guest.poll, times, ms, 0); err != nil {
+		if _, err := in.run(t.Context(), &in.guest.poll, times, ms, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -215,12 +215,12 @@ func TestAFloodOfLogsIsCountedAndItsLimitIsNamed(t *testing.T) {
 	s := start(t, m, abi.Source, func(r *plugin.Request) { r.Limits.LogRate = 1 })
 	in := s.Source.(*source)
 	for range 2 {
-		if _, err := in.run(t.Context(), abi.ExportPoll, in.guest.poll, 100, 0, 0); err != nil {
+		if _, err := in.run(t.Context(), &in.guest.poll, 100, 0, 0); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(1100 * time.Millisecond)
 	}
-	if _, err := in.run(t.Context(), abi.ExportPoll, in.guest.poll, 1, 0, 0); err != nil {
+	if _, err := in.run(t.Context(), &in.guest.poll, 1, 0, 0); err != nil {
 		t.Fatal(err)
 	}
 	if n := s.meter.denied(plugin.LimitLogRate); n < 190 || n > 199 {

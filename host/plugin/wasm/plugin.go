@@ -36,6 +36,7 @@ type Plugin struct {
 	digest   string
 	trusted  bool // its processor time is not bounded
 	compiled wazero.CompiledModule
+	exports  map[string]bool // its functions, by name
 	host     hostModule
 	metrics  *report.Metrics
 	once     sync.Once
@@ -84,7 +85,7 @@ func (p *Plugin) Open(ctx context.Context, kind abi.Kind, open plugin.Request) (
 		return plugin.Instance{Source: newSource(in, open.Limits)}, nil
 	case kind == abi.Processor:
 		return plugin.Instance{Processor: &processor{in}}, nil
-	case in.guest.prune != nil:
+	case in.guest.prune.there:
 		return plugin.Instance{Sink: pruner{&sink{instance: in}}, Held: in.held}, nil
 	default:
 		return plugin.Instance{Sink: &sink{instance: in}, Held: in.held}, nil
@@ -116,12 +117,13 @@ func (p *Plugin) start(ctx context.Context, kind abi.Kind, described abi.Plugin,
 		in.discard()
 		return nil, err
 	}
-	in.guest = guestOf(in.module, kind)
-	if in.guest.initialize != nil {
-		if _, err := in.run(ctx, exportInitialize, in.guest.initialize); err != nil {
+	in.guest = p.guestOf(kind)
+	if in.guest.initialize.there {
+		if _, err := in.run(ctx, &in.guest.initialize); err != nil {
 			in.discard()
 			return nil, err
 		}
+		in.guest.initialize.f = nil // it is called once
 	}
 	return in, nil
 }
@@ -208,7 +210,7 @@ func (in *instance) open(ctx context.Context, open plugin.Request) error {
 		return err
 	}
 	copy(view, request)
-	code, err := in.run(ctx, abi.ExportOpen, in.guest.open, uint64(len(request)))
+	code, err := in.run(ctx, &in.guest.open, uint64(len(request)))
 	if err == nil && code < 0 {
 		err = in.failed(code)
 	}

@@ -30,7 +30,7 @@ func (p *processor) Process(ctx context.Context, b event.Batch) (event.Batch, pl
 	p.given = b
 	defer func() { p.given = event.Batch{} }()
 	p.queue, p.queued, p.rejected = p.queue[:0], 0, p.rejected[:0]
-	code, err := p.run(ctx, abi.ExportProcess, p.guest.process, n)
+	code, err := p.run(ctx, &p.guest.process, n)
 	if err != nil {
 		return event.Batch{}, plugin.Outcome{}, err
 	}

@@ -115,7 +115,10 @@ func (r *Runtime) Load(ctx context.Context, ref plugin.Ref) (plugin.Plugin, erro
 	if err != nil {
 		return nil, err
 	}
-	p := &Plugin{runtime: r, name: ref.Name, manifest: manifest, digest: ref.Digest, trusted: ref.Trusted, compiled: compiled, metrics: report.NewMetrics()}
+	p := &Plugin{runtime: r, name: ref.Name, manifest: manifest, digest: ref.Digest, trusted: ref.Trusted, compiled: compiled, exports: map[string]bool{}, metrics: report.NewMetrics()}
+	for name := range compiled.ExportedFunctions() {
+		p.exports[name] = true
+	}
 	if p.host, err = r.link(ctx, compiled); err == nil {
 		err = checkExports(compiled, manifest)
 	}

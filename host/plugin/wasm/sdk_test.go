@@ -94,7 +94,7 @@ func (p *processor) raw(tb testing.TB, bytes []byte) ([]byte, abi.Code) {
 	var code abi.Code
 	before := p.buffers.(*tallied).n
 	p.queue, p.queued, p.given = p.queue[:0], 0, event.Trusted(everything, 0, nil)
-	if code, err = p.run(ctx, abi.ExportProcess, p.guest.process, uint64(len(bytes))); err != nil {
+	if code, err = p.run(ctx, &p.guest.process, uint64(len(bytes))); err != nil {
 		tb.Fatalf("it breaks on %d bytes: %v", len(bytes), err)
 	}
 	defer p.dropQueue()

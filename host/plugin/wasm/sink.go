@@ -33,7 +33,7 @@ func (s *sink) Write(ctx context.Context, r event.Range, b event.Batch) (plugin.
 	s.given = b
 	defer func() { s.given = event.Batch{} }()
 	s.rejected = s.rejected[:0]
-	code, err := s.run(ctx, abi.ExportDeliver, s.guest.deliver, uint64(r.First), uint64(r.Next), n)
+	code, err := s.run(ctx, &s.guest.deliver, uint64(r.First), uint64(r.Next), n)
 	switch {
 	case err != nil:
 		return plugin.Outcome{}, err
@@ -76,5 +76,5 @@ func (p pruner) Prune(ctx context.Context, low event.Offset) error {
 		return err
 	}
 	defer p.leave()
-	return p.optional(p.run(ctx, abi.ExportPrune, p.guest.prune, uint64(low)))
+	return p.optional(p.run(ctx, &p.guest.prune, uint64(low)))
 }

@@ -92,7 +92,7 @@ func (s *source) poll(ctx context.Context) error {
 	if err := s.idle(ctx); err != nil {
 		return err
 	}
-	code, err := s.run(ctx, abi.ExportPoll, s.guest.poll, s.maxEvents, s.maxBytes, uint64(pollTimeout.Milliseconds()))
+	code, err := s.run(ctx, &s.guest.poll, s.maxEvents, s.maxBytes, uint64(pollTimeout.Milliseconds()))
 	switch {
 	case err != nil:
 		return err
@@ -121,14 +121,14 @@ func (s *source) rest(ctx context.Context, d time.Duration) error {
 // Ack does what waited for it, and tells the guest, between its calls; a guest that sleeps is woken for it.
 func (s *source) Ack(ctx context.Context, seq uint64, refused error) error {
 	s.commits.Ack(seq, refused == nil)
-	if s.guest.ack == nil {
+	if !s.guest.ack.there {
 		return nil
 	}
 	if err := s.enterSoon(ctx); err != nil {
 		return err
 	}
 	defer s.leave()
-	_, err := s.run(ctx, abi.ExportAck, s.guest.ack, seq, answer(status(refused)))
+	_, err := s.run(ctx, &s.guest.ack, seq, answer(status(refused)))
 	return err
 }
 
