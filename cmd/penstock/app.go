@@ -116,7 +116,7 @@ var groups = []struct {
 		newQuickstartCommand, newRunCommand, newPlanCommand, newReloadCommand, newStatusCommand, newLogsCommand,
 	}},
 	{"write", "Write pipelines:", []func(*app) *cobra.Command{
-		newValidateCommand, newFmtCommand, newSchemaCommand, newExplainCommand, newConvertCommand,
+		newValidateCommand, newGraphCommand, newFmtCommand, newSchemaCommand, newExplainCommand, newConvertCommand,
 	}},
 	{"parts", "Look after the parts:", []func(*app) *cobra.Command{
 		newSourceCommand, newSinkCommand, newChannelCommand, newDeadCommand, newPluginCommand,

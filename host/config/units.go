@@ -91,3 +91,6 @@ func roundSize(bytes uint64) string {
 	}
 	return fmt.Sprintf("%d B", bytes)
 }
+
+// SizeText writes a number of bytes for people, to one decimal.
+func SizeText(bytes uint64) string { return roundSize(bytes) }

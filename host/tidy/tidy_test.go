@@ -63,6 +63,7 @@ var mayImport = map[string][]string{
 	"host/config":   {"spec", "host/expr", "host/address"},
 	"host/pipeline": {"spec", "host/channel=", "host/plugin="},
 	"host/plan":     {"spec/abi", "host/config="},
+	"host/graph":    {"host/config="},
 	"host/admin":    {"spec", "host/channel=", "host/plugin="},
 	"host/agent":    {"spec", "host", "plugins/bundle"},
 	"host/watch":    {},

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package graph draws a checked configuration: which way events go, from sources through processors and channels to sinks.
+//
+// Invariants:
+//
+//   - What is drawn is what would run: instances of for_each each by itself, nothing that is switched off but its name.
+//   - The order is that of the files, so that two drawings of one configuration are the same.
+//   - Nothing of a plugin's config is in it.
+package graph
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/penstock-io/penstock/host/config"
+)
+
+// Graph is a configuration as nodes and edges.
+type Graph struct {
+	Agent string   `json:"agent"`
+	Nodes []Node   `json:"nodes"`
+	Edges []Edge   `json:"edges"`
+	Off   []string `json:"off"` // addresses of what is switched off
+}
+
+// Node is something that events go through.
+type Node struct {
+	ID      string `json:"id"`      // unique: the address, and of a processor also that of the source that goes through it
+	Address string `json:"address"` // "source.shop"
+	Kind    string `json:"kind"`    // "source", "processor", "channel", "sink"
+	Of      string `json:"of"`      // the plugin, or the kind of channel
+	About   string `json:"about"`   // a word or two more: of a channel its capacity
+}
+
+// The kinds of edges.
+const (
+	Events      = "events"
+	DeadLetters = "dead letters"
+)
+
+// Edge is a way that events go.
+type Edge struct {
+	From string `json:"from"` // ids
+	To   string `json:"to"`
+	Kind string `json:"kind"`
+}
+
+// Of makes the graph of a configuration.
+func Of(c *config.Config) *Graph {
+	g := &Graph{Agent: c.Agent.Name, Nodes: []Node{}, Edges: []Edge{}, Off: append([]string{}, c.Off...)}
+	for _, s := range c.Sources {
+		from := s.Address()
+		g.Nodes = append(g.Nodes, Node{ID: from, Address: from, Kind: "source", Of: s.Plugin.Name})
+		for i, name := range s.Through {
+			p := c.Processors[slices.IndexFunc(c.Processors, func(p config.Processor) bool { return p.Name == name })]
+			id := fmt.Sprintf("%s/%d/%s", s.Address(), i, p.Address()) // each use is an instance
+			g.Nodes = append(g.Nodes, Node{ID: id, Address: p.Address(), Kind: "processor", Of: p.Plugin.Name})
+			g.Edges = append(g.Edges, Edge{from, id, Events})
+			from = id
+		}
+		g.Edges = append(g.Edges, Edge{from, "channel." + s.Into, Events})
+	}
+	for _, ch := range c.Channels {
+		g.Nodes = append(g.Nodes, Node{ID: ch.Address(), Address: ch.Address(), Kind: "channel", Of: ch.Kind, About: config.SizeText(ch.CapacityBytes)})
+		if ch.DeadLetter != "" {
+			g.Edges = append(g.Edges, Edge{ch.Address(), "channel." + ch.DeadLetter, DeadLetters})
+		}
+	}
+	for _, s := range c.Sinks {
+		g.Nodes = append(g.Nodes, Node{ID: s.Address(), Address: s.Address(), Kind: "sink", Of: s.Plugin.Name, About: parallel(s)})
+		g.Edges = append(g.Edges, Edge{"channel." + s.From, s.Address(), Events})
+	}
+	return g
+}
+
+// parallel says how many instances a sink has, where it has several.
+func parallel(s config.Sink) string {
+	switch {
+	case s.Lanes > 1:
+		return fmt.Sprintf("%d lanes", s.Lanes)
+	case s.Connections > 1:
+		return fmt.Sprintf("%d connections", s.Connections)
+	}
+	return ""
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package graph
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/penstock-io/penstock/host/config"
+	"github.com/penstock-io/penstock/spec/abi"
+)
+
+func component(kind abi.Kind, name, plugin string) config.Component {
+	return config.Component{Kind: kind, Name: name, Plugin: abi.Plugin{Name: plugin}}
+}
+
+func source(name, plugin, into string, through ...string) config.Source {
+	return config.Source{Component: component(abi.Source, name, plugin), Into: into, Through: through}
+}
+
+func sink(name, plugin, from string, lanes int) config.Sink {
+	return config.Sink{Component: component(abi.Sink, name, plugin), From: from, Lanes: lanes, Connections: 1}
+}
+
+// shop has a channel with more sources than sinks, one with more sinks than sources, one that has neither, and one without a sink.
+var shop = &config.Config{
+	Agent: config.Agent{Name: "web-01"},
+	Sources: []config.Source{
+		source(`shop["eu"]`, "file", "main", "parse", "mask"), source("load", "generate", "main", "parse"), source("web", "http", "main"), source("one", "tcp", "fast"),
+	},
+	Processors: []config.Processor{{Component: component(abi.Processor, "parse", "json")}, {Component: component(abi.Processor, "mask", "mask")}},
+	Channels: []config.Channel{
+		{Kind: "wal", Name: "main", CapacityBytes: 8 << 30, DeadLetter: "rejected"}, {Kind: "memory", Name: "fast", CapacityBytes: 64 << 20},
+		{Kind: "wal", Name: "rejected", CapacityBytes: 1 << 30}, {Kind: "wal", Name: "left", CapacityBytes: 1 << 20},
+	},
+	Sinks: []config.Sink{
+		sink("orders", "postgres", "main", 4), sink("archive", "file", "main", 1), sink("a", "tcp", "fast", 1), sink("b", "tcp", "fast", 1), sink("c", "discard", "fast", 1),
+		sink("d", "discard", "fast", 1),
+	},
+	Off: []string{"sink.debug"},
+}
+
+func TestPeopleSeeAPictureOfEachChannel(t *testing.T) {
+	var out strings.Builder
+	Of(shop).WriteText(&out, Plain)
+	golden(t, out.String(), text)
+}
+
+const text = `file      source.shop["eu"] ─ parse ─ mask ─┐
+generate  source.load ─ parse ──────────────┼▶ channel.main ─────────────────────┬▶ sink.orders   postgres, 4 lanes
+http      source.web ───────────────────────┘  wal, 8 GiB                        └▶ sink.archive  file
+                                               dead letters to channel.rejected
+
+                                    ┌▶ sink.a  tcp
+tcp  source.one ──▶ channel.fast ───┼▶ sink.b  tcp
+                    memory, 64 MiB  ├▶ sink.c  discard
+                                    └▶ sink.d  discard
+
+dead letters of channel.main ──▶ channel.rejected
+                                 wal, 1 GiB
+
+    channel.left
+    wal, 1 MiB
+
+Switched off: sink.debug
+`
+
+func golden(t *testing.T, got, want string) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("it is not what it was:\n%s\n%s", diff, got)
+	}
+}
+
+func TestGraphvizAndMermaidGetEveryNodeAndEdge(t *testing.T) {
+	g := Of(shop)
+	var dot, mermaid strings.Builder
+	g.WriteDot(&dot)
+	g.WriteMermaid(&mermaid)
+	if nodes, edges := len(g.Nodes), len(g.Edges); nodes != 17 || edges != 14 {
+		t.Errorf("%d nodes, %d edges", nodes, edges)
+	}
+	for _, c := range []struct {
+		out, what string
+		want      int
+	}{
+		{dot.String(), " [shape = ", 17}, {dot.String(), " -> ", 14}, {dot.String(), "style = dashed", 1}, {dot.String(), `"source.shop[\"eu\"]" -> `, 1},
+		{mermaid.String(), "\"\n", 0}, {mermaid.String(), " --> ", 13}, {mermaid.String(), " -. dead letters .-> ", 1}, {mermaid.String(), "source.shop[#quot;eu#quot;]<br>file", 1},
+	} {
+		if got := strings.Count(c.out, c.what); got != c.want {
+			t.Errorf("%q is there %d times, not %d:\n%s", c.what, got, c.want, c.out)
+		}
+	}
+	doc, err := json.Marshal(Of(&config.Config{}))
+	if err != nil || string(doc) != `{"agent":"","nodes":[],"edges":[],"off":[]}` {
+		t.Errorf("of nothing: %s, %v", doc, err)
+	}
+}
