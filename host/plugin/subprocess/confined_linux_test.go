@@ -101,6 +101,7 @@ func TestWhatTakesTheMachineIsBounded(t *testing.T) {
 	}
 	for trouble, want := range map[string]string{
 		"hog in write":   "and was killed: limits.memory",
+		"fill in write":  "and was killed: limits.memory",
 		"bomb in write":  "processes: fork/exec /usr/bin/sleep: resource temporarily unavailable",
 		"flood in write": "too many open files",
 	} {
@@ -112,7 +113,8 @@ func TestWhatTakesTheMachineIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = k.Write(t.Context(), event.Range{Next: 1}, batch(t, "a"))
-		if !strings.Contains(fmt.Sprint(err), want) && !strings.Contains(fmt.Sprint(err), "out of memory") {
+		first := trouble == "hog in write" && strings.Contains(fmt.Sprint(err), "out of memory") // it maps faster than it is looked at
+		if !strings.Contains(fmt.Sprint(err), want) && !first {
 			t.Errorf("%s: %v", trouble, err)
 		}
 		t.Logf("%s: %v", trouble, err)
@@ -330,6 +332,19 @@ func TestTheNetworkIsThereForWhoWasGrantedIt(t *testing.T) {
 		s := setup{change: func(q *plugin.Request) { q.Network = granted }}
 		if _, err := p.Open(t.Context(), abi.Sink, s.request(abi.Sink)); !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("granted %v: %v", granted, err)
+		}
+	}
+}
+
+func TestMoreMemoryThanIsBoundedCannotBeMapped(t *testing.T) {
+	p, err := confined(t).Load(t.Context(), plugin.Ref{Path: "/proc/self/exe", Args: []string{"test", "child", "reserve"}, Manifest: &manifest})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for limit, want := range map[uint64]string{64 << 20: "cannot allocate memory", 1 << 30: "mapped"} {
+		s := setup{change: func(q *plugin.Request) { q.Limits.MemoryBytes = limit }}
+		if _, err := p.Open(t.Context(), abi.Sink, s.request(abi.Sink)); !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("%d: %v", limit, err)
 		}
 	}
 }

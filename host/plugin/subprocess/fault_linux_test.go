@@ -27,7 +27,14 @@ func TestWhatIsNoPluginIsToldSo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := hasty(t)
+	for _, r := range []*Runtime{hasty(t), hasty(t, launcher...)} {
+		toldSo(t, r, self)
+	}
+	nothingIsLeft(t)
+}
+
+func toldSo(t *testing.T, r *Runtime, self string) {
+	t.Helper()
 	for _, c := range []struct {
 		how   string
 		class abi.Class
@@ -35,7 +42,7 @@ func TestWhatIsNoPluginIsToldSo(t *testing.T) {
 	}{
 		{"garbage", abi.Config, `began with "Hello, I am a program like any other" instead of the handshake`},
 		{"flood", abi.Config, `began with "xxxxxxxx`},
-		{"silent", abi.Fatal, "did not say that it serves within 500ms"},
+		{"silent", abi.Fatal, "did not say that it serves within " + r.times.start.String()},
 		{"version", abi.Config, "speaks another version of the contract"},
 		{"elsewhere", abi.Fatal, "serves at unix /tmp/control.sock, and not at a socket in"},
 		{"dies", abi.Fatal, "ended before it served: it exited with code 4: I cannot go on"},
@@ -46,20 +53,22 @@ func TestWhatIsNoPluginIsToldSo(t *testing.T) {
 		}
 		_, err = p.Open(t.Context(), abi.Sink, new(setup).request(abi.Sink))
 		if err == nil || plugin.ClassOf(err) != c.class || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v: %v", c.how, plugin.ClassOf(err), err)
+			t.Errorf("%s (%v): %v: %v", c.how, r.Isolation(), plugin.ClassOf(err), err)
 		}
 	}
-	nothingIsLeft(t)
 }
 
-// hasty is a runtime that waits for nobody.
-func hasty(t *testing.T) *Runtime {
+// hasty is a runtime that waits for nobody, but for a launcher, which takes its time on a busy machine.
+func hasty(t *testing.T, launcher ...string) *Runtime {
 	t.Helper()
-	r, err := New(Options{})
+	r, err := New(Options{Launcher: launcher})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.times = times{start: 500 * time.Millisecond, sample: 10 * time.Millisecond, health: 20 * time.Millisecond, answer: 300 * time.Millisecond}
+	if len(launcher) > 0 {
+		r.times.start = 3 * time.Second
+	}
 	t.Cleanup(func() {
 		if err := r.Close(); err != nil {
 			t.Error(err)
@@ -124,9 +133,18 @@ func ended(t *testing.T, pid int) {
 }
 
 func TestAKilledChildIsFatalAndSaysSo(t *testing.T) {
-	var s setup
-	k := s.sink(t)
-	other := new(setup).sink(t)
+	saysThatItWasKilled(t, new(setup).sink(t), new(setup).sink(t))
+	r := confined(t)
+	k, err := new(setup).in(t, r)
+	other, otherErr := new(setup).in(t, r)
+	if err := errors.Join(err, otherErr); err != nil {
+		t.Fatal(err)
+	}
+	saysThatItWasKilled(t, k, other)
+}
+
+func saysThatItWasKilled(t *testing.T, k, other plugin.Sink) {
+	t.Helper()
 	if _, err := k.Write(t.Context(), event.Range{Next: 1}, batch(t, "a")); err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +166,14 @@ func TestAKilledChildIsFatalAndSaysSo(t *testing.T) {
 }
 
 func TestAChildThatStandsStillIsKilled(t *testing.T) {
-	r := hasty(t)
+	for _, r := range []*Runtime{hasty(t), hasty(t, launcher...)} {
+		standsStill(t, r)
+	}
+	nothingIsLeft(t)
+}
+
+func standsStill(t *testing.T, r *Runtime) {
+	t.Helper()
 	p, err := r.Load(t.Context(), plugin.Ref{Name: "both", Path: both, Manifest: &manifest})
 	if err != nil {
 		t.Fatal(err)
@@ -158,17 +183,18 @@ func TestAChildThatStandsStillIsKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(pidOf(in.Sink), syscall.SIGSTOP); err != nil {
+	pid := pidOf(in.Sink)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	_, err = in.Sink.Write(t.Context(), event.Range{Next: 1}, batch(t, "a"))
 	if plugin.ClassOf(err) != abi.Fatal || err == nil || !strings.Contains(err.Error(), "did not say within 300ms that it is well") {
 		t.Errorf("%v: %v", plugin.ClassOf(err), err)
 	}
-	if err := in.Sink.Close(); err != nil {
+	ended(t, pid) // before anybody closes it
+	if err := errors.Join(in.Sink.Close(), p.Close()); err != nil {
 		t.Error(err)
 	}
-	nothingIsLeft(t)
 }
 
 func TestWhatEndsInsideACallIsToldWithItsLastWords(t *testing.T) {
@@ -217,6 +243,28 @@ func TestAChildTakesWithItWhatItHasStarted(t *testing.T) {
 	}
 	ended(t, grandchild)
 	nothingIsLeft(t)
+}
+
+// Where there is no namespace, what a child has started may have left its group, and keep the pipes of the child open.
+func TestTheEndOfAChildIsNotThatOfItsPipes(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	_, err = load(t, self, self, "child", "leaves").Open(t.Context(), abi.Sink, new(setup).request(abi.Sink))
+	var left int
+	if at := strings.Index(fmt.Sprint(err), "started "); at < 0 || !strings.Contains(err.Error(), "exited with code 1") {
+		t.Fatal(err)
+	} else if _, err := fmt.Sscanf(err.Error()[at:], "started %d", &left); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > outputGrace+10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if err := syscall.Kill(left, syscall.SIGKILL); err != nil {
+		t.Errorf("what it has started does not go on, so this shows nothing: %v", err)
+	}
 }
 
 func TestNothingIsLeftOfManyChildren(t *testing.T) {

@@ -56,6 +56,16 @@ func isolationMain(how string) int {
 		if err = connectsTo("tcp", arg[0]); err == nil {
 			err = errors.New("connected")
 		}
+	case "reserve": // a GiB, of which nothing is used
+		if _, err = unix.Mmap(-1, 0, 1<<30, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON); err == nil {
+			err = errors.New("mapped")
+		}
+	case "leaves": // something that has its standard output and error, and left its group
+		c := exec.Command("sleep", "30")
+		c.Stdout, c.Stderr, c.SysProcAttr = os.Stdout, os.Stderr, &syscall.SysProcAttr{Setsid: true}
+		if err = c.Start(); err == nil {
+			err = fmt.Errorf("started %d", c.Process.Pid)
+		}
 	case "stage":
 		err = stageMain(arg[0])
 	}

@@ -74,6 +74,10 @@ func trouble(asked, at string) error {
 		for all := [][]byte{}; ; {
 			all = append(all, bytes.Repeat([]byte("x"), 1<<20))
 		}
+	case "fill": // more than it may have, and less than it may map
+		all := bytes.Repeat([]byte("x"), 256<<20)
+		time.Sleep(time.Hour)
+		os.Exit(int(all[0]))
 	case "bomb": // all the processes
 		for n := 0; ; n++ {
 			if err := exec.Command("sleep", "1001").Start(); err != nil {
