@@ -3,9 +3,9 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,14 +33,25 @@ func childrenOf(parent int) (all []int) {
 // killChildren kills the child processes of an agent, and waits until it has so many others, at least.
 func killChildren(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 2, 2, "killchildren DATADIR N")
+	signalChildren(ts, args, syscall.SIGKILL)
+}
+
+// stopChildren has the child processes of an agent stand still, and waits until it has so many others, at least.
+func stopChildren(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, 2, "stopchildren DATADIR N")
+	signalChildren(ts, args, syscall.SIGSTOP)
+}
+
+func signalChildren(ts *testscript.TestScript, args []string, signal syscall.Signal) {
 	agent, want := atoi(ts, strings.TrimSpace(ts.ReadFile(filepath.Join(args[0], "LOCK")))), atoi(ts, args[1])
-	killed := childrenOf(agent)
-	for _, pid := range killed {
-		ts.Check(syscall.Kill(pid, syscall.SIGKILL))
+	before := childrenOf(agent)
+	for _, pid := range before {
+		ts.Check(syscall.Kill(pid, signal))
 	}
 	var now []int
 	for deadline := time.Now().Add(awaitLimit); time.Now().Before(deadline); time.Sleep(awaitLook) {
-		if now = childrenOf(agent); len(now) >= want && fmt.Sprint(now) != fmt.Sprint(killed) {
+		now = childrenOf(agent)
+		if len(now) >= want && !slices.ContainsFunc(now, func(pid int) bool { return slices.Contains(before, pid) }) {
 			return
 		}
 	}

@@ -189,6 +189,8 @@ var compiledOnce = sync.OnceValues(func() (string, error) {
 //	term DATADIR            SIGTERM to the agent that holds the data directory
 //	awaitstatus DATADIR COMPONENT STATE  until it is in that state
 //	kill9 DATADIR           SIGKILL to it
+//	killchildren DATADIR N  SIGKILL to the agent's child processes, and waits for so many new ones
+//	stopchildren DATADIR N  SIGSTOP to them, and waits for so many new ones
 //	running N TEXT          until so many processes have the text in their command line
 //	flip GLOB OFFSET        changes one bit of that byte of the first such file
 //	lines FILE N [PREFIX]   FILE gets N numbered lines at its end
@@ -218,7 +220,7 @@ func scripts(p testscript.Params) testscript.Params {
 		return false, fmt.Errorf("no condition %q", cond)
 	}
 	p.Cmds = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-		"exits": exits, "await": await, "send": send, "serve": serve, "term": sendTerm, "hup": sendHup, "edit": edit, "awaitreload": awaitReload, "kill9": sendKill, "killchildren": killChildren, "running": running, "awaitstatus": awaitStatus, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache, "settle": settle, "awaitput": awaitPut, "sum": sum, "freeport": freePort,
+		"exits": exits, "await": await, "send": send, "serve": serve, "term": sendTerm, "hup": sendHup, "edit": edit, "awaitreload": awaitReload, "kill9": sendKill, "killchildren": killChildren, "stopchildren": stopChildren, "running": running, "awaitstatus": awaitStatus, "flip": flip, "lines": appendLines, "json": fromJSON, "sharecache": shareCache, "settle": settle, "awaitput": awaitPut, "sum": sum, "freeport": freePort,
 	}
 	return p
 }
