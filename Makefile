@@ -34,7 +34,7 @@ PROTOC_PYTHON_DIR     := .ci/python/grpcio-tools-$(PROTOC_PYTHON_VERSION)
 # Where plugins in Python find what they import: below /usr, which each of them may read. $(PYTHON) is the same with what tests need.
 PYTHON ?= /usr/local/lib/penstock/python/bin/python3
 
-.PHONY: all build proto python plugins skeleton guests test race fuzz crash damage kills powercut mutated figures soak mutations bench quickstart examples tidy help
+.PHONY: all build proto python deadcode plugins skeleton guests test race fuzz crash damage kills powercut mutated figures soak mutations bench quickstart examples tidy help
 
 all: build vet test ## build, vet and test
 
@@ -148,8 +148,16 @@ proto: $(PROTOC_DIR) $(PROTOC_PYTHON_DIR) ## the code of spec/pluginpb and sdk/p
 		--go_out=spec/pluginpb --go_opt=paths=source_relative --go-grpc_out=spec/pluginpb --go-grpc_opt=paths=source_relative plugin.proto
 	@PYTHONPATH=$(PROTOC_PYTHON_DIR) python3 -m grpc_tools.protoc -I spec/pluginpb --python_out=sdk/python/penstock --pyi_out=sdk/python/penstock plugin.proto
 
-python: ## types and tests of the SDK for Python (needs what .ci/python.txt lists; PYTHON=...)
+# A copy is installed: setuptools writes into the folder that it installs from.
+python: ## types, tests and installation of the SDK for Python (needs what .ci/python.txt lists; PYTHON=...)
 	@cd sdk/python && $(PYTHON) -m mypy --config-file pyproject.toml && $(PYTHON) -m unittest discover -s tests
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && cp -r sdk/python "$$dir/sdk" && $(PYTHON) -m venv "$$dir/venv" && \
+		"$$dir/venv/bin/python3" -m pip install --quiet --disable-pip-version-check "$$dir/sdk" && cd / && \
+		"$$dir/venv/bin/python3" -c 'import penstock; print("==> pip install sdk/python: penstock", penstock.Builder.__module__)'
+
+# An example of the documentation that has no output is compiled, and called by nobody.
+deadcode: ## functions that nothing calls
+	@out=$$($(GO) tool deadcode -test ./... | grep -v '_test.go:.*: unreachable func: Example'); test -z "$$out" || { echo "$$out"; exit 1; }
 
 tidy: ## the shape of the tree, formatting, go.mod
 	@$(GO) test -count=1 ./host/tidy
