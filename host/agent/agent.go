@@ -56,6 +56,9 @@ type Options struct {
 	Logs   *admin.Log // what Log keeps of itself, or nil
 	Stdout io.Writer  // for plugins that are granted it
 	Listen string     // instead of the configuration's; "" = as configured
+	// StandIns run in the place of plugins: see package rehearsal.
+	StandIns StandIns
+	Cache    string // where compiled plugins are kept; "": below the data directory
 	// Step is called with the name of each step of delivery just before it is made; nil = nobody looks. See [StepFile].
 	Step func(name string)
 }

@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -93,7 +94,7 @@ var levels = map[string]wal.Durability{"fsync": wal.Fsync, "interval": wal.Inter
 // runtimes makes a runtime by name. A runtime lives as long as the agent.
 var runtimes = map[string]func(dataDir string, o Options, m *Modules) (plugin.Runtime, error){
 	"wasm": func(dataDir string, o Options, m *Modules) (plugin.Runtime, error) {
-		return wasm.New(wasm.Options{CacheDir: CacheDir(dataDir), Log: o.Log})
+		return wasm.New(wasm.Options{CacheDir: cmp.Or(o.Cache, CacheDir(dataDir)), Log: o.Log})
 	},
 	"subprocess": func(dataDir string, o Options, m *Modules) (plugin.Runtime, error) {
 		return subprocess.New(subprocess.Options{Dir: filepath.Join(dataDir, "children"), Launcher: m.Launcher, Log: o.Log})

@@ -39,6 +39,9 @@ func (r *revision) loadPlugins(ctx context.Context, before *revision) error {
 	wanted := map[config.PluginRef]*loaded{}
 	refs := map[config.PluginRef]config.PluginRef{}
 	for _, c := range r.Config.Components() {
+		if r.standIn(c) != nil {
+			continue
+		}
 		refs[keyOf(c.Ref)] = c.Ref
 		if _, err := r.agent.runtime(runtimeOf(c.Ref), r.Modules); err != nil {
 			return err
@@ -61,6 +64,9 @@ func (r *revision) loadPlugins(ctx context.Context, before *revision) error {
 	err := g.Wait()
 	for _, c := range r.Config.Components() {
 		r.plugins[c.Address()] = wanted[keyOf(c.Ref)]
+		if l := r.standIn(c); l != nil {
+			r.plugins[c.Address()] = l
+		}
 	}
 	return err
 }

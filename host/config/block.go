@@ -105,7 +105,7 @@ func (v *values) isUnknown() bool {
 
 // owner is how a message calls the block.
 func (b block) owner() string {
-	if strings.HasPrefix(b.name, "a") {
+	if strings.ContainsAny(b.name[:1], "aeio") {
 		return "An " + b.name + " block"
 	}
 	return "A " + b.name + " block"

@@ -57,6 +57,18 @@ none keeps its own. A sink may read it, to tell somebody; when it rejects an eve
       dead_letter = channel.rejected
     }
     channel "wal" "rejected" {}      # needs no sink: what is in it stays until someone decides`},
+	"E2101": {"The test does not fit", `
+In a *.test.hcl, which says what a pipeline is tried with, something does not fit: it names a source,
+sink or channel that the pipeline has not, expects nothing, or asks for what excludes each other.
+
+    test "errors are kept" {
+      input "service" {                # a source of the pipeline
+        bodies = ["ERROR disk full", "INFO listening"]
+      }
+      expect "sink.archive" {          # a sink, channel or source, by its address
+        bodies = ["ERROR disk full"]
+      }
+    }`},
 	"E3001": {"Missing grant", `
 A plugin that is not builtin may touch nothing but what its plugin block grants. It declares what
 it needs, often as an expression over its config; here the pipeline does not grant all of it. The

@@ -41,6 +41,17 @@ func TestThePageOnPluginsShowsTheTables(t *testing.T) {
 	compare(t, specDir+"plugins.md", parts)
 }
 
+// TestThePageOnTestsShowsTheTables does so for spec/testing.md.
+func TestThePageOnTestsShowsTheTables(t *testing.T) {
+	all := map[string]string{}
+	tables("", testLanguage, all)
+	parts := map[string]string{}
+	for _, part := range []string{"test", "test.input", "test.sink", "test.expect"} {
+		parts[part] = all[part]
+	}
+	compare(t, specDir+"testing.md", parts)
+}
+
 // TestTheListOfCodesShowsTheTable does so for spec/errors.md.
 func TestTheListOfCodesShowsTheTable(t *testing.T) {
 	var list, texts strings.Builder

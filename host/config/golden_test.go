@@ -28,6 +28,7 @@ var update = flag.Bool("update", false, "write what comes out into testdata and 
 // TestGolden loads each archive of testdata. Its comment may hold "disk SIZE" and "path PATH", "env NAME VALUE", "chmod MODE FILE", "var NAME=VALUE",
 // "varfile FILE", and "keys", to read the keys of channels as well; its files are the configuration, with manifests in the place of modules; "want" is what a user sees, and "config"
 // what an agent gets. An archive with a plugin.hcl and no pipeline is a case for ParseManifest; one with a plugin.test.hcl too, for ParseTrials.
+// A pipeline with a pipeline.test.hcl is a case for ParseTests.
 func TestGolden(t *testing.T) {
 	for _, file := range archives(t) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
@@ -177,7 +178,16 @@ func load(t *testing.T, path string, o Options) (*Config, *Sources, hcl.Diagnost
 	t.Helper()
 	src, err := os.ReadFile("plugin.hcl")
 	if errors.Is(err, os.ErrNotExist) {
-		return Load(path, o)
+		c, files, diags := Load(path, o)
+		if src, err := os.ReadFile("pipeline.test.hcl"); err == nil && c != nil {
+			var tests []Test
+			tests, files, diags = ParseTests(src, "pipeline.test.hcl")
+			for _, test := range tests {
+				diags = append(diags, test.Check(c)...)
+			}
+			return nil, files, diags
+		}
+		return c, files, diags
 	}
 	m, files, diags := ParseManifest(src, "plugin.hcl")
 	if got := len(m.Plugins) > 0; got == diags.HasErrors() {

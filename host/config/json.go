@@ -54,7 +54,7 @@ func DiagnosticsJSON(diags hcl.Diagnostics, s *Sources) []JSONDiagnostic {
 			j.Severity = "warning"
 		}
 		if d.Subject != nil {
-			j.Range = JSONRange{d.Subject.Filename, jsonPosition(d.Subject.Start), jsonPosition(d.Subject.End)}
+			j.Range = RangeJSON(*d.Subject)
 			if s.Bytes(d.Subject.Filename) != nil {
 				j.Block = s.blockAt(*d.Subject)
 				j.Snippet = s.snippet(*d.Subject)
@@ -92,6 +92,11 @@ func (s *Sources) line(r hcl.Range) (before, within, after string, ok bool) {
 	end := max(start, min(r.End.Byte, last))
 	before, within, after = window(string(src[first:start]), string(src[start:end]), strings.TrimRight(string(src[end:last]), "\r"))
 	return before, within, after, before+within+after != "" // a file's end has nothing to show
+}
+
+// RangeJSON is a place as JSON has it.
+func RangeJSON(r hcl.Range) JSONRange {
+	return JSONRange{r.Filename, jsonPosition(r.Start), jsonPosition(r.End)}
 }
 
 func jsonPosition(p hcl.Pos) JSONPosition { return JSONPosition{p.Line, p.Column, p.Byte} }

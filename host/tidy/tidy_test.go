@@ -68,8 +68,10 @@ var mayImport = map[string][]string{
 	"host/agent":    {"spec", "host", "plugins/bundle"},
 	"host/watch":    {},
 	"host/tidy":     {},
-	"cmd":           {"spec", "host", "plugins/bundle", "plugins/native", "plugins/skeleton"},
-	"examples":      {"spec", "sdk"},
+
+	"host/rehearsal": {"spec", "host/channel=", "host/plugin=", "host/config=", "host/admin=", "host/agent="}, // runs agents on fixtures
+	"cmd":            {"spec", "host", "plugins/bundle", "plugins/native", "plugins/skeleton"},
+	"examples":       {"spec", "sdk"},
 }
 
 // neverNamed are package names that say nothing.
