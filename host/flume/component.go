@@ -86,7 +86,9 @@ func (c *component) note(s Status, key, text string) {
 	if key != "" {
 		c.taken[key] = true
 		n.Property = key
-		if v, ok := c.values[key]; ok {
+		if v, ok := c.values[key]; ok && hides(key) {
+			n.Property += " = (not shown)"
+		} else if ok {
 			n.Property += " = " + strings.Join(strings.Fields(v), " ")
 		}
 	}
@@ -94,6 +96,12 @@ func (c *component) note(s Status, key, text string) {
 	if s == Missing || s == Differs && c.Status == Converted {
 		c.Status = s
 	}
+}
+
+// hides says whether a property may hold something that must not stand in a comment.
+func hides(key string) bool {
+	key = strings.ToLower(key)
+	return slices.ContainsFunc([]string{"pass", "jaas", "secret", "token"}, func(word string) bool { return strings.Contains(key, word) })
 }
 
 // noteEach gives all properties that begin with prefix one note.

@@ -103,6 +103,7 @@ func Agents(text []byte) []string {
 }
 
 // parse reads properties as Java does, which took them for Latin-1 until they were UTF-8. ${key} stays as it is: Flume has none of its own.
+// Where the text is broken the library leaves a goroutine behind, which ends with the command.
 func parse(text []byte) (*properties.Properties, error) {
 	loader := properties.Loader{Encoding: properties.UTF8, DisableExpansion: true}
 	if !utf8.Valid(text) {

@@ -25,7 +25,9 @@ import (
 
 var update = flag.Bool("update", false, "write what comes out into testdata")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/magiconair/properties.(*lexer).emit")) // see parse
+}
 
 // TestGolden converts "flume.conf" of each archive; a comment "agent NAME" names the agent. "want.hcl" is the pipeline file, "parts" what is said of
 // each part, and what `penstock validate` says of the file.
@@ -93,21 +95,35 @@ func told(t *testing.T, r *Result) string {
 
 func validate(t *testing.T, text string) (hcl.Diagnostics, string) {
 	t.Helper()
-	src, err := os.ReadFile("../../plugins/std/plugin.hcl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	std, _, diags := config.ParseManifest(src, "plugin.hcl")
-	if diags.HasErrors() {
-		t.Fatal(diags)
+	builtin := map[string]abi.Manifest{}
+	for _, module := range []string{"std", "kafka", "exec"} {
+		src, err := os.ReadFile("../../plugins/" + module + "/plugin.hcl")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, _, diags := config.ParseManifest(src, "plugin.hcl")
+		if diags.HasErrors() {
+			t.Fatal(diags)
+		}
+		builtin[module] = m
 	}
 	file := filepath.Join(t.TempDir(), "pipeline.hcl")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, sources, diags := config.Load(file, config.Options{
-		Manifest: func(config.PluginRef) (abi.Manifest, error) { return std, nil },
-		Builtin:  func(kind abi.Kind, name string) (string, bool) { _, ok := std.Find(kind, name); return std.Name, ok },
+		Manifest: func(ref config.PluginRef) (abi.Manifest, error) {
+			return builtin[strings.TrimPrefix(ref.Source, "builtin:")], nil
+		},
+		Native: func(module string) bool { return module != "std" },
+		Builtin: func(kind abi.Kind, name string) (string, bool) {
+			for module, m := range builtin {
+				if _, ok := m.Find(kind, name); ok {
+					return module, true
+				}
+			}
+			return "", false
+		},
 	})
 	var out bytes.Buffer
 	config.WriteDiagnostics(&out, diags, sources, false, 0)

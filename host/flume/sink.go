@@ -21,6 +21,7 @@ type sink struct {
 // sinkKinds make the block of a sink; none is made where there is no equivalent.
 var sinkKinds = map[string]func(*conversion, *sink){
 	"logger": (*conversion).logger, "file_roll": (*conversion).fileRoll, "null": (*conversion).null, "http": (*conversion).httpSink,
+	"kafka": (*conversion).kafkaSink,
 }
 
 // sinkAdvice is what to do about those that have none.
@@ -28,7 +29,6 @@ var sinkAdvice = map[string]string{
 	"avro": "The agent that it sends to, once converted, can take HTTP: sink \"http\" with config { url, format = \"ndjson\", content = \"object\" } here, source \"http\" with format = \"ndjson\" there. " +
 		"It answers when the events are on disk.",
 	"thrift": "The agent that it sends to, once converted, can take HTTP: sink \"http\" here, source \"http\" there. It answers when the events are on disk.",
-	"kafka":  "See in `penstock schema` whether this version has a sink for Kafka; else a plugin of your own can be one (penstock plugin new --lang go).",
 	"hdfs": "Write files with a sink \"file\" (rotate_size, rotate_every), and have them copied to HDFS when they are finished; or send to the WebHDFS or HttpFS gateway with a plugin of your own " +
 		"(penstock plugin new --kind sink).",
 	"hive":           "A sink \"http\" to a gateway, or a plugin of your own (penstock plugin new --kind sink).",
@@ -170,7 +170,7 @@ func (k *conversion) drain() {
 }
 
 // concurrent are the plugins that may deliver over several connections.
-var concurrent = []string{"http", "stdout", "discard"}
+var concurrent = []string{"http", "stdout", "discard", "kafka_plain"}
 
 // compete leaves one of several sinks of the same channel of Flume's, where each event went to one of them.
 func (k *conversion) compete(sinks []*sink) {

@@ -26,14 +26,13 @@ var sourceKinds = map[string]func(*conversion, *source){
 	"exec": (*conversion).exec, "spooldir": (*conversion).spooldir, "taildir": (*conversion).taildir,
 	"syslogtcp": (*conversion).syslog, "syslogudp": (*conversion).syslog, "multiport_syslogtcp": (*conversion).syslog,
 	"netcat": (*conversion).netcat, "netcatudp": (*conversion).netcat, "http": (*conversion).http,
-	"seq": (*conversion).generate, "stress": (*conversion).generate,
+	"kafka": (*conversion).kafkaSource, "seq": (*conversion).generate, "stress": (*conversion).generate,
 }
 
 // sourceAdvice is what to do about those that have none.
 var sourceAdvice = map[string]string{
 	"avro":   "Who sends Avro RPC cannot send here: have it send HTTP to a source \"http\", which answers when the events are on disk, or lines to a source \"tcp\".",
 	"thrift": "Who sends Thrift RPC cannot send here: have it send HTTP to a source \"http\", which answers when the events are on disk, or lines to a source \"tcp\".",
-	"kafka":  "See in `penstock schema` whether this version has a source for Kafka; else a plugin of your own can be one (penstock plugin new --lang go).",
 	"jms":    "A plugin of your own can be one (penstock plugin new), or a small program that reads the queue and sends HTTP to a source \"http\".",
 	"scribe": "Have the senders send HTTP to a source \"http\", or lines to a source \"tcp\".",
 }
@@ -88,12 +87,11 @@ func (k *conversion) add(s *source, plugin, suffix string) *block {
 	return b
 }
 
-// exec is a file that tail follows, or has no equivalent.
+// exec is a file that tail follows, or else a command.
 func (k *conversion) exec(s *source) {
 	files := tailed(s.take("command", ""))
 	if files == nil {
-		s.taken["command"] = false
-		missing(s.component, "Have the command write to a file, and read that with a source \"file\"; or see `penstock schema` for a source that runs commands.")
+		k.command(s)
 		return
 	}
 	s.again = true
@@ -101,6 +99,33 @@ func (k *conversion) exec(s *source) {
 	b.config("paths", files)
 	s.note(Differs, "command", "the file is read by the agent, through rotation and restarts, each line once. It begins at the beginning, not with the last 10 lines: "+
 		"start = \"end\" in config begins with what is appended from now on")
+}
+
+// command runs one as Flume did: split at blanks, or handed to a shell as it is.
+func (k *conversion) command(s *source) {
+	b := k.add(s, "exec", "")
+	words := strings.Fields(s.take("command", ""))
+	if shell := s.words("shell"); len(shell) > 0 {
+		words = append(shell, s.take("command", ""))
+	}
+	b.config("command", words)
+	if s.flag("restart", false) {
+		ms, ok := s.number("restartThrottle", 1<<31)
+		if !ok {
+			ms = 10_000
+		}
+		b.config("backoff", fmt.Sprintf("%dms", max(ms, 10)))
+		b.config("max_backoff", fmt.Sprintf("%dms", max(ms, 10)))
+	} else {
+		b.config("restart", "never")
+	}
+	if !s.flag("logStdErr", false) {
+		b.config("stderr", "discard")
+	}
+	if len(words) == 0 {
+		s.note(Missing, "command", "write the program and its arguments")
+	}
+	s.note(Differs, "command", "it is kept to what it needs: directories that it reads stand in read, those that it writes to in write, and network = true gives it the network")
 }
 
 // tailed are the files of a command that is nothing but tail, or nil.
