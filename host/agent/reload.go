@@ -195,7 +195,7 @@ func (a *Agent) observe(p *plan.Plan) {
 	}
 	p.Status.Running, p.Status.Limit = true, r.Config.Agent.DrainTimeout.String()
 	for _, c := range a.running() {
-		step := p.Step(c.Address())
+		step := p.StepOf(c.Address())
 		if step == nil {
 			continue
 		}
@@ -213,7 +213,7 @@ func (a *Agent) observe(p *plan.Plan) {
 		}
 	}
 	for _, c := range r.channels {
-		if step := p.Step(c.address); step != nil && step.Do == plan.Remove {
+		if step := p.StepOf(c.address); step != nil && step.Do == plan.Remove {
 			p.Status.Pending[c.address] = c.Stats().Events
 		}
 	}

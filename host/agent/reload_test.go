@@ -287,3 +287,47 @@ func TestWhatIsKeptIsTheLastThatProvedGood(t *testing.T) {
 		t.Errorf("kept: %s, %v", kept, err)
 	}
 }
+
+func TestWhatGetsAnotherNameUnderLoadGoesOnWhereItWas(t *testing.T) {
+	f := flow{rate: flowRate, batchA: 4096, waitB: 1, capacity: 256}
+	pipeline := agentBlock + f.String()
+	r := run(t, t.TempDir(), pipeline)
+	eventually(t, "it flows", func() bool { return r.component("sink.a").Events > 0 })
+	begun := time.Now()
+	renamed := strings.NewReplacer(`"generate" "in"`, `"generate" "made"`, `sink "file" "b"`, `sink "file" "copy"`).Replace(pipeline) + `
+moved {
+  from = source.in
+  to   = source.made
+}
+moved {
+  from = sink.b
+  to   = sink.copy
+}
+`
+	before := r.started()
+	if err := r.reload(t, renamed); err != nil {
+		t.Fatal(err)
+	}
+	r.onlyChanged(t, before)
+	if c := r.Status().Components; len(c) != 3 || r.component("source.made").Address == "" || r.component("sink.copy").Address == "" {
+		t.Errorf("there are %+v", c)
+	}
+	// One that breaks under its new name gets the old one back.
+	back := strings.Replace(renamed, "sink \"file\" \"a\"", "moved {\n  from = sink.a\n  to   = sink.c\n}\nsink \"file\" \"c\"", 1) + mistakes[len(mistakes)-1]
+	if err := r.reload(t, back); err == nil {
+		t.Error("what breaks was taken")
+	}
+	at := r.component("source.made").Events
+	eventually(t, "it flows again", func() bool { return r.component("source.made").Events > at+1000 && r.component("sink.a").State == admin.Running })
+	r.act(t, admin.Action{Verb: admin.Drain})
+	took := time.Since(begun)
+	eventually(t, "drained", func() bool { return r.component("sink.a").Waiting+r.component("sink.copy").Waiting == 0 })
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	a, b := r.numbered(t, "a"), r.numbered(t, "b")
+	if a != b || a == 0 {
+		t.Errorf("a has %d events, b %d", a, b)
+	}
+	t.Logf("%d events in %v: %.0f a second", a, took.Round(time.Millisecond), float64(a)/took.Seconds())
+}

@@ -103,7 +103,7 @@ func (s *switchover) forward(ctx context.Context) error {
 	var g errgroup.Group
 	for _, step := range s.plan.Steps {
 		if runs(step) && step.Do != plan.Create {
-			g.Go(func() error { return s.replace(ctx, step, s.from, s.to) })
+			g.Go(func() error { return s.replace(ctx, step.Before(), after(step), s.from, s.to) })
 		}
 	}
 	if err := errors.Join(g.Wait(), s.keepsAll()); err != nil {
@@ -125,7 +125,7 @@ func (s *switchover) back(ctx context.Context) error {
 	var created errgroup.Group
 	for _, step := range s.plan.Steps {
 		if runs(step) && step.Do == plan.Create {
-			created.Go(func() error { return s.replace(ctx, plan.Step{Address: step.Address, Do: plan.Remove}, s.to, s.from) })
+			created.Go(func() error { return s.replace(ctx, step.Address, "", s.to, s.from) })
 		}
 	}
 	err := created.Wait()
@@ -135,36 +135,47 @@ func (s *switchover) back(ctx context.Context) error {
 	var g errgroup.Group
 	for _, step := range s.plan.Steps {
 		switch {
-		case !runs(step) || step.Do == plan.Create || !s.replaced[step.Address]:
+		case !runs(step) || step.Do == plan.Create || !s.replaced[step.Before()]:
 		case step.Do == plan.Remove:
 			g.Go(func() error { return s.open(nil, step.Address, s.from) })
 		default:
-			g.Go(func() error { return s.replace(ctx, step, s.to, s.from) })
+			g.Go(func() error { return s.replace(ctx, step.Address, step.Before(), s.to, s.from) })
 		}
 	}
 	return errors.Join(err, g.Wait())
 }
 
-// replace stops a component and, unless it is removed, opens its successor.
-func (s *switchover) replace(ctx context.Context, step plan.Step, from, to *revision) error {
-	old := s.agent.component(step.Address)
-	if old == nil {
-		return nil // its opening has failed
+// after is the address that a component has when the step is done, "" for none.
+func after(s plan.Step) string {
+	if s.Do == plan.Remove {
+		return ""
 	}
-	s.trace("stop", step.Address)
+	return s.Address
+}
+
+// replace stops the component of an address and, unless it is removed, opens its successor, which may have another.
+func (s *switchover) replace(ctx context.Context, address, next string, from, to *revision) error {
+	old := s.agent.component(address)
+	switch {
+	case old == nil && next == "":
+		return nil // its opening has failed
+	case old == nil:
+		return s.open(nil, next, to)
+	}
+	s.trace("stop", address)
 	ctx, cancel := context.WithTimeoutCause(ctx, from.Config.Agent.DrainTimeout+stopSlack, errBusy)
 	defer cancel()
 	if err := old.retire(ctx); err != nil {
 		return err
 	}
 	s.mu.Lock()
-	s.replaced[step.Address] = true
+	s.replaced[address] = true
 	s.mu.Unlock()
-	if step.Do == plan.Remove {
+	if next == "" {
 		s.agent.exchange(old, nil)
 		return nil
 	}
-	return s.open(old, step.Address, to)
+	return s.open(old, next, to)
 }
 
 // stopSlack is how long after the time to drain a component must have stopped: until then an instance may take to end that is caught in a call.
@@ -226,8 +237,8 @@ func (s *switchover) settle() error {
 	s.trial.over()
 	s.agent.resurvey(s.to.channels)
 	for _, step := range s.plan.Steps {
-		if step.Do == plan.Remove {
-			s.agent.metrics.Forget(step.Address)
+		if step.Do == plan.Remove || step.Was != "" {
+			s.agent.metrics.Forget(step.Before())
 		}
 	}
 	if err := s.from.close(s.to); err != nil {
@@ -247,7 +258,7 @@ func (s *switchover) noWayBack() string {
 		}
 		for _, c := range s.from.Config.Sources {
 			at := s.to.find(step.Channel).Stats().Sources[step.Address]
-			if c.Address() == step.Address && at.Entries > 0 && at.Version != c.Plugin.CursorVersion && !slices.Contains(c.Plugin.Reads, at.Version) {
+			if c.Address() == step.Before() && at.Entries > 0 && at.Version != c.Plugin.CursorVersion && !slices.Contains(c.Plugin.Reads, at.Version) {
 				return step.Address + ": " + step.OneWay
 			}
 		}

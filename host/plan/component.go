@@ -167,8 +167,10 @@ func addresses(prefix string, names []string) (list []string) {
 
 // components makes a step of each that is not the same on both sides: in the order of the new ones, then of those that are gone.
 func (c *comparison) components(from, to []part) {
+	var found []string // of the old ones
 	for _, p := range to {
-		if i := slices.IndexFunc(from, func(old part) bool { return old.Address() == p.Address() }); i >= 0 {
+		if i := slices.IndexFunc(from, func(old part) bool { return c.same(old.Address(), p.Address()) }); i >= 0 {
+			found = append(found, from[i].Address())
 			c.component(from[i], p)
 			continue
 		}
@@ -177,14 +179,22 @@ func (c *comparison) components(from, to []part) {
 		c.add(step)
 	}
 	for _, old := range from {
-		if !slices.ContainsFunc(to, func(p part) bool { return p.Address() == old.Address() }) {
+		if !slices.Contains(found, old.Address()) {
 			c.add(Step{Address: old.Address(), Do: Remove, Channel: old.channel, Loses: old.Permissions()})
 		}
 	}
 }
 
+// same says whether a part is the one of that address before, perhaps under a name that it had then.
+func (c *comparison) same(old, address string) bool {
+	return old == address || slices.Contains(c.to.Config.Formerly(address), old)
+}
+
 func (c *comparison) component(old, p part) {
 	step := Step{Address: p.Address(), Do: Restart, Channel: p.channel, Changes: diff(old.arguments, p.arguments)}
+	if old.Address() != p.Address() {
+		step.Was = old.Address()
+	}
 	if old.digest != p.digest && old.digest != "" && p.digest != "" {
 		step.Plugin = &Digests{Name: p.Ref.Name, Old: old.digest, New: p.digest}
 	}
@@ -197,7 +207,7 @@ func (c *comparison) component(old, p part) {
 		step.Because = append(step.Because, p.channel)
 	}
 	step.Gains, step.Loses = beyond(p.Permissions(), old.Permissions()), beyond(old.Permissions(), p.Permissions())
-	if len(step.Changes)+len(step.Because)+len(step.Gains)+len(step.Loses) == 0 && step.Plugin == nil {
+	if len(step.Changes)+len(step.Because)+len(step.Gains)+len(step.Loses)+len(step.Was) == 0 && step.Plugin == nil {
 		return
 	}
 	for _, ch := range step.Changes {

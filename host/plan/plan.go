@@ -14,6 +14,7 @@
 package plan
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -103,6 +104,19 @@ func (p *Plan) Empty() bool { return len(p.Steps) == 0 && len(p.Refused) == 0 }
 func (p *Plan) Step(address string) *Step {
 	for i := range p.Steps {
 		if p.Steps[i].Address == address {
+			return &p.Steps[i]
+		}
+	}
+	return nil
+}
+
+// Before is the address that the part has until the step is done.
+func (s Step) Before() string { return cmp.Or(s.Was, s.Address) }
+
+// StepOf finds the step of a part by the address that it has until then; nil: it does not change.
+func (p *Plan) StepOf(before string) *Step {
+	for i := range p.Steps {
+		if p.Steps[i].Before() == before && p.Steps[i].Do != Create {
 			return &p.Steps[i]
 		}
 	}
