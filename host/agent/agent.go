@@ -355,7 +355,7 @@ func (a *Agent) Close() error {
 // logHeld logs why a component is held, if it is: the others go on.
 func logHeld(log *slog.Logger, err error) error {
 	if held, ok := errors.AsType[*pipeline.HeldError](err); ok {
-		log.Error("held: mend the cause, then restart the agent; until then its events stay where they are", "reason", held.Err)
+		log.Error("held: mend the cause, then reload; until then its events stay where they are", "reason", held.Err, "command", "penstock reload")
 		return nil
 	}
 	return err

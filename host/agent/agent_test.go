@@ -91,7 +91,7 @@ const agentBlock = `agent "test" {
 `
 
 // write puts a pipeline in the place of the one before, as an editor does.
-func write(t *testing.T, dir, pipeline string) {
+func write(t testing.TB, dir, pipeline string) {
 	t.Helper()
 	text := pipeline
 	if !strings.Contains(pipeline, "agent \"test\"") {
@@ -120,7 +120,7 @@ func load(file string) (Setup, error) {
 }
 
 // run starts an agent on a pipeline in which DIR stands for a directory that holds faulty.wasm.
-func run(t *testing.T, dir, pipeline string, edit ...func(*Options)) rig {
+func run(t testing.TB, dir, pipeline string, edit ...func(*Options)) rig {
 	t.Helper()
 	code, err := faulty()
 	if err != nil {

@@ -3,100 +3,122 @@
 package agent
 
 import (
-	"errors"
 	"slices"
-	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/penstock-io/penstock/host/admin"
 )
 
-// pause pauses a component, or lets it go on.
-func (r rig) pause(t *testing.T, address string, resume bool) admin.Standing {
-	t.Helper()
-	s, err := r.Pause(t.Context(), admin.Pause{Component: address, Resume: resume, By: admin.Peer{UID: 7, PID: 42}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+// pauses are the longest times in which components did not go on.
+type pauses struct {
+	stop chan struct{} // closed to end it
+	done sync.WaitGroup
+	mu   sync.Mutex
+	most map[string]time.Duration
 }
 
-func TestAPausedSinkStandsStillWhateverElseIsDoneAndLosesAndRepeatsNothing(t *testing.T) {
-	const count = 5000
-	r := run(t, t.TempDir(), counted(count, "a", "b"))
-	eventually(t, "something delivered", func() bool { return r.component("sink.a").Events > 0 })
-	if s := r.pause(t, "sink.a", false); !s.Changed {
-		t.Errorf("paused: %+v", s)
+// watchPauses looks at the counters of components every millisecond or so.
+func watchPauses(r rig, addresses ...string) *pauses {
+	p := &pauses{stop: make(chan struct{}), most: map[string]time.Duration{}}
+	for _, address := range addresses {
+		p.done.Go(func() {
+			last, since := uint64(0), time.Now()
+			for {
+				select {
+				case <-p.stop:
+					return
+				case <-time.After(500 * time.Microsecond):
+				}
+				c := r.Agent.component(address)
+				if c == nil {
+					continue
+				}
+				now := c.moved()
+				if now == last {
+					continue
+				}
+				p.mu.Lock()
+				p.most[address] = max(p.most[address], time.Since(since))
+				p.mu.Unlock()
+				last, since = now, time.Now()
+			}
+		})
 	}
-	eventually(t, "the other sink has all", func() bool { return r.component("sink.b").Events == count })
-	at := r.component("sink.a")
-	if at.State != admin.Paused || !strings.Contains(at.Reason, "by user 7, process 42; go on with: penstock sink resume a") || at.Events == count {
-		t.Fatalf("it is %s: %s, with %d events", at.State, at.Reason, at.Events)
+	return p
+}
+
+// moved counts what the component has done.
+func (c *component) moved() uint64 {
+	if c.source != nil {
+		return c.source.Counts().Acked
 	}
-	if s := r.pause(t, "sink.a", false); s.Changed || s.State != admin.Paused {
-		t.Errorf("paused again: %+v", s)
+	return c.sink.Counts().Committed
+}
+
+// take returns the longest pauses since the last call.
+func (p *pauses) take() map[string]time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	most := p.most
+	p.most = map[string]time.Duration{}
+	return most
+}
+
+// report gives the median and the longest of several times.
+func report(b *testing.B, name string, times []time.Duration) {
+	slices.Sort(times)
+	b.ReportMetric(float64(times[len(times)/2].Microseconds())/1e3, name+"-ms-median")
+	b.ReportMetric(float64(times[len(times)-1].Microseconds())/1e3, name+"-ms-most")
+}
+
+// measure does something again and again, and reports how long components paused while it was done, and while nothing was.
+func measure(b *testing.B, f flow, do func(r rig, i int), addresses ...string) {
+	pipeline := probation("100ms", f)
+	r := run(b, b.TempDir(), pipeline)
+	for r.component("sink.a").Events == 0 {
+		time.Sleep(time.Millisecond)
 	}
-	r.act(t, admin.Action{Verb: admin.Drain})
-	r.act(t, admin.Action{Verb: admin.Resume})
-	if err := r.find(t, "sink.a").refit(t.Context(), func() error { return nil }); err != nil { // as a replay does
-		t.Fatal(err)
+	time.Sleep(time.Second)
+	p := watchPauses(r, addresses...)
+	quiet, busy := map[string][]time.Duration{}, map[string][]time.Duration{}
+	for i := 0; b.Loop(); i++ {
+		time.Sleep(300 * time.Millisecond)
+		for address, most := range p.take() {
+			quiet[address] = append(quiet[address], most)
+		}
+		do(r, i)
+		for address, most := range p.take() {
+			busy[address] = append(busy[address], most)
+		}
 	}
-	eventually(t, "paused still", func() bool { return r.component("sink.a").State == admin.Paused })
-	if now := r.component("sink.a"); now.Events != at.Events {
-		t.Errorf("it had %d events, and has %d", at.Events, now.Events)
-	}
-	if reasons := strings.Join(r.Ready(), "\n"); !strings.Contains(reasons, "sink.a is paused") {
-		t.Errorf("ready: %s", reasons)
-	}
-	if err := r.reload(t, strings.Replace(counted(count, "a", "b"), "events = 50", "events = 40", 1)); err != nil { // another sink.a in its place
-		t.Fatal(err)
-	}
-	eventually(t, "paused after a reload", func() bool { return r.component("sink.a").State == admin.Paused })
-	if s := r.pause(t, "sink.a", true); !s.Changed {
-		t.Errorf("resumed: %+v", s)
-	}
-	eventually(t, "everything", func() bool { return r.component("sink.a").Events == count })
-	if s := r.pause(t, "sink.a", true); s.Changed || s.State == admin.Paused {
-		t.Errorf("resumed again: %+v", s)
-	}
-	if err := r.stop(); err != nil {
-		t.Fatal(err)
-	}
-	if got := r.out(t, "a"); !slices.Equal(got, lines(0, count)) {
-		t.Errorf("a has %d lines, wanted the %d that were counted", len(got), count)
+	close(p.stop)
+	p.done.Wait()
+	for _, address := range addresses {
+		report(b, address, busy[address])
+		report(b, address+"-else", quiet[address])
 	}
 }
 
-func TestASourceThatADrainHasPausedIsNotResumedByHand(t *testing.T) {
-	r := run(t, t.TempDir(), counted(1_000_000, "a"))
-	r.act(t, admin.Action{Verb: admin.Drain})
-	_, err := r.Pause(t.Context(), admin.Pause{Component: "source.traps", Resume: true})
-	if refusal, ok := errors.AsType[*admin.Refusal](err); !ok || refusal.Code != admin.CodeRefused || !strings.Contains(refusal.Message, "channel drain --resume main") {
-		t.Errorf("resumed a source that a drain has paused: %v", err)
-	}
-	// One that was paused by hand as well stays so after the drain.
-	r.pause(t, "source.traps", false)
-	r.act(t, admin.Action{Verb: admin.Resume})
-	eventually(t, "paused by hand", func() bool {
-		return strings.HasPrefix(r.component("source.traps").Reason, "by user 7")
-	})
-	r.pause(t, "source.traps", true)
-	eventually(t, "it runs", func() bool { return r.component("source.traps").State == admin.Running })
-	_, err = r.Pause(t.Context(), admin.Pause{Component: "source.trap"})
-	if refusal, ok := errors.AsType[*admin.Refusal](err); !ok || refusal.Code != admin.CodeUsage || refusal.Hint != "There are: traps" {
-		t.Errorf("paused a source that is not there: %v", err)
-	}
+func BenchmarkPauseForAChangedSink(b *testing.B) {
+	f := flow{rate: flowRate, batchA: 256, waitB: 1, capacity: 256}
+	measure(b, f, func(r rig, i int) {
+		f.batchA++
+		if err := r.reload(b, probation("100ms", f)); err != nil {
+			b.Fatal(err)
+		}
+	}, "sink.a", "sink.b", "source.in")
 }
 
-func TestThePluginsAreListedWithWhatTheyTake(t *testing.T) {
-	r := run(t, t.TempDir(), counted(2000, "a"))
-	eventually(t, "everything", func() bool { return r.component("sink.a").Events == 2000 })
-	list := r.Plugins()
-	if len(list) != 2 || list[0].Name != "faulty" || list[1].Name != "std" || list[1].Source != "builtin:std" || len(list[1].Digest) != 64 || list[1].Runtime != "wasm" {
-		t.Fatalf("%+v", list)
+func BenchmarkPauseForAReplacedPlugin(b *testing.B) {
+	for _, mode := range []string{"one", "two"} {
+		version(b, mode)
 	}
-	use := list[1].Uses[0]
-	if len(list[1].Uses) != 1 || use.Component != "sink.a" || use.Plugin != "file" || use.Instances != 1 || use.MemoryBytes == 0 || use.CPUSeconds == 0 || len(use.May) == 0 {
-		t.Errorf("%+v", use)
-	}
+	measure(b, flow{rate: flowRate, batchA: 256, waitB: 1, capacity: 256, plugin: true}, func(r rig, i int) {
+		r.replace(b, []string{"one", "two"}[i%2])
+		if _, err := r.Reload(b.Context(), admin.Reload{Plugin: "pass"}); err != nil {
+			b.Fatal(err)
+		}
+	}, "source.in", "sink.a")
 }

@@ -92,6 +92,7 @@ func (r *revision) load(ctx context.Context, ref config.PluginRef, before *revis
 			return l, nil
 		}
 	}
+	found.Background = before.Config != nil
 	p, err := runtime.Load(ctx, found)
 	if err != nil {
 		return nil, fmt.Errorf("load plugin %s from %s: %w", ref.Name, ref.Source, err)

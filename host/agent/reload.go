@@ -13,6 +13,7 @@ import (
 
 	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/config"
+	"github.com/penstock-io/penstock/host/pipeline"
 	"github.com/penstock-io/penstock/host/plan"
 	"github.com/penstock-io/penstock/host/plugin/subprocess"
 )
@@ -106,7 +107,9 @@ func (a *Agent) planned(ask admin.Reload) (next Setup, p *plan.Plan, err error) 
 	if to.Digests, err = digests(next, from); err != nil {
 		return next, nil, &admin.Refusal{Code: admin.CodeRefused, Message: err.Error()}
 	}
-	return next, plan.Compare(from.side(), to), nil
+	side := from.side()
+	side.Held = a.held()
+	return next, plan.Compare(side, to), nil
 }
 
 // side is the revision for a comparison.
@@ -116,6 +119,16 @@ func (r *revision) side() plan.Side {
 		s.Digests[address] = l.Digest()
 	}
 	return s
+}
+
+// held are the components that stand still until somebody acts.
+func (a *Agent) held() map[string]bool {
+	held := map[string]bool{}
+	for _, c := range a.running() {
+		state, _, _ := c.fate()
+		held[c.Address()] = state == pipeline.Held
+	}
+	return held
 }
 
 // digests are those of the plugins that a setup would run. A program that is a child process is the same as long as its reference is.
@@ -171,7 +184,7 @@ func onlyPlugin(name string, p *plan.Plan) error {
 		switch {
 		case s.Plugin != nil && s.Plugin.Name == name:
 			ours = true
-		case len(s.Because) == 0 || len(s.Changes) > 0:
+		case len(s.Because) == 0 && !s.Held || len(s.Changes) > 0:
 			others = append(others, s.Address)
 		}
 	}

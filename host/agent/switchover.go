@@ -202,7 +202,7 @@ func (s *switchover) open(old *component, address string, of *revision) error {
 		c.paused = err.Error()
 		c.State(pipeline.Held, c.paused)
 	}
-	if of == s.to {
+	if step := s.plan.Step(address); of == s.to && !step.Held { // what was held before may be so again: that is no worse
 		c.trial.Store(s.trial)
 	}
 	s.agent.exchange(old, c)

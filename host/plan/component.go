@@ -206,8 +206,9 @@ func (c *comparison) component(old, p part) {
 	if s := c.plan.Step(p.channel); s != nil && slices.ContainsFunc(s.Changes, func(ch Change) bool { return ch.Argument == deadLetter }) {
 		step.Because = append(step.Because, p.channel)
 	}
+	step.Held = c.from.Held[old.Address()]
 	step.Gains, step.Loses = beyond(p.Permissions(), old.Permissions()), beyond(old.Permissions(), p.Permissions())
-	if len(step.Changes)+len(step.Because)+len(step.Gains)+len(step.Loses)+len(step.Was) == 0 && step.Plugin == nil {
+	if len(step.Changes)+len(step.Because)+len(step.Gains)+len(step.Loses)+len(step.Was) == 0 && step.Plugin == nil && !step.Held {
 		return
 	}
 	for _, ch := range step.Changes {

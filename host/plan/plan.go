@@ -29,6 +29,7 @@ type Side struct {
 	Config   *config.Config             // nil: there is nothing
 	Digests  map[string]string          // of plugins, sha256 in hex, by the address of the component
 	Revealed map[string]config.Revealed // nil: the secrets are not known, and count as unchanged
+	Held     map[string]bool            // components that are held, by address: they are tried again, though nothing of them changes
 }
 
 // Action is what becomes of one part.
@@ -74,6 +75,7 @@ type Step struct {
 	Do      Action   `json:"do"`
 	Changes []Change `json:"changes"`
 	Because []string `json:"because,omitempty"` // other parts, for whose change it is started again
+	Held    bool     `json:"held,omitempty"`    // it stands still, and is tried again
 	Channel string   `json:"channel,omitempty"` // which it puts into, or takes from
 	Plugin  *Digests `json:"plugin,omitempty"`  // whose code changes
 	Gains   []string `json:"gains"`             // permissions, a few words each

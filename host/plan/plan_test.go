@@ -95,13 +95,17 @@ func TestEachChangeHasItsStep(t *testing.T) {
 			s.Config.Sinks = append(s.Config.Sinks, s.Config.Sinks[0])
 			s.Config.Sinks[1].Name = "more"
 		}, "+ sink.more new; takes from channel.main"},
-		"a sink that goes": {func(s *Side) { s.Config.Sinks = nil }, "- sink.orders removed"},
+		"a sink that is held": {func(s *Side) {}, "~ sink.orders restart of this sink only; channel.main keeps filling (it is held, and is tried again)"},
+		"a sink that goes":    {func(s *Side) { s.Config.Sinks = nil }, "- sink.orders removed"},
 		"a source that cannot come back": {func(s *Side) { s.Config.Sources[0].Plugin.CursorVersion, s.Config.Sources[0].Through = 2, nil },
 			"~ source.shop restart of this source only; channel.main is drained meanwhile\nthrough processor.parse → (not set)\n" +
 				"no way back: the new version writes its cursor in form 2, and the old one reads form 1: once it has read something, there is no way back, and a failure holds it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			from := side(revealed(`{"every":1000000000,"room":4194304,"path":"/a","word":"hunter2"}`))
+			if name == "a sink that is held" {
+				from.Held = map[string]bool{"sink.orders": true}
+			}
 			p := Compare(from, side(revealed(`{"every":1000000000,"room":4194304,"path":"/a","word":"hunter2"}`), func(s *Side) {
 				s.Config.Revision = "2"
 				c.edit(s)

@@ -63,18 +63,21 @@ func (p *Plan) says(s Step) string {
 	case s.Do == Update:
 		return "in place; nothing stops"
 	case kind == "source":
-		return fmt.Sprintf("restart of this source only; %s is drained meanwhile%s", s.Channel, because(s.Because))
+		return fmt.Sprintf("restart of this source only; %s is drained meanwhile%s", s.Channel, s.because())
 	case kind == "processor":
 		return "restart with the sources that go through it"
 	}
-	return fmt.Sprintf("restart of this sink only; %s keeps filling%s", s.Channel, because(s.Because))
+	return fmt.Sprintf("restart of this sink only; %s keeps filling%s", s.Channel, s.because())
 }
 
-func because(others []string) string {
-	if len(others) == 0 {
-		return ""
+func (s Step) because() string {
+	switch {
+	case len(s.Because) > 0:
+		return " (for " + strings.Join(s.Because, ", ") + ")"
+	case s.Held:
+		return " (it is held, and is tried again)"
 	}
-	return " (for " + strings.Join(others, ", ") + ")"
+	return ""
 }
 
 func (s Step) details(out func(string, ...any), paint Paint) {

@@ -94,6 +94,8 @@ type Ref struct {
 	Manifest *abi.Manifest
 	// Trusted says that the plugin's processor time is not bounded: it is not counted, and a call that does not end holds its component.
 	Trusted bool
+	// Background says that others run meanwhile, and that loading is to take from them what they leave.
+	Background bool
 	// Module and Table bound the size of the code in bytes, and the entries of each table; 0 = the default.
 	Module uint64
 	Table  uint32

@@ -89,7 +89,27 @@ func (r *Runtime) Close() error {
 
 // Load checks and compiles a module. That takes a second or two for a Go guest that is not in the
 // cache, else some 70 ms. Errors say which rule the module breaks; the caller says which module.
-func (r *Runtime) Load(ctx context.Context, ref plugin.Ref) (plugin.Plugin, error) {
+func (r *Runtime) Load(ctx context.Context, ref plugin.Ref) (p plugin.Plugin, err error) {
+	if !ref.Background {
+		return r.load(ctx, ref, runtime.GOMAXPROCS(0))
+	}
+	behind(func() { p, err = r.load(ctx, ref, 1) }) // more workers would be threads of the usual priority
+	return p, err
+}
+
+// behind does something on a thread that stands back behind all others of the process, and waits for it.
+func behind(do func()) {
+	done := make(chan struct{}) // closed by the goroutine
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, and its priority with it
+		standBack()
+		do()
+	}()
+	<-done
+}
+
+func (r *Runtime) load(ctx context.Context, ref plugin.Ref, workers int) (plugin.Plugin, error) {
 	if ref.Digest == "" {
 		sum := sha256.Sum256(ref.Code)
 		ref.Digest = hex.EncodeToString(sum[:])
@@ -111,7 +131,7 @@ func (r *Runtime) Load(ctx context.Context, ref plugin.Ref) (plugin.Plugin, erro
 	if err != nil {
 		return nil, err
 	}
-	compiled, err := r.compileModule(ctx, code)
+	compiled, err := r.compileModule(ctx, code, workers)
 	if err != nil {
 		return nil, err
 	}
@@ -179,10 +199,10 @@ func bounded(code []byte, table uint32) ([]byte, error) {
 	return boundTables(code, table)
 }
 
-func (r *Runtime) compileModule(ctx context.Context, code []byte) (wazero.CompiledModule, error) {
+func (r *Runtime) compileModule(ctx context.Context, code []byte, workers int) (wazero.CompiledModule, error) {
 	r.compile.Lock()
 	defer r.compile.Unlock()
-	ctx = experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0))
+	ctx = experimental.WithCompilationWorkers(ctx, workers)
 	m, err := r.engine.CompileModule(ctx, code)
 	if err != nil && r.cacheDir != "" && spoiled(err) {
 		r.log.Warn("compiled code in the cache is damaged, compiling anew", "dir", r.cacheDir, "error", err)
