@@ -70,7 +70,7 @@ type processorUse struct {
 var _ pipeline.ProcessorObserver = (*processorUse)(nil)
 
 func (u *processorUse) Processed(p pipeline.Processed) {
-	u.metrics.Processed(p.Taken, p.Given, p.Filtered, p.Dropped, p.DeadLetter, p.Passed)
+	u.metrics.Processed(p.Taken, p.Given, p.Filtered, p.Dropped, p.DeadLetter, p.Passed, p.Skipped, p.Undecided)
 }
 
 func (u *processorUse) Failed(class abi.Class) {

@@ -31,7 +31,8 @@ const (
 	Pass                      // it goes on as it was
 )
 
-// Processed says what became of the events of one batch. Taken = those of which something was given + Filtered + the rest.
+// Processed says what became of the events of one batch. Taken = those of which something was given + Filtered + the rest; Skipped and Undecided
+// come beside these.
 type Processed struct {
 	Taken      int // events that went in
 	Given      int // events that came out, Passed included
@@ -39,6 +40,8 @@ type Processed struct {
 	Dropped    int // by on_error
 	DeadLetter int // by on_error
 	Passed     int // by on_error
+	Skipped    int // passed by the processor, which is not for them
+	Undecided  int // passed by, because it cannot be said whether it is for them
 }
 
 // ProcessorObserver is told what a processor does. Calls must be short.
@@ -53,6 +56,7 @@ type Processor struct {
 	Address  string // "processor.parse"
 	Plugin   string // and its version, for dead letters
 	OnError  OnError
+	When     When // nil: it is for all events
 	Open     func(ctx context.Context) (plugin.Processor, error)
 	Observer ProcessorObserver
 }
@@ -72,6 +76,7 @@ type use struct {
 	fate    Lifecycle
 	log     *slog.Logger
 	letters *letters // where what is for the dead letters is put
+	chooser chooser  // unless it is for all events
 
 	// Of the batch that is being processed.
 	done   Processed
@@ -84,6 +89,9 @@ func openChain(ctx context.Context, through []Processor, made use) (*chain, erro
 	for _, p := range through {
 		u := made
 		u.Processor = p
+		if p.When != nil {
+			u.chooser.ask = p.When()
+		}
 		if err := u.open(ctx); err != nil {
 			return nil, errors.Join(err, c.close())
 		}
@@ -118,25 +126,38 @@ func (c *chain) process(ctx context.Context, b event.Batch) (event.Batch, error)
 
 // process leaves b with the caller. Its events are numbered 0, 1, 2…, like those of what comes out.
 func (u *use) process(ctx context.Context, b event.Batch) (event.Batch, error) {
-	u.done, u.poison = Processed{Taken: b.Len()}, 0
+	u.done, u.poison = Processed{}, 0
+	mine, all, err := u.choose(b)
+	if err != nil {
+		return event.Batch{}, err
+	}
+	defer mine.Release()
+	u.done.Taken = mine.Len()
 	var made []event.Batch
-	err := u.divide(ctx, b, poisonAttempts, func(part event.Batch, fromEvents int) {
-		u.done.Filtered += fromEvents
-		if part.Len() > 0 {
-			made = append(made, part)
-		} else {
-			part.Release()
-		}
-	})
+	if mine.Len() > 0 {
+		err = u.divide(ctx, mine, poisonAttempts, func(part event.Batch, fromEvents int) {
+			u.done.Filtered += fromEvents
+			u.done.Given += part.Len()
+			if part.Len() > 0 {
+				made = append(made, part)
+			} else {
+				part.Release()
+			}
+		})
+	}
 	var out event.Batch
 	switch {
-	case err != nil || len(made) == 0:
+	case err != nil:
+	case mine.Len() == 0 && !all: // as it is: no copy
+		b.Retain()
+		out = b
+	case !all:
+		out, err = u.joined(event.Weave(u.buffers, b, u.chooser.places, made...))
 	case len(made) == 1: // as nearly always: no copy
-		out, made = made[0], nil
-	default:
-		if out, err = event.Join(u.buffers, made...); err != nil {
-			err = fmt.Errorf("%s makes too much of one batch: %w; have its source read less at a time: %w", u.Address, err, errHold)
-		}
+		out, _ = event.Renumber(made[0])
+		made = nil
+	case len(made) > 1:
+		out, err = u.joined(event.Join(u.buffers, made...))
 	}
 	for _, part := range made {
 		part.Release()
@@ -144,14 +165,21 @@ func (u *use) process(ctx context.Context, b event.Batch) (event.Batch, error) {
 	if err != nil {
 		return event.Batch{}, err
 	}
-	out, _ = event.Renumber(out)
-	u.done.Given = out.Len()
 	u.Observer.Processed(u.done)
 	return out, nil
 }
 
+// joined says what can be done about a batch that becomes too large.
+func (u *use) joined(b event.Batch, err error) (event.Batch, error) {
+	if err != nil {
+		err = fmt.Errorf("%s makes too much of one batch: %w; have its source read less at a time: %w", u.Address, err, errHold)
+	}
+	return b, err
+}
+
 // divide processes b, in halves where it cannot be done as a whole and nobody says why: kills is how many instances may break on
-// it before. What comes out is handed to made, in the order of the events, with how many events it has nothing of.
+// it before. What comes out is handed to made, in the order of the events, with how many events it has nothing of. An event's offset is its place in
+// the batch of which b is the whole or a part, and what is made of it keeps that.
 func (u *use) divide(ctx context.Context, b event.Batch, kills int, made func(part event.Batch, filtered int)) error {
 	if b.Len() == 1 {
 		kills = poisonAttempts // so that chance does not convict an event
@@ -160,14 +188,12 @@ func (u *use) divide(ctx context.Context, b event.Batch, kills int, made func(pa
 	class := plugin.ClassOf(err)
 	switch {
 	case err == nil && len(rejected) == 0:
-		out, left := event.Renumber(out)
-		made(out, b.Len()-left)
+		made(out, b.Len()-out.Offsets())
 		return nil
 	case err != nil && (class != abi.Reject && class != abi.Fatal || errors.Is(err, errNoInstance)):
 		return err
 	case err == nil && u.OnError != Pass:
-		out, left := event.Renumber(out)
-		made(out, b.Len()-left-len(rejected))
+		made(out, b.Len()-out.Offsets()-len(rejected))
 		return u.rejectAll(b, rejected)
 	case err == nil:
 		out.Release() // what passes has to go between: the others are processed again, run by run
@@ -199,14 +225,15 @@ func (u *use) each(ctx context.Context, b event.Batch, parts []event.Range, made
 	return nil
 }
 
-// slice copies the events of b, which are numbered 0, 1, 2…, at the places of span, and numbers them anew.
+// slice copies the events of b at the places of span, and numbers them 0, 1, 2… from a base that keeps their offsets.
 func (u *use) slice(b event.Batch, span event.Range) (event.Batch, error) {
-	part, err := event.Slice(u.buffers, b, span)
+	base := b.Base() + span.First
+	part, err := event.Slice(u.buffers, b, event.Range{First: base, Next: b.Base() + span.Next})
 	if err != nil {
 		return part, fmt.Errorf("%s: take a batch apart: %w: %w", u.Address, err, errHold)
 	}
 	part, _ = event.Renumber(part)
-	return part, nil
+	return part.WithBase(base), nil
 }
 
 // around processes what lies between the events that are rejected.

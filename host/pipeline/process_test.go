@@ -94,6 +94,7 @@ type tallied struct {
 func (t *tallied) Processed_(p Processed) {
 	t.Taken, t.Given, t.Filtered = t.Taken+p.Taken, t.Given+p.Given, t.Filtered+p.Filtered
 	t.Dropped, t.DeadLetter, t.Passed = t.Dropped+p.Dropped, t.DeadLetter+p.DeadLetter, t.Passed+p.Passed
+	t.Skipped, t.Undecided = t.Skipped+p.Skipped, t.Undecided+p.Undecided
 }
 
 type tallier struct{ *tallied }
