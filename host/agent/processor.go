@@ -41,7 +41,7 @@ func (r *revision) processor(c *component, p config.Processor) pipeline.Processo
 	request.Log = c.log.With("processor", address)
 	request.Limits.BatchBytes = processorBatch
 	return pipeline.Processor{
-		Address: address, OnError: onErrors[p.OnError], Observer: use,
+		Address: address, OnError: onErrors[p.OnError], Observer: use, When: when(p.When),
 		Plugin: r.pluginOf(p.Component),
 		Open: func(ctx context.Context) (plugin.Processor, error) {
 			if use.opened.Add(1) > 1 {
@@ -51,6 +51,14 @@ func (r *revision) processor(c *component, p config.Processor) pipeline.Processo
 			return inst.Processor, err
 		},
 	}
+}
+
+// when makes what asks events whether a condition holds; nil when it holds for all.
+func when(c *config.Condition) pipeline.When {
+	if c == nil {
+		return nil
+	}
+	return func() func(*event.Event) (bool, error) { return c.Evaluator().Bool }
 }
 
 // pluginOf names the plugin of a component, for dead letters: "std/regex 0.1.0".

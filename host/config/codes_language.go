@@ -225,6 +225,41 @@ Check its name, or declare it:
     }
 
 An environment variable PENSTOCK_VAR_x without a variable x means nothing, and is no mistake.`},
+	"E1411": {"Not available for events", `
+An argument such as when is asked of each event, millions of times a second, and not everything that
+HCL has is there for it: no for, no splat, no objects made of parts of an event, no secrets. What the
+event has no part in is evaluated when the configuration is loaded, and may be anything:
+
+    locals {
+      loud = [for l in ["error", "fatal"] : upper(l)]
+    }
+
+    processor "regex" "stack" {
+      when = contains(local.loud, upper(event.attributes.level))
+    }
+
+What is harder is the work of a processor, which may put its answer into an attribute.`},
+	"E1412": {"No such thing in an event", `
+An expression over events names what there is not, or what can never have a value. An event has
+
+    event.attributes.NAME     the value of an attribute, a string; null where there is none
+    event.body                the body
+    event.json.FIELD          a field of the body, which is JSON; null where there is none
+    event.time                nanoseconds since 1970
+    event.size                the length of the body in bytes
+
+The functions for events, and all else, are in spec/expressions.md.`},
+	"E1413": {"Wrong type for events", `
+In an expression over events something is of a type that cannot be what is meant. An attribute is a
+string, and is never equal to a number; as an operand of <, >, + and so on it is converted:
+
+    when = event.attributes.status == 500              # never true, and so refused
+    when = event.attributes.status == "500"            # right
+    when = tonumber(event.attributes.status) == 500    # right
+    when = event.attributes.status >= 500              # right
+
+What is asked of each event comes to a bool: write event.attributes.debug == "true", and not
+event.attributes.debug alone.`},
 	"E1501": {"Unknown reference", `
 A reference names something that no block declares, or an expression speaks of a variable or local
 value that there is not. Check the spelling, and that the file which declares it lies in the same

@@ -304,6 +304,9 @@ func dump(c *Config) string {
 	}
 	for _, p := range c.Processors {
 		fmt.Fprintf(&s, "%s on_error=%s\n%s", p.Address(), p.OnError, dumpComponent(p.Component))
+		if p.When != nil {
+			fmt.Fprintf(&s, "  when=%s loaded=%q\n", p.When.Text, p.When.Loaded())
+		}
 	}
 	for _, m := range c.Moved {
 		fmt.Fprintf(&s, "%s was %s\n", m.To, strings.Join(c.Formerly(m.To), ", "))

@@ -102,6 +102,7 @@ var pipelineLanguage = block{blocks: slices.Concat(valueBlocks, []block{
 		doc: "Changes events on their way: fewer, more, others. It is a pure function of one batch.",
 		args: arguments(
 			arg{name: "on_error", typ: "string", def: defaultOnError, enum: []string{"stop", "drop", "dead_letter", "pass"}, doc: "What becomes of an event that it rejects, or breaks on: `stop` holds the component, says which event it is, and loses nothing; `drop` gives it up, counted; `dead_letter` keeps it in the `dead_letter` channel of the channel that it was on its way to; `pass` hands it on as it was."},
+			arg{name: "when", typ: "expression", shown: "–", doc: "Which events it is for, as an expression over `event`: see [Expressions over events](expressions.md). Those that it is not for go on as they are, in their places; so do those of which it cannot be said."},
 			forEachArgument, enabledArgument),
 		blocks: []block{configBlock},
 	},
@@ -168,8 +169,7 @@ var laterBlocks = []string{"route", "sink_group", "test"}
 
 // laterArguments are so too, by block, with what there is meanwhile.
 var laterArguments = map[string]map[string]string{
-	"sink":      {"through": "Name the processor in the source: through = [processor.NAME]."},
-	"processor": {"when": "A processor gets all events of its source."},
+	"sink": {"through": "Name the processor in the source: through = [processor.NAME]."},
 }
 
 // pluginLanguage is what a plugin.hcl may hold.

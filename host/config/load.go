@@ -45,6 +45,7 @@ func Load(path string, o Options) (*Config, *Sources, hcl.Diagnostics) {
 	}
 	l.opts.Dir = dir
 	files := l.read(filepath.Clean(path)) // "" is "."
+	l.files = files
 	l.beside = filepath.Clean(path)
 	if !isDir(path) {
 		l.beside = filepath.Dir(path)
@@ -90,6 +91,7 @@ type loader struct {
 	adrift     bool                // some reference leads nowhere, or some block could not be read
 	first      hcl.Range           // of the configuration
 	beside     string              // the directory that the files lie in
+	files      *Sources
 }
 
 type manifestResult struct {

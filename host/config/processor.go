@@ -14,7 +14,8 @@ import (
 // Processor changes events on their way. Each use of it, in a through, is an instance of its own.
 type Processor struct {
 	Component
-	OnError string // "stop", "drop", "dead_letter", "pass"
+	OnError string     // "stop", "drop", "dead_letter", "pass"
+	When    *Condition // nil: it is for all events
 }
 
 const processorReference = "processor"
@@ -29,8 +30,9 @@ func (l *loader) declareProcessors(c *Config) {
 		l.processors[v.name()] = p
 		l.declare(v, func() (ok bool, add func()) {
 			component, ok := l.component(abi.Processor, v)
-			return ok && !v.broken, func() {
-				c.Processors = append(c.Processors, Processor{Component: component, OnError: v.text("on_error")})
+			when, decides := l.condition(v, "when")
+			return ok && decides && !v.broken, func() {
+				c.Processors = append(c.Processors, Processor{Component: component, OnError: v.text("on_error"), When: when})
 			}
 		})
 	}

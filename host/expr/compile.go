@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -52,6 +53,7 @@ type compiler struct {
 	places   []hcl.Range
 	mentions map[hclsyntax.Node]bool
 	nodes    int
+	loaded   strings.Builder // see Program.Loaded
 }
 
 // mentions finds the parts of x that are for events.
@@ -189,6 +191,9 @@ func (c *compiler) constant(x hclsyntax.Expression) operand {
 	if diags.HasErrors() {
 		return c.adopt(x, diags)
 	}
+	if _, literal := x.Value(nil); literal.HasErrors() {
+		fmt.Fprintf(&c.loaded, "%#v\n", v)
+	}
 	return c.of(v, x.Range())
 }
 
@@ -249,7 +254,7 @@ func typeOf(v value) typ {
 // of makes a constant of a value of HCL's.
 func (c *compiler) of(v cty.Value, at hcl.Range) operand {
 	if v.ContainsMarked() {
-		return c.wrong(Unavailable, at, "Secrets are not available for events.")
+		return c.wrong(Unavailable, at, "Secrets, and what is sensitive, are not available for events.")
 	}
 	if !v.IsWhollyKnown() {
 		o := c.operand(anything, at, nil)

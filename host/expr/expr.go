@@ -40,6 +40,7 @@ type Program struct {
 	places []hcl.Range // of what can fail; the first is the whole expression
 	answer value       // when constant
 	fixed  bool
+	loaded string
 }
 
 // Mentions says whether x is for events: whether it names event or batch. Everything else is evaluated when the configuration is loaded.
@@ -66,7 +67,7 @@ func Compile(x hcl.Expression, ctx *hcl.EvalContext, want Want) (*Program, hcl.D
 	if c.diags.HasErrors() {
 		return nil, c.diags
 	}
-	return &Program{run: o.run, places: c.places, answer: o.val, fixed: o.fixed}, c.diags
+	return &Program{run: o.run, places: c.places, answer: o.val, fixed: o.fixed, loaded: c.loaded.String()}, c.diags
 }
 
 // parsed returns the syntax tree of x. In JSON an expression is a string that holds a template; the others are constants.
@@ -95,6 +96,9 @@ func parsed(x hcl.Expression) (hclsyntax.Expression, hcl.Diagnostics) {
 func (p *Program) Constant() (answer, ok bool) {
 	return p.fixed && p.answer.isTrue(), p.fixed && p.answer.kind == boolean
 }
+
+// Loaded is what variables and functions came to that the program speaks of, a line each: two programs of the same source do the same when it is the same.
+func (p *Program) Loaded() string { return p.loaded }
 
 // Evaluator returns something to run the program with. It is not safe for concurrent use.
 func (p *Program) Evaluator() *Evaluator { return &Evaluator{program: p} }

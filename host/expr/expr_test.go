@@ -47,8 +47,8 @@ var refusals = []struct{ text, want string }{
 	{`batch.size > 5`, `1,1-11 What a batch is as a whole is not known here: say it of each event, with event.….`},
 	{`evnt.body == "x"`, `1,1-10 There is no "evnt" here. Did you mean "event"?`},
 	{`var.levl == event.body`, `1,4-9 Unsupported attribute: This object does not have an attribute named "levl".`},
-	{`event.body == secret.key`, `1,15-25 Secrets are not available for events.`},
-	{`event.body == var.token`, `1,15-24 Secrets are not available for events.`},
+	{`event.body == secret.key`, `1,15-25 Secrets, and what is sensitive, are not available for events.`},
+	{`event.body == var.token`, `1,15-24 Secrets, and what is sensitive, are not available for events.`},
 	{`event.size > 1e400`, `1,14-19 A number here is beyond what is counted with for events: up to 1.8e308.`},
 	{`event.body`, `1,1-11 A bool is needed here; this is a string. Compare it: … == "…".`},
 	{`event.size`, `1,1-11 A bool is needed here; this is a number.`},
@@ -158,6 +158,23 @@ func TestWhatIsTheSameForAllEventsIsAConstant(t *testing.T) {
 		}
 		if got, fixed := p.Constant(); !fixed || got != want {
 			t.Errorf("%s: %v, %v", text, got, fixed)
+		}
+	}
+}
+
+func TestWhatTheConfigurationHasMakesAnotherProgram(t *testing.T) {
+	for text, want := range map[string]string{
+		`event.body == "a" && !(5 > 4)`:                       "",
+		`event.attributes.status >= var.least`:                "cty.NumberIntVal(500)\n",
+		`contains(concat(["a"], var.list), event.body)`:       "cty.TupleVal([]cty.Value{cty.StringVal(\"a\"), cty.StringVal(\"a\"), cty.StringVal(\"error\")})\n",
+		`startswith(var.level, "x") || event.body == "a${5}"`: "cty.StringVal(\"error\")\n",
+	} {
+		p, diags := Compile(tree(t, text), loaded(), Bool)
+		if diags.HasErrors() {
+			t.Fatal(diags)
+		}
+		if got := p.Loaded(); got != want {
+			t.Errorf("%s: %q", text, got)
 		}
 	}
 }

@@ -337,7 +337,7 @@ func (w writer) text(n int) string {
 	case 5:
 		return "substr(" + w.text(n) + ", " + w.one("0", "1", "-1", "-2", "7") + ", " + w.one("1", "2", "-1", "9") + ")"
 	case 6:
-		return "(" + w.boolean(n) + " ? tostring(" + w.text(n) + ") : " + w.one("tostring("+w.text(n)+")", "null") + ")"
+		return "(" + w.boolean(n) + " ? tostring(" + w.text(n) + ") : " + w.one("tostring("+w.text(n)+")", "tostring(null)") + ")"
 	case 9:
 		return "(" + w.boolean(n) + " ? " + w.quoted() + " : 5)"
 	case 7:

@@ -39,7 +39,7 @@ func (c *compiler) adopt(x hclsyntax.Expression, diags hcl.Diagnostics) operand 
 		root := t.RootName()
 		switch {
 		case root == "secret":
-			return c.wrong(Unavailable, t.SourceRange(), "Secrets are not available for events.")
+			return c.wrong(Unavailable, t.SourceRange(), "Secrets, and what is sensitive, are not available for events.")
 		case !slices.Contains(c.variables(), root):
 			return c.wrong(Unknown, t.SourceRange(), "There is no %q here.%s", root, didYouMean(root, append(c.variables(), "event")))
 		}

@@ -68,6 +68,18 @@ func (s *set) secret(name, value string) {
 	*s = append(*s, argument{name: name, value: value, shown: hiddenText})
 }
 
+// condition is the same when its source is, and what that speaks of.
+func (s *set) condition(name string, c *config.Condition) {
+	if c == nil {
+		return
+	}
+	of := argument{name: name, value: c.Text, shown: c.Text}
+	if c.Program != nil {
+		of.value += "\n" + c.Loaded()
+	}
+	*s = append(*s, of)
+}
+
 // diff lists what is not the same, in the order of the new ones, then of those that are gone.
 func diff(from, to set) (changes []Change) {
 	find := func(s set, name string) *argument {

@@ -106,6 +106,7 @@ func (c *comparison) processors() {
 		for _, p := range s.Config.Processors {
 			var more set
 			more.text("on_error", p.OnError)
+			more.condition("when", p.When)
 			list = append(list, s.part(p.Component, more))
 		}
 		return list
