@@ -3,6 +3,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -93,6 +94,29 @@ func anAnswerThatIsLost(t *testing.T, srv *pgtest.Server) {
 	}
 	if got := read(t, srv, "body"); got != "0,1,2" || s.Metrics["postgres_held_already"] != 1 {
 		t.Errorf("table holds %s; %v", got, s.Metrics)
+	}
+}
+
+// anAnswerThatIsNone has a COMMIT answered with something else than that it was done, or with nothing: whatever became of it, it comes again.
+func anAnswerThatIsNone(t *testing.T, srv *pgtest.Server) {
+	const done = "C\x00\x00\x00\x0bCOMMIT\x00"
+	for name, instead := range map[string]string{"another": "C\x00\x00\x00\x0dROLLBACK\x00", "none": ""} {
+		t.Run(name, func(t *testing.T) {
+			p := newProxy(t, srv)
+			s := openSink(t, srv, map[string]any{"host": p.dir})
+			lie := func(said []byte) []byte { return bytes.ReplaceAll(said, []byte(done), []byte(instead)) }
+			p.rewrite.Store(&lie)
+			if code, text := codeAndText(deliver(s, 0, 3)); code != abi.EAGAIN || !strings.Contains(text, "to COMMIT") {
+				t.Fatalf("%v: %s", code, text)
+			}
+			p.rewrite.Store(nil)
+			if err := deliver(s, 0, 3); err != nil {
+				t.Fatal(err)
+			}
+			if got := read(t, srv, "body"); got != "0,1,2" {
+				t.Errorf("table holds %s", got)
+			}
+		})
 	}
 }
 

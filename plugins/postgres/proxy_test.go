@@ -21,6 +21,8 @@ type proxy struct {
 	dir     string
 	swallow atomic.Value // a string: what follows a message of the client that has it reaches the server, and no answer the client, who is cut off
 	work    sync.WaitGroup
+	// rewrite makes another of what the server says; its zero value, none, leaves it.
+	rewrite atomic.Pointer[func([]byte) []byte]
 }
 
 func newProxy(t *testing.T, srv *pgtest.Server) *proxy {
@@ -70,7 +72,11 @@ func (p *proxy) forward(client, server net.Conn) {
 				_, _ = io.Copy(io.Discard, server)
 				return
 			}
-			_, _ = client.Write(buf[:n])
+			said := buf[:n]
+			if f := p.rewrite.Load(); f != nil {
+				said = (*f)(said)
+			}
+			_, _ = client.Write(said)
 		}
 	})
 	buf := make([]byte, 64<<10)

@@ -27,7 +27,7 @@ func TestSink(t *testing.T) {
 		"a table that is missing":                   missingTable,
 		"ranges without their constraint":           rangesWithoutTheirConstraint,
 		"unlogged tables are refused":               unloggedTables,
-		"held ranges are not looked at for rejects": heldIsNotLookedAtForRejects, "SQLSTATEs": sqlstates, "an answer that is lost": anAnswerThatIsLost,
+		"held ranges are not looked at for rejects": heldIsNotLookedAtForRejects, "SQLSTATEs": sqlstates, "an answer that is lost": anAnswerThatIsLost, "an answer that is none": anAnswerThatIsNone,
 		"a transaction that outlives its connection": aTransactionThatOutlives, "an instance that is killed": anInstanceThatIsKilled,
 		"update":                     upsertUpdates,
 		"ignore":                     upsertIgnores,

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ func TestSource(t *testing.T) {
 		"a key of two columns":                        keyOfTwoColumns,
 		"start at the end":                            startAtTheEnd,
 		"a notification wakes it up":                  notificationWakes,
+		"a notification during a query":               notificationDuringAQuery,
 		"what becomes of a row":                       whatBecomesOfARow,
 		"a row that does not fit":                     rowThatDoesNotFit,
 		"arguments that are wrong":                    wrongSourceArguments,
@@ -217,6 +219,28 @@ func notificationWakes(t *testing.T, srv *pgtest.Server) {
 		time.Sleep(50 * time.Millisecond) // it is waiting by then, or else finds the row at once
 		insert(t, srv, "a")
 	}()
+	start := time.Now()
+	if got, err := s.Poll(); err != nil || values(got) != "a" || time.Since(start) > patience/2 {
+		t.Errorf("after %v: %v, %v", time.Since(start), got, err)
+	}
+}
+
+// notificationDuringAQuery has one come with the answer of a query that sees nothing of the row yet: nobody waits for it then, and it counts.
+func notificationDuringAQuery(t *testing.T, srv *pgtest.Server) {
+	create(t, srv)
+	p := newProxy(t, srv)
+	s := openSource(t, srv, map[string]any{"host": p.dir, "listen": "news", "interval": time.Hour})
+	wantEvents(t, s, "")
+	var once sync.Once
+	tell := func(said []byte) []byte {
+		once.Do(func() {
+			insert(t, srv, "a")
+			said = append([]byte("A\x00\x00\x00\x0e\x00\x00\x00\x01news\x00\x00"), said...)
+		})
+		return said
+	}
+	p.rewrite.Store(&tell)
+	s.Timeout = patience
 	start := time.Now()
 	if got, err := s.Poll(); err != nil || values(got) != "a" || time.Since(start) > patience/2 {
 		t.Errorf("after %v: %v, %v", time.Since(start), got, err)
