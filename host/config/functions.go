@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -243,16 +242,6 @@ func sizeOf(v cty.Value) int {
 		return true, nil
 	})
 	return n
-}
-
-// functionNames are those that there are, for suggestions.
-func functionNames(all map[string]function.Function) []string {
-	names := make([]string, 0, len(all))
-	for name := range all {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // shown writes how a function is called.

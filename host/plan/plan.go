@@ -19,7 +19,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"slices"
-	"strings"
 
 	"github.com/penstock-io/penstock/host/config"
 )
@@ -197,10 +196,4 @@ func beyond(a, b []string) (list []string) {
 		}
 	}
 	return list
-}
-
-// bare is the name in an address.
-func bare(address string) string {
-	_, name, _ := strings.Cut(address, ".")
-	return name
 }
