@@ -67,15 +67,10 @@ func newLedger(k cluster, topic, stream string) ledger {
 
 // record is the claim of a range by a connection.
 func (l *ledger) record(connection int, incarnation string, r event.Range) (*kgo.Record, error) {
-	c := claim{Stream: l.stream, Incarnation: incarnation, First: r.First, Next: r.Next, Held: map[string][]span{}}
+	c := claim{Stream: l.stream, Incarnation: incarnation, First: r.First, Next: r.Next, Held: l.held}
 	n := 0
-	for id, spans := range l.held {
-		for _, s := range spans {
-			if s[1] > l.low {
-				c.Held[id] = append(c.Held[id], s)
-				n++
-			}
-		}
+	for _, spans := range l.held {
+		n += len(spans)
 	}
 	if n > maxRanges {
 		return nil, sdk.Retry(fmt.Errorf("%d ranges with gaps between them are held, and %s lists %d at most\nit is tried again when the channel has told which of them cannot come again", n, l.topic, maxRanges), 0)

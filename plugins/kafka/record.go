@@ -3,6 +3,7 @@
 package kafka
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -27,11 +28,12 @@ const maxNames = 1000
 
 // recordReader makes events of records.
 type recordReader struct {
-	attrs  []event.Attribute
+	at     partition           // of the last record
+	topic  []byte              // its topic
+	part   []byte              // and partition
+	shared event.AttributeList // of its partition, and an offset: all that most records have
 	number []byte
-	topic  []byte // of the last record
-	last   partition
-	part   []byte
+	attrs  []event.Attribute
 	names  map[string]string
 }
 
@@ -39,10 +41,20 @@ var truth = []byte("true")
 
 // append appends a record as an event.
 func (c *recordReader) append(p *sdk.Poll, r *kgo.Record) error {
-	if at := (partition{r.Topic, r.Partition}); at != c.last || c.topic == nil {
-		c.last, c.topic, c.part = at, []byte(r.Topic), strconv.AppendInt(nil, int64(r.Partition), 10)
+	if at := (partition{r.Topic, r.Partition}); at != c.at || c.topic == nil {
+		if err := c.moveTo(at); err != nil {
+			return err
+		}
 	}
 	c.number = strconv.AppendInt(c.number[:0], r.Offset, 10)
+	at := r.Timestamp.UnixNano()
+	if r.Timestamp.UnixMilli() < 0 { // the record has none
+		at = p.Now().UnixNano()
+	}
+	if r.Key == nil && r.Value != nil && len(r.Headers) == 0 {
+		c.shared.SetLast(c.number)
+		return p.AppendList(at, &c.shared, r.Value)
+	}
 	a := append(c.attrs[:0],
 		event.Attribute{Key: attributeTopic, Value: c.topic},
 		event.Attribute{Key: attributePartition, Value: c.part},
@@ -57,11 +69,19 @@ func (c *recordReader) append(p *sdk.Poll, r *kgo.Record) error {
 		a = append(a, event.Attribute{Key: c.name(r.Headers[i].Key), Value: r.Headers[i].Value})
 	}
 	c.attrs = a
-	at := r.Timestamp.UnixNano()
-	if r.Timestamp.UnixMilli() < 0 { // the record has none
-		at = p.Now().UnixNano()
-	}
 	return p.Append(event.Event{Time: at, Attributes: a, Body: r.Value})
+}
+
+// moveTo prepares what records of a partition share.
+func (c *recordReader) moveTo(at partition) error {
+	c.at, c.topic, c.part = at, []byte(at.topic), strconv.AppendInt(nil, int64(at.index), 10)
+	c.shared.Reset()
+	for _, a := range []event.Attribute{{Key: attributeTopic, Value: c.topic}, {Key: attributePartition, Value: c.part}, {Key: attributeOffset}} {
+		if err := c.shared.Add(a.Key, a.Value); err != nil {
+			return fmt.Errorf("prepare the attributes of %v: %w", at, err)
+		}
+	}
+	return nil
 }
 
 // name is that of a header with its prefix.

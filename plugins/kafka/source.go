@@ -285,9 +285,13 @@ func (s *source) overcome(err error) error {
 // emit appends records, and sets the cursor to what comes after them.
 func (s *source) emit(p *sdk.Poll) error {
 	n := 0
+	var at partition
+	var pos *position // of it; records of one partition come together
 	for ; n < len(s.page); n++ {
 		r := s.page[n]
-		at := partition{r.Topic, r.Partition}
+		if one := (partition{r.Topic, r.Partition}); pos == nil || one != at {
+			at, pos = one, nil
+		}
 		if !r.Attrs.IsControl() {
 			err := s.encode.append(p, r)
 			if errors.Is(err, sdk.ErrFull) {
@@ -300,9 +304,10 @@ func (s *source) emit(p *sdk.Poll) error {
 				return &sdk.Error{Code: abi.EINVAL, Err: fmt.Errorf("the record %d of %v has %d bytes: %w\nmake the source's batch larger", r.Offset, at, len(r.Value), err)}
 			}
 		}
-		pos := s.at[at]
+		if pos == nil {
+			pos, s.moved[at] = s.at[at], true
+		}
 		pos.next, pos.epoch = r.Offset+1, r.LeaderEpoch
-		s.moved[at] = true
 	}
 	s.page = s.page[n:]
 	if time.Now().After(s.renew) {

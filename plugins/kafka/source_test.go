@@ -26,11 +26,13 @@ func whatAnEventOfARecordIsLike(t *testing.T, newFake maker) {
 	f.produce(client, &kgo.Record{Topic: "in", Key: []byte("k"), Value: []byte("v"), Timestamp: at,
 		Headers: []kgo.RecordHeader{{Key: "host", Value: []byte("a")}, {Key: "b\xff", Value: nil}}})
 	f.produce(client, &kgo.Record{Topic: "in", Key: []byte("k"), Timestamp: at})
+	f.produce(client, &kgo.Record{Topic: "in", Value: []byte("w"), Timestamp: at})
 	s := openSource(t, f, nil)
-	until(t, s, 2)
+	until(t, s, 3)
 	want := []map[string]string{
 		{"kafka.topic": "in", "kafka.partition": "0", "kafka.offset": "0", "kafka.key": "k", "kafka.header.host": "a", "kafka.header.b\uFFFD": ""},
 		{"kafka.topic": "in", "kafka.partition": "0", "kafka.offset": "1", "kafka.key": "k", "kafka.tombstone": "true"},
+		{"kafka.topic": "in", "kafka.partition": "0", "kafka.offset": "2"},
 	}
 	for i, e := range s.Events {
 		if !maps.Equal(e.Attributes, want[i]) || e.Time != at.UnixNano() {
