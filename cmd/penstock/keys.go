@@ -20,7 +20,7 @@ this directory's pipeline files give the channel of that name.`
 
 // keyFlag is that of all commands which look into a channel on the disk.
 func keyFlag(cmd *cobra.Command) {
-	cmd.Flags().StringArray("key", nil, `key of an encrypted channel, "env:NAME" or "file:PATH"; may be repeated; the first encrypts what is written`)
+	cmd.Flags().StringArray("key", nil, `key of an encrypted channel, "env:NAME", "file:PATH", "exec:/PROGRAM" or "systemd:NAME"; may be repeated; the first encrypts what is written`)
 	cmd.Long += "\n\n" + keyArgHelp
 }
 

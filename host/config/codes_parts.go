@@ -258,12 +258,18 @@ A secret names what holds it, so that no pipeline file does:
     secret "disk" {
       from = "file:/etc/penstock/disk.key"      # a file
     }
+    secret "disk" {
+      from = "exec:/usr/bin/vault kv get -field=key secret/penstock"  # what a program prints
+    }
+    secret "disk" {
+      from = "systemd:disk"                     # LoadCredential=disk:/path in the unit
+    }
 
-The providers exec: and systemd: will come in a later version; until then a credential of systemd is
-the file /run/credentials/penstock.service/NAME. What was written here is not shown where it may be
-the secret itself.`},
+The program of exec: is written with its whole path; no shell is between. What was written here is not
+shown where it may be the secret itself.`},
 	"E5002": {"Secret cannot be read", `
-The environment variable is not set, or the file cannot be read; the message has the reason. A
+The environment variable is not set, the file cannot be read, or the program has failed; the message
+has the reason. What the program said is not shown, since the secret may be in it: run it by hand. A
 secret is read when the agent starts, by the user and in the environment that it runs with, and
 not by penstock validate.
 

@@ -60,7 +60,7 @@ func (l *loader) component(kind abi.Kind, v *values) (Component, bool) {
 	}
 	before := len(l.diags)
 	settings := l.config(plugin, args, v)
-	if l.diags[before:].HasErrors() {
+	if l.diags[before:].HasErrors() || unknown(settings) {
 		return c, false // grants computed from half a config would mislead
 	}
 	g := granter{loader: l, component: &c, from: from, config: make(map[string]any), settings: settings}
@@ -71,6 +71,16 @@ func (l *loader) component(kind abi.Kind, v *values) (Component, bool) {
 		l.unusedTLS(&c, v)
 	}
 	return c, !l.diags[before:].HasErrors()
+}
+
+// unknown says whether something has no value because of a mistake that was reported elsewhere.
+func unknown(settings map[string]setting) bool {
+	for _, s := range settings {
+		if s.unknown {
+			return true
+		}
+	}
+	return settings == nil
 }
 
 // schemaKey tells one plugin of one module from all others.
@@ -102,7 +112,11 @@ func (l *loader) schemaOf(key schemaKey, p abi.Plugin, at hcl.Range) ([]argument
 func (l *loader) config(p abi.Plugin, args []argument, v *values) map[string]setting {
 	owner := fmt.Sprintf("The plugin %s", p.Name)
 	if c := v.child("config"); c.body != nil {
-		return l.settings(args, owner, l.content(block{name: "config", args: args}, owner, c.body), c.at)
+		parts, ok := l.expand(args, owner, c.body)
+		if !ok {
+			return nil
+		}
+		return l.settings(args, owner, parts, c.at)
 	}
 	return l.settings(args, owner, content{BodyContent: &hcl.BodyContent{}}, v.at)
 }

@@ -85,7 +85,7 @@ var pipelineLanguage = block{blocks: slices.Concat(valueBlocks, []block{
 		name: "secret", labels: []string{"name"},
 		doc: "Something that must not stand in a pipeline file. It is read when the agent starts; `validate` reads none.",
 		args: arguments(
-			arg{name: "from", typ: "string", required: true, doc: "`env:NAME`, an environment variable, or `file:PATH`, a file that not everybody may read. A key is 64 hex digits, 44 characters of base64, or 32 bytes in a file; anything else is text, without the newline at its end."}),
+			arg{name: "from", typ: "string", required: true, doc: "`env:NAME`, an environment variable; `file:PATH`, a file that not everybody may read; `exec:/PROGRAM ARGUMENTS`, what a program prints within ten seconds, without a shell between; or `systemd:NAME`, a credential that the unit loads. A key is 64 hex digits, 44 characters of base64, or 32 bytes in a file; anything else is text, without the newline at its end."}),
 	},
 	tlsBlock,
 	{

@@ -3,6 +3,7 @@
 package config
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -10,9 +11,12 @@ import (
 	"io"
 	"maps"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
@@ -21,18 +25,25 @@ import (
 // Secret is something that the configuration names and does not hold. Loading reads no secret; [ReadKeys] does.
 type Secret struct {
 	Name string
-	From string    // "env:NAME", or "file:PATH" with an absolute path
+	From string    // "env:NAME", "exec:COMMAND", "systemd:NAME", or "file:PATH" with an absolute path
 	At   hcl.Range // of the text that says so
 }
 
 // Where a secret may come from.
 const (
-	fromEnv  = "env"
-	fromFile = "file"
+	fromEnv     = "env"
+	fromFile    = "file"
+	fromExec    = "exec"
+	fromSystemd = "systemd"
 )
 
-// laterProviders are known to the language and not to this version.
-var laterProviders = []string{"exec", "systemd"}
+var providers = []string{fromEnv, fromFile, fromExec, fromSystemd}
+
+// secretForms is how a sentence lists them.
+const secretForms = `"env:NAME", "file:PATH", "exec:/PATH/TO/PROGRAM ARGUMENTS" or "systemd:NAME"`
+
+// secretTimeout is how long a program may take that is asked for a secret: the agent does not start meanwhile.
+const secretTimeout = 10 * time.Second
 
 // maxSecretFile bounds what is read of a file that holds a secret.
 const maxSecretFile = 4 << 10
@@ -51,13 +62,15 @@ func (l *loader) declareSecrets(c *Config) {
 		s := Secret{Name: v.name(), From: from, At: v.where("from")}
 		provider, rest, _ := strings.Cut(from, ":")
 		switch {
-		case slices.Contains(laterProviders, provider):
-			l.add("E5001", s.At, "This version of penstock has no provider %q yet. Write \"env:NAME\" or \"file:PATH\".", provider+":")
-		case provider != fromEnv && provider != fromFile || rest == "":
+		case !slices.Contains(providers, provider) || rest == "":
 			// Not at the line with the text, which would be shown: it may be the secret itself.
-			l.add("E5001", v.at, "A secret comes from \"env:NAME\" or \"file:PATH\".")
+			l.add("E5001", v.at, "A secret comes from %s.", secretForms)
 		case provider == fromFile:
 			s.From = fromFile + ":" + l.path(rest)
+		case provider == fromExec && !strings.HasPrefix(rest, "/"):
+			l.add("E5001", v.at, "The program that is asked for a secret is written with its whole path, so that it is always the same: exec:/usr/bin/….")
+		case provider == fromSystemd && strings.Contains(rest, "/"):
+			l.add("E5001", v.at, "A credential of systemd has a name without slashes, the one in LoadCredential= of the unit.")
 		}
 		c.Secrets = append(c.Secrets, s)
 	}
@@ -135,8 +148,17 @@ func noSecret(c code, format string, args ...any) error {
 	return &SecretError{c, fmt.Sprintf(format, args...)}
 }
 
-// ReadKey reads a key of 32 bytes from "env:NAME" or "file:PATH". Its error is a *SecretError.
+// ReadKey reads a key of 32 bytes from where a secret may come from. Its error is a *SecretError.
 func ReadKey(from string) ([]byte, error) {
+	b, err := fetchSecret(from)
+	if err != nil {
+		return nil, err
+	}
+	return parseKey(b, !strings.HasPrefix(from, fromEnv+":"))
+}
+
+// fetchSecret gets what a secret is, as it is there. Its error is a *SecretError.
+func fetchSecret(from string) ([]byte, error) {
 	provider, rest, _ := strings.Cut(from, ":")
 	switch {
 	case rest == "":
@@ -145,15 +167,42 @@ func ReadKey(from string) ([]byte, error) {
 		if !ok {
 			return nil, noSecret("E5002", "the environment variable %s is not set", rest)
 		}
-		return parseKey([]byte(text), false)
+		return []byte(text), nil
 	case provider == fromFile:
-		b, err := readSecretFile(rest)
-		if err != nil {
-			return nil, err
+		return readSecretFile(rest)
+	case provider == fromExec:
+		return runForSecret(rest)
+	case provider == fromSystemd:
+		dir := os.Getenv("CREDENTIALS_DIRECTORY")
+		if dir == "" {
+			return nil, noSecret("E5002", "this process was not started by systemd with credentials: the unit needs LoadCredential=%s:/path, or LoadCredentialEncrypted=", rest)
 		}
-		return parseKey(b, true)
+		return readSecretFile(filepath.Join(dir, rest))
 	}
-	return nil, noSecret("E5001", `a secret comes from "env:NAME" or "file:PATH"`)
+	return nil, noSecret("E5001", "a secret comes from %s", secretForms)
+}
+
+// runForSecret asks a program. No shell is between, so that words are parted by spaces, and nothing else is special. What it
+// prints beside the secret is not shown: it might hold a part of it.
+func runForSecret(command string) ([]byte, error) {
+	words := strings.Fields(command)
+	if len(words) == 0 || !filepath.IsAbs(words[0]) {
+		return nil, noSecret("E5001", "a secret comes from %s", secretForms)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), secretTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
+	cmd.WaitDelay = time.Second // for what it has started, and what holds its output open
+	out, err := cmd.Output()
+	switch {
+	case ctx.Err() != nil:
+		return nil, noSecret("E5002", "%s has not ended within %v", words[0], secretTimeout)
+	case err != nil:
+		return nil, noSecret("E5002", "%s: %v; run it by hand, as the user and in the environment of the agent, to see what it says", words[0], err)
+	case len(out) > maxSecretFile:
+		return nil, noSecret("E5002", "%s has printed more than %s", words[0], formatSize(maxSecretFile))
+	}
+	return out, nil
 }
 
 func readSecretFile(path string) ([]byte, error) {
@@ -178,21 +227,15 @@ func readSecretFile(path string) ([]byte, error) {
 	return b, nil
 }
 
-// readSecret reads text from "env:NAME" or "file:PATH", without the newline at its end. Its error is a *SecretError.
+// readSecret reads text from where a secret may come from, without the newline at its end. Its error is a *SecretError.
 func readSecret(from string) (string, error) {
-	provider, rest, _ := strings.Cut(from, ":")
-	text, isSet := "", false
-	switch provider {
-	case fromEnv:
-		if text, isSet = os.LookupEnv(rest); !isSet {
-			return "", noSecret("E5002", "the environment variable %s is not set", rest)
-		}
-	case fromFile:
-		b, err := readSecretFile(rest)
-		if err != nil {
-			return "", err
-		}
-		text = strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
+	b, err := fetchSecret(from)
+	if err != nil {
+		return "", err
+	}
+	text := string(b)
+	if !strings.HasPrefix(from, fromEnv+":") {
+		text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
 	}
 	switch {
 	case text == "":
