@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/penstock-io/penstock/host/config"
 	"github.com/penstock-io/penstock/host/plugin/wasm"
 	"github.com/penstock-io/penstock/plugins/bundle"
 	"github.com/penstock-io/penstock/spec/abi"
@@ -31,17 +32,22 @@ type schemaFlags struct {
 func newSchemaCommand(a *app) *cobra.Command {
 	var f schemaFlags
 	cmd := &cobra.Command{
-		Use:   "schema [KIND] [PLUGIN]",
-		Short: "List the plugins there are, or the arguments of one",
+		Use:   "schema [KIND] [NAME]",
+		Short: "List the plugins there are, or the arguments of one or of a block",
 		Long: `List the plugins there are, or the arguments of one: what stands in its config block, with types, defaults and bounds.
 
-Plugins that come with the binary are looked at, or those of --module.`,
+Plugins that come with the binary are looked at, or those of --module. KIND is "source", "processor" or "sink"; with "block", the blocks of the
+language are shown, and with --json-schema, what a whole pipeline file in JSON (.hcl.json) may hold.`,
 		Example: `  penstock schema
   penstock schema source file
   penstock schema sink --md > sinks.md
+  penstock schema block channel
   penstock schema source parse --module ./parse.wasm --json-schema`,
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && args[0] == blockKind {
+				return a.printBlocks(cmd, f, strings.Join(args[1:], ""))
+			}
 			kind, name, err := schemaArgs(args)
 			if err != nil {
 				return err
@@ -70,7 +76,7 @@ func schemaArgs(args []string) (kind abi.Kind, name string, err error) {
 		}
 	}
 	if len(args) == 2 {
-		return "", "", wrongUse("", "%q is no kind of plugin; it is source, processor or sink", args[0])
+		return "", "", wrongUse("", "%q is no kind of plugin; it is source, processor, sink or block", args[0])
 	}
 	return "", strings.Join(args, ""), nil
 }
@@ -136,13 +142,19 @@ func manifests(module string) ([]moduleManifest, error) {
 
 func completePlugins(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(args) == 0 {
-		return []string{"source", "processor", "sink"}, cobra.ShellCompDirectiveNoFileComp
+		return []string{"source", "processor", "sink", blockKind}, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	if args[0] == blockKind {
+		for _, b := range config.Blocks() {
+			names = append(names, b.Name+"\t"+firstSentence(b.Doc))
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
 	}
 	found, err := findPlugins("", abi.Kind(args[0]), "")
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
-	var names []string
 	for _, p := range found {
 		names = append(names, p.Name+"\t"+firstSentence(p.Doc))
 	}
