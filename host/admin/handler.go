@@ -3,6 +3,8 @@
 package admin
 
 import (
+	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -43,8 +45,38 @@ func (s *Server) handler(control bool) http.Handler {
 		s.logs(mux)
 		return mux
 	}
-	return localOnly(mux)
+	guarded := s.guard(mux)
+	if s.opts.Beyond {
+		return guarded
+	}
+	return localOnly(guarded)
 }
+
+// guard asks for the token, if there is one. Without it, probes learn yes or no, and nothing else is told.
+func (s *Server) guard(next http.Handler) http.Handler {
+	if s.opts.Token == "" {
+		return next
+	}
+	want := sha256.Sum256([]byte("Bearer " + s.opts.Token))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got := sha256.Sum256([]byte(r.Header.Get("Authorization"))) // of one length, so that comparing tells nothing
+		switch {
+		case subtle.ConstantTimeCompare(got[:], want[:]) == 1:
+			next.ServeHTTP(w, r)
+		case r.URL.Path == "/livez" || r.URL.Path == "/readyz":
+			next.ServeHTTP(silent{w}, r)
+		default:
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			http.Error(w, "show the token of the agent: Authorization: Bearer TOKEN", http.StatusUnauthorized)
+		}
+	})
+}
+
+// silent is an answer of which the status alone is told.
+type silent struct{ http.ResponseWriter }
+
+// Write implements [http.ResponseWriter].
+func (silent) Write(b []byte) (int, error) { return len(b), nil }
 
 // localOnly refuses what did not come from this machine, or was not meant for it: a web page that a
 // browser on this machine shows can make a name of its own resolve to 127.0.0.1, and read what it is answered.

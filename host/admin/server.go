@@ -4,6 +4,7 @@ package admin
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -49,7 +50,10 @@ type Options struct {
 	Logs       *Log
 
 	Metrics prometheus.Gatherer
-	Listen  string // host:port on loopback; port 0 takes a free one; Off or "" = no TCP
+	Listen  string // host:port on loopback, unless Beyond; port 0 takes a free one; Off or "" = no TCP
+	Token   string // who asks over TCP must show it; "" = none
+	TLS     *tls.Config
+	Beyond  bool   // other machines may connect: TLS, and Token or certificates of clients, guard it
 	DataDir string // the control socket's path follows from it: see [SocketPath]
 	Log     *slog.Logger
 }
@@ -66,7 +70,7 @@ type Server struct {
 func Listen(opts Options) (*Server, error) {
 	s := &Server{opts: opts}
 	if !isOff(opts.Listen) {
-		l, err := listenLoopback(opts.Listen)
+		l, err := listenTCP(opts)
 		if err != nil {
 			return nil, err
 		}
@@ -151,8 +155,9 @@ func (s *Server) serve(ctx context.Context, l net.Listener, control bool) error 
 
 func isOff(addr string) bool { return addr == "" || addr == Off }
 
-func listenLoopback(addr string) (net.Listener, error) {
-	if err := CheckListen(addr); err != nil {
+func listenTCP(opts Options) (net.Listener, error) {
+	addr := opts.Listen
+	if err := CheckListen(addr); err != nil && (!opts.Beyond || opts.TLS == nil || !errors.Is(err, ErrExposed)) {
 		return nil, err
 	}
 	l, err := net.Listen("tcp", addr)
@@ -162,6 +167,10 @@ func listenLoopback(addr string) (net.Listener, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	l = newLimited(l)
+	if opts.TLS != nil {
+		l = tls.NewListener(l, opts.TLS)
 	}
 	return l, nil
 }

@@ -28,8 +28,10 @@ import (
 
 	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/host/config"
 	"github.com/penstock-io/penstock/host/pipeline"
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/host/plugin/endpoint"
 )
 
 // ErrEnvironment is wrapped when the machine, not the configuration, is in the way: a data directory
@@ -201,7 +203,11 @@ func (a *Agent) listen() error {
 	if listen == "" {
 		listen = cmp.Or(a.opts.Config.Agent.Listen, admin.Off)
 	}
-	server, err := admin.Listen(admin.Options{Agent: a, Control: a, Components: a, Logs: a.opts.Logs, Metrics: a.registry, Listen: listen, DataDir: a.dir, Log: a.opts.Log})
+	opts := admin.Options{Agent: a, Control: a, Components: a, Logs: a.opts.Logs, Metrics: a.registry, Listen: listen, DataDir: a.dir, Log: a.opts.Log}
+	if err := a.guard(&opts); err != nil {
+		return err
+	}
+	server, err := admin.Listen(opts)
 	if errors.Is(err, admin.ErrExposed) {
 		return err
 	}
@@ -210,6 +216,23 @@ func (a *Agent) listen() error {
 	}
 	a.server = server
 	a.onClose(server.Close)
+	return nil
+}
+
+// guard has the server ask who connects, as the configuration says.
+func (a *Agent) guard(o *admin.Options) (err error) {
+	c := a.opts.Config.Agent
+	o.Token, o.Beyond = a.opts.Revealed[config.AgentAddress].Secrets["token"], c.Guarded()
+	if c.Token != "" && o.Token == "" {
+		return fmt.Errorf("%w: secret.%s, the token of the agent, was not read", ErrEnvironment, c.Token)
+	}
+	if c.TLS == nil {
+		return nil
+	}
+	t := endpoint.TLSOptions{Cert: c.TLS.Cert, Key: c.TLS.Key, CA: c.TLS.CA, MinVersion: c.TLS.MinVersion, Log: a.opts.Log.With("tls", c.TLS.Name)}
+	if o.TLS, err = endpoint.ServerTLS(t); err != nil {
+		return fmt.Errorf("%w: http { } of the agent: %w (with tls.%s at %s line %d)", ErrEnvironment, err, c.TLS.Name, c.TLS.DeclRange.Filename, c.TLS.DeclRange.Start.Line)
+	}
 	return nil
 }
 

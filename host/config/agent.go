@@ -3,7 +3,9 @@
 package config
 
 import (
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -51,12 +53,21 @@ func (l *loader) agent() Agent {
 		a.DataDir = defaultDataDir(a.Name)
 	}
 	a.DataDir = l.path(a.DataDir)
-	l.listen(v.child("http"))
+	l.http(v.child("http"), &a)
 	return a
 }
 
-// listen refuses an address that others can reach: there is nothing yet that would ask them who they are.
-func (l *loader) listen(v *values) {
+// http reads who may ask over HTTP. An address that others reach needs somebody who asks them who they are, over a connection that nobody else reads.
+func (l *loader) http(v *values, a *Agent) {
+	known := true
+	if expr := v.args["token"].expr; expr != nil {
+		a.Token, known = l.reference(expr, secretReference, slices.Sorted(maps.Keys(l.secrets)))
+	}
+	t, ok := l.tlsOf(v)
+	if a.TLS = t; t != nil && t.Cert == "" {
+		l.add("E3006", v.where("tls"), "The agent's HTTP server is to use tls.%s, which has neither cert nor key.", t.Name)
+		ok = false
+	}
 	address := v.text("listen")
 	if address == "" {
 		return
@@ -66,8 +77,15 @@ func (l *loader) listen(v *values) {
 		l.add("E1304", v.where("listen"), `The argument "listen" must be host:port, such as %q; this is %s.`, defaultListen, quote(address))
 		return
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		l.add("E3003", v.where("listen"), `Anyone who reaches %s could read and steer this agent. Listen on this machine alone, such as %q, and let a proxy that checks who asks pass it on.`,
-			address, net.JoinHostPort("127.0.0.1", port))
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() || !known || !ok || a.Guarded() {
+		return
 	}
+	lacks := "Nobody would be asked who he is: give it token = secret.NAME, or a tls block with a ca"
+	if t == nil {
+		lacks = "Give it tls = tls.NAME, and token = secret.NAME or a tls block with a ca"
+	}
+	l.add("E3003", v.where("listen"), `Anyone who reaches %s could read what this agent does. %s; or listen on this machine alone, such as %q.`, address, lacks, net.JoinHostPort("127.0.0.1", port))
 }
+
+// Guarded says whether others than this machine may connect: nobody reads along, and they must show a token or a certificate.
+func (a Agent) Guarded() bool { return a.TLS != nil && (a.Token != "" || a.TLS.CA != "") }

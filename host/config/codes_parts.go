@@ -90,12 +90,20 @@ should see that directory.`},
 A directory is to be granted whose path is empty or contains a zero byte. Set the argument that the
 path comes from.`},
 	"E3003": {"Listens beyond this machine", `
-The agent's HTTP server shows its metrics and state, and steers it. There is no way yet to ask who
-it is that connects, so it listens on the loopback interface alone:
+The agent's HTTP server shows its metrics and state. Where other machines reach it, they must say who
+they are, over a connection that nobody else reads:
 
-    http { listen = "127.0.0.1:7420" }
+    agent "web-01" {
+      http {
+        listen = "0.0.0.0:7420"
+        tls    = tls.front          # with a ca, clients must show a certificate
+        token  = secret.scrape      # or a token: Authorization: Bearer …
+      }
+    }
 
-To scrape metrics from another machine, put a proxy that authenticates before it.`},
+On this machine alone it needs neither:
+
+    http { listen = "127.0.0.1:7420" }`},
 	"E3004": {"Not an address", `
 What a handle leads to is an address, or for HTTP requests a URL:
 
@@ -282,7 +290,9 @@ they are. A newline at its end does not matter. To make one:
     openssl rand -hex 32 > /etc/penstock/disk.key
     chmod 600 /etc/penstock/disk.key
 
-Keep a copy where the disk is not: without the key nobody reads what it sealed.`},
+Keep a copy where the disk is not: without the key nobody reads what it sealed.
+
+A token for the agent's HTTP server is text of 16 characters at least.`},
 	"E5004": {"Key that everybody can read", `
 The file with the key may be opened by every user of the machine, so the key protects nothing from
 them.

@@ -85,6 +85,8 @@ type Agent struct {
 	DrainTimeout time.Duration
 	Probation    time.Duration // of what a reload has started
 	Listen       string        // host:port; "" = no HTTP
+	Token        string        // name of the secret that who asks over HTTP must show; "" = none
+	TLS          *TLS          // of HTTP; nil: it is plain
 	LogLevel     string        // "debug", "info", "warn", "error"
 	LogFormat    string        // "text", "json", or "auto": text on a terminal
 }

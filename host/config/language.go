@@ -60,7 +60,9 @@ var pipelineLanguage = block{blocks: slices.Concat(valueBlocks, []block{
 		),
 		blocks: []block{
 			{name: "http", once: true, doc: "Metrics, health and status over HTTP.", args: arguments(
-				arg{name: "listen", typ: "string", def: defaultListen, doc: `The address, of this machine only; "" switches it off.`})},
+				arg{name: "listen", typ: "string", def: defaultListen, doc: `The address; "" switches it off. One that other machines reach needs ` + "`tls`, and `token` or a `ca` in the `tls` block."},
+				arg{name: "token", typ: "secret", doc: "Who asks must show it, 16 characters at least: `Authorization: Bearer TOKEN`. Without it, `/livez` and `/readyz` answer yes or no."},
+				arg{name: "tls", typ: "tls", doc: "The certificate. With a `ca`, clients must show one that it has signed."})},
 			{name: "log", once: true, doc: "The agent's own log, on standard error.", args: arguments(
 				arg{name: "level", typ: "string", def: defaultLogLevel, enum: []string{"debug", "info", "warn", "error"}, doc: "The least that is logged."},
 				arg{name: "format", typ: "string", def: defaultLogFormat, enum: []string{"auto", "text", "json"}, doc: "`auto` is text on a terminal, and JSON otherwise."})},

@@ -217,9 +217,10 @@ func (l *loader) one(name string) *values {
 // build makes the parts, in the order in which they depend on each other.
 func (l *loader) build() *Config {
 	l.penstock()
-	c := &Config{Agent: l.agent()}
+	c := &Config{}
 	l.declareSecrets(c)
 	l.declareTLS()
+	c.Agent = l.agent()
 	l.declarePlugins()
 	l.declareChannels(c)
 	l.linkDeadLetters(c)

@@ -160,6 +160,9 @@ func Reveal(c *Config) (map[string]Revealed, hcl.Diagnostics) {
 			used[name] = true
 		}
 	}
+	if c.Agent.Token != "" {
+		used[c.Agent.Token] = true
+	}
 	values := make(map[string]cty.Value)
 	for _, s := range c.Secrets {
 		if !used[s.Name] {
@@ -179,7 +182,24 @@ func Reveal(c *Config) (map[string]Revealed, hcl.Diagnostics) {
 	for _, comp := range components {
 		out[comp.Address()] = f.reveal(comp, values)
 	}
+	if c.Agent.Token != "" {
+		out[AgentAddress] = f.revealToken(c, values[c.Agent.Token].AsString())
+	}
 	return out, f.sorted()
+}
+
+// AgentAddress is where [Reveal] has what the agent itself is given: its token, under the handle "token".
+const AgentAddress = "agent"
+
+// minToken is the length below which a token can be guessed.
+const minToken = 16
+
+func (f *faults) revealToken(c *Config, token string) Revealed {
+	if len(token) < minToken {
+		i := slices.IndexFunc(c.Secrets, func(s Secret) bool { return s.Name == c.Agent.Token })
+		f.add("E5003", c.Secrets[i].At, "secret.%s: a token has %d characters at least; this one can be guessed.", c.Agent.Token, minToken)
+	}
+	return Revealed{Secrets: map[string]string{"token": token}}
 }
 
 func (f *faults) reveal(c Component, secrets map[string]cty.Value) Revealed {

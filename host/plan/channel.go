@@ -79,6 +79,8 @@ func agentArguments(a config.Agent) (s set) {
 	s.text("drain_timeout", duration(a.DrainTimeout))
 	s.text("probation", duration(a.Probation))
 	s.text("http.listen", a.Listen)
+	s.text("http.token", a.Token)
+	s.tls("http.tls", a.TLS)
 	s.text("log.level", a.LogLevel)
 	s.text("log.format", a.LogFormat)
 	return s

@@ -61,15 +61,20 @@ func grantsOf(c config.Component) (s set) {
 	}
 	s.list("grant.env", c.Env)
 	s.list("needs", c.Needs)
-	if t := c.TLS; t != nil {
-		s.text("tls", "tls."+t.Name)
-		s.text("tls.cert", t.Cert)
-		s.text("tls.key", t.Key)
-		s.text("tls.ca", t.CA)
-		s.text("tls.min_version", t.MinVersion)
-		s.yes("tls.verify", t.Verify)
-	}
+	s.tls("tls", c.TLS)
 	return s
+}
+
+func (s *set) tls(name string, t *config.TLS) {
+	if t == nil {
+		return
+	}
+	s.text(name, "tls."+t.Name)
+	s.text(name+".cert", t.Cert)
+	s.text(name+".key", t.Key)
+	s.text(name+".ca", t.CA)
+	s.text(name+".min_version", t.MinVersion)
+	s.yes(name+".verify", t.Verify)
 }
 
 func limitsOf(l config.Limits) (s set) {
