@@ -101,7 +101,11 @@ func printStatus(t *terminal, s admin.Status, now time.Time) {
 		{"data", s.DataDir},
 	}
 	if s.HTTP != "" {
-		rows = append(rows, []string{"metrics", "http://" + s.HTTP + "/metrics"})
+		scheme := "http://"
+		if s.HTTPS {
+			scheme = "https://"
+		}
+		rows = append(rows, []string{"metrics", scheme + s.HTTP + "/metrics"})
 	}
 	t.table(rows)
 	printComponents(t, "source", s.Components)

@@ -38,7 +38,8 @@ type Status struct {
 	PID        int         `json:"pid"`
 	Started    time.Time   `json:"started"`
 	DataDir    string      `json:"data_dir"`
-	HTTP       string      `json:"http,omitempty"` // the address of metrics and health; "" when there is none
+	HTTP       string      `json:"http,omitempty"`  // the address of metrics and health; "" when there is none
+	HTTPS      bool        `json:"https,omitempty"` // it is encrypted
 	Components []Component `json:"components"`
 	Channels   []Channel   `json:"channels"`
 	Reload     Reloads     `json:"reload"`

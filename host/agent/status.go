@@ -29,7 +29,7 @@ func (a *Agent) Status() admin.Status {
 		Components: []admin.Component{}, Channels: []admin.Channel{}, Reload: a.lastReload(),
 	}
 	if a.server != nil {
-		s.HTTP = a.server.Addr()
+		s.HTTP, s.HTTPS = a.server.Addr(), a.opts.Config.Agent.TLS != nil
 	}
 	for _, c := range a.running() {
 		of := c.status()
