@@ -44,7 +44,7 @@ const patience = 60 * time.Second
 // faulty builds the module in testdata, once.
 var faulty = sync.OnceValues(func() ([]byte, error) { return build("") })
 
-// build builds the module in testdata in a mode of its processor "pass". Its manifest asks for more where the mode is "asks".
+// build builds the module in testdata in a mode of its processor "pass". Its manifest asks for more where the mode is "asks", and has another form of cursor where it is "form".
 func build(mode string) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "faulty")
 	if err != nil {
@@ -64,6 +64,9 @@ func build(mode string) ([]byte, error) {
 	text, err := os.ReadFile("testdata/faulty/plugin.hcl")
 	if err != nil {
 		return nil, err
+	}
+	if mode == "form" {
+		text = bytes.Replace(text, []byte("cursor_version = 1"), []byte("cursor_version = 2\n  reads = [1]"), 1)
 	}
 	if mode == "asks" {
 		text = bytes.Replace(text, []byte("processor \"pass\" {"), []byte("processor \"pass\" {\n  need \"env\" \"home\" {\n    value = \"\\\"HOME\\\"\"\n  }"), 1)
