@@ -20,6 +20,9 @@ plugin "faulty" {
     }
   }
 }
+plugin "picky" {
+  source = "./faulty.wasm"
+}
 source "faulty" "g" {
   into = channel.main
   THROUGH
@@ -113,7 +116,7 @@ sink "faulty" "s" {
 
 func TestWhatAProcessorRejectsOrBreaksOnIsAmongTheDeadLettersAndAddsUp(t *testing.T) {
 	text := strings.Replace(picky, "THROUGH", "through = [processor.p]", 1) + `
-processor "faulty" "p" {
+processor "picky" "p" {
   on_error = "dead_letter"
   config { breaks = "line 500" }
 }

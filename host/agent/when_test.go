@@ -15,7 +15,7 @@ func TestAProcessorWithAConditionAddsUp(t *testing.T) {
 		`strcontains(event.body, "1") || event.attributes.none > 5`: "undecided",
 	} {
 		r := run(t, t.TempDir(), strings.Replace(picky, "THROUGH", "through = [processor.p]", 1)+`
-processor "faulty" "p" {
+processor "picky" "p" {
   when     = `+when+`
   on_error = "dead_letter"
   config { breaks = "line 500" }
