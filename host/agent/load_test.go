@@ -207,7 +207,7 @@ func TestAPluginIsReplacedUnderLoadAndBadVersionsGiveWay(t *testing.T) {
 	for _, m := range modes {
 		version(t, m)
 	}
-	f := flow{rate: 2 * flowRate, batchA: 4096, waitB: 1, capacity: 256, plugin: true}
+	f := flow{rate: flowRate + flowRate/3, batchA: 4096, waitB: 1, capacity: 256, plugin: true}
 	r := run(t, t.TempDir(), agentBlock+f.String())
 	eventually(t, "it flows", func() bool { return r.component("sink.a").Events > 0 })
 	begun, runs := time.Now(), ""
