@@ -63,6 +63,8 @@ bin/plugins/%.wasm: $$(wildcard $$*/* $$*/src/* sdk/c/*.h sdk/rust/src/* sdk/zig
 # What a new plugin gets of this tree: it is embedded from here, so that `penstock plugin new` needs no network.
 SKELETON := plugins/skeleton/_sdk
 GO_SDK   := sdk spec/abi spec/event
+# What a program in Go gets beside that: what serves an agent over gRPC, and which modules that needs.
+CHILD_SDK := sdk spec/pluginpb
 
 skeleton:
 	@rm -rf $(SKELETON)/*
@@ -71,6 +73,11 @@ skeleton:
 	@cp plugins/skeleton/child.go.txt $(SKELETON)/go/github.com/penstock-io/penstock/sdk/child.go
 	@{ echo "# github.com/penstock-io/penstock v0.0.0"; echo "## explicit; go 1.26.0"; \
 		for p in $(GO_SDK); do echo "github.com/penstock-io/penstock/$$p"; done; } > $(SKELETON)/go/modules.txt
+	@child=$(SKELETON)/child; for p in $(CHILD_SDK); do \
+		mkdir -p $$child/$$p; find $$p -maxdepth 1 -name '*.go' ! -name '*_test.go' -exec cp {} $$child/$$p \; ; done; \
+		find $$child/sdk -type f ! -name 'child*.go' -delete; \
+		$(GO) list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}{{end}}{{end}}' ./sdk | sort -u >$$child/modules.txt; \
+		while read -r m v; do grep -F -e "$$m $$v " -e "$$m $$v/go.mod " go.sum; done <$$child/modules.txt >$$child/go.sum
 	@mkdir -p $(SKELETON)/python && cp sdk/python/penstock/*.py sdk/python/penstock/*.pyi sdk/python/penstock/py.typed $(SKELETON)/python
 	@mkdir -p $(SKELETON)/c && cp sdk/c/penstock.h $(SKELETON)/c
 	@mkdir -p $(SKELETON)/zig && cp sdk/zig/penstock.zig $(SKELETON)/zig

@@ -206,9 +206,12 @@ func scripts(p testscript.Params) testscript.Params {
 		env.Setenv("XDG_RUNTIME_DIR", filepath.Join(env.WorkDir, "runtime"))
 		std, err := filepath.Abs("../../plugins/bundle/modules/std.wasm")
 		env.Setenv("STD", std)
-		cache, cacheErr := exec.Command("go", "env", "GOCACHE").Output() // for plugins that are built
-		env.Setenv("GOCACHE", strings.TrimSpace(string(cache)))
-		return errors.Join(err, cacheErr)
+		for _, name := range []string{"GOCACHE", "GOMODCACHE"} { // for plugins that are built
+			cache, cacheErr := exec.Command("go", "env", name).Output()
+			env.Setenv(name, strings.TrimSpace(string(cache)))
+			err = errors.Join(err, cacheErr)
+		}
+		return err
 	}
 	p.Condition = func(cond string) (bool, error) {
 		switch cond {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,28 +18,30 @@ import (
 	"github.com/penstock-io/penstock/spec/abi"
 )
 
-// TestAPluginInEachLanguage does what `plugin new` says comes next, in every language and for every kind; and then breaks the plugin, which its test must
-// tell.
+// TestAPluginInEachLanguage does what `plugin new` says comes next, in every language, for every kind and runtime; and then breaks the plugin, which its
+// test must tell.
 func TestAPluginInEachLanguage(t *testing.T) {
 	kinds := []abi.Kind{abi.Source, abi.Processor, abi.Sink}
 	for _, language := range skeleton.Languages() {
-		for _, kind := range kinds {
-			t.Run(language+" "+string(kind), func(t *testing.T) {
-				t.Parallel()
-				newcomer{filepath.Join(t.TempDir(), "demo"), language, kind}.goes(t)
-			})
+		for _, runtime := range skeleton.Runtimes(language) {
+			for _, kind := range kinds {
+				t.Run(language+" "+runtime+" "+string(kind), func(t *testing.T) {
+					t.Parallel()
+					newcomer{filepath.Join(t.TempDir(), "demo"), language, runtime, kind}.goes(t)
+				})
+			}
 		}
 	}
 }
 
 // newcomer is somebody who writes a plugin.
 type newcomer struct {
-	dir, language string
-	kind          abi.Kind
+	dir, language, runtime string
+	kind                   abi.Kind
 }
 
 func (n newcomer) goes(t *testing.T) {
-	if code, out := does(t, "plugin", "new", "--lang", n.language, "--kind", string(n.kind), n.dir); code != 0 {
+	if code, out := does(t, "plugin", "new", "--lang", n.language, "--runtime", n.runtime, "--kind", string(n.kind), n.dir); code != 0 {
 		t.Fatal(out)
 	}
 	code, out := does(t, "plugin", "build", n.dir)
@@ -46,7 +49,7 @@ func (n newcomer) goes(t *testing.T) {
 		t.Skip("its compiler is not here: " + out)
 	}
 	module := filepath.Join(n.dir, "demo.wasm")
-	if n.language == "python" {
+	if n.runtime == abi.RuntimeSubprocess {
 		module = filepath.Join(n.dir, "demo")
 	}
 	if code != 0 || !strings.Contains(out, ": "+string(n.kind)+" demo, ") {
@@ -58,7 +61,7 @@ func (n newcomer) goes(t *testing.T) {
 	if code, out := does(t, "validate", filepath.Join(n.dir, "pipeline.hcl")); code != 0 || strings.Contains(out, "Warning") {
 		t.Error(out)
 	}
-	if n.language != "python" { // an agent starts its own program to start a child, and this one is a test
+	if n.runtime == abi.RuntimeWasm { // an agent starts its own program to start a child, and this one is a test: testdata/script/plugin_new_child.txtar
 		n.runs(t)
 	}
 	n.breaks(t, module)
@@ -124,7 +127,7 @@ var mistakes = map[abi.Kind][3]string{
 
 // opposites have a processor keep what it should leave out.
 var opposites = map[string][2]string{
-	"go": {"!bytes.Contains", "bytes.Contains"}, "rust": {"w == self.word", "w != self.word"}, "c": {"!has_word", "has_word"},
+	"go": {"bytes.Contains", "!bytes.Contains"}, "rust": {"w == self.word", "w != self.word"}, "c": {"!has_word", "has_word"},
 	"zig": {"word) != null", "word) == null"}, "python": {"word in", "word not in"}, "assemblyscript": {"if (batch", "if (!batch"},
 }
 
@@ -167,4 +170,40 @@ func does(t *testing.T, args ...string) (int, string) {
 	var said bytes.Buffer
 	code := run(t.Context(), args, strings.NewReader(""), &said, &said)
 	return code, said.String()
+}
+
+// TestTheModulesOfAProgramAreThoseOfThisTree: what a new program in Go is built with is what the SDK is tested with here, by the same sums.
+func TestTheModulesOfAProgramAreThoseOfThisTree(t *testing.T) {
+	files, err := skeleton.Files(skeleton.Plugin{Name: "demo", Language: "go", Kind: abi.Source, Runtime: abi.RuntimeSubprocess})
+	if err != nil {
+		t.Fatal(err)
+	}
+	required := regexp.MustCompile(`(?m)^\t(\S+ v\S+)`)
+	for mine, name := range map[string]string{"../../go.mod": "go.mod", "../../go.sum": "go.sum"} {
+		tree, err := os.ReadFile(mine)
+		if err != nil {
+			t.Fatal(err)
+		}
+		have := strings.Split(string(tree), "\n")
+		want := strings.Split(strings.TrimSpace(string(files[name])), "\n")
+		if name == "go.mod" {
+			have, want = required.FindAllString(string(tree), -1), required.FindAllString(string(files[name]), -1)
+			if inner := required.FindAllString(string(files["penstock/go.mod"]), -1); !slices.Equal(inner, want) {
+				t.Errorf("the SDK's go.mod requires %q, and the plugin's %q", inner, want)
+			}
+		}
+		for _, line := range want {
+			if !slices.Contains(have, line) {
+				t.Errorf("%s of a new program has %q, which that of this tree has not: run `make skeleton`", name, line)
+			}
+		}
+		if len(want) == 0 || !strings.Contains(strings.Join(want, "\n"), "google.golang.org/grpc") {
+			t.Errorf("%s of a new program has no gRPC: %q", name, want)
+		}
+	}
+	for name, at := range map[string]string{"penstock/sdk/child.go": "../../sdk/child.go", "penstock/spec/pluginpb/plugin.pb.go": "../../spec/pluginpb/plugin.pb.go"} {
+		if tree, err := os.ReadFile(at); err != nil || !bytes.Equal(tree, files[name]) {
+			t.Errorf("%s is not that of this tree: run `make skeleton` (%v)", name, err)
+		}
+	}
 }

@@ -126,7 +126,7 @@ func (w *workshop) attend(ctx context.Context, ended <-chan error, seen *uint64)
 // build builds the plugin, and says so.
 func (w *workshop) build(ctx context.Context) error {
 	begun := time.Now()
-	b, err := w.buildPlugin(ctx, w.dir, "")
+	b, err := w.buildPlugin(ctx, w.dir, "", "")
 	if err == nil {
 		w.err.printf("%s %s (%s)\n", w.err.paint(dim, "built"), b.Module, span(time.Since(begun)))
 	}

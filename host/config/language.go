@@ -179,6 +179,7 @@ var pluginLanguage = block{
 	args: arguments(
 		arg{name: "name", typ: "string", required: true, pattern: namePattern, doc: "Of the module."},
 		arg{name: "version", typ: "string", required: true, pattern: versionPattern, doc: "Of the module: `1.2.3`."},
+		arg{name: "runtime", typ: "string", enum: []string{abi.RuntimeWasm, abi.RuntimeSubprocess}, doc: "What `penstock plugin build` makes of the source: a module for `wasm`, or a program for `subprocess`, which Go can be either of. Not set: what is usual in the language."},
 	),
 	blocks: []block{
 		declaration("source",

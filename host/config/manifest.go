@@ -42,7 +42,7 @@ func (d *declarer) module(body hcl.Body, filename string) abi.Manifest {
 	content := d.content(pluginLanguage, owner, body)
 	at := fileRange(filename)
 	head := values{at: at, args: d.settings(pluginLanguage.args, owner, content, at)}
-	m := abi.Manifest{Name: head.text("name"), Version: head.text("version")}
+	m := abi.Manifest{Name: head.text("name"), Version: head.text("version"), Runtime: head.text("runtime")}
 	for _, found := range content.Blocks {
 		i := slices.IndexFunc(pluginLanguage.blocks, func(b block) bool { return b.name == found.Type })
 		p := d.plugin(d.decode(pluginLanguage.blocks[i], found), abi.Kind(found.Type))

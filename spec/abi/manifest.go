@@ -14,7 +14,17 @@ type Manifest struct {
 	Name    string   `json:"name"`    // of the module, e.g. "std"
 	Version string   `json:"version"` // semantic version of the module
 	Plugins []Plugin `json:"plugins"`
+
+	// Runtime is what a plugin.hcl says of how its folder is built: "" for what is usual in its language, RuntimeWasm or RuntimeSubprocess.
+	// It is no part of the manifest that is packed: what was built is the one or the other.
+	Runtime string `json:"-"`
 }
+
+// What a plugin runs as.
+const (
+	RuntimeWasm       = "wasm"
+	RuntimeSubprocess = "subprocess"
+)
 
 // A Plugin is one entry of a manifest. Kind and Name together are unique in a module.
 type Plugin struct {

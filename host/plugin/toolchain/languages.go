@@ -15,15 +15,6 @@ import (
 	"strings"
 )
 
-func buildGo(ctx context.Context, p Project, b build) error {
-	program, err := exec.LookPath("go")
-	if err != nil {
-		return &Missing{"Go", "go", "Install Go 1.24 or later: https://go.dev/dl"}
-	}
-	env := []string{"GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0"}
-	return b.run(ctx, p.Dir, env, program, "build", "-trimpath", "-buildmode=c-shared", "-ldflags=-s", "-o", b.output, ".")
-}
-
 // buildC compiles all files of C in the folder. $WASI_SDK_PATH names the clang of a WASI SDK, which brings everything. It links in a step of
 // its own, without -O: where there is a wasm-opt on the PATH, of whatever version, clang would run it then, which takes seconds and the names.
 func buildC(ctx context.Context, p Project, b build) error {

@@ -2,7 +2,7 @@
 
 // Package toolchain compiles a folder of plugin source into a WebAssembly module, with the compiler that its language has: it tells the
 // language from the files, looks where compilers lie, and says what to install when one is missing. Python has none, and becomes a program
-// that runs as a child process.
+// that runs as a child process; Go may become one.
 //
 // The flags are here and nowhere else: a reactor for WASI preview 1, with bulk memory and SIMD on, names of functions kept for traces.
 // What a compiler says goes to the caller's writer as it is.
@@ -20,6 +20,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/penstock-io/penstock/spec/abi"
 )
 
 // Project is a folder with the source of one module.
@@ -27,17 +29,21 @@ type Project struct {
 	Dir      string
 	Language string // "c", "rust", …
 	files    []string
+	program  bool
 }
 
 // Missing is a compiler, or a part of one, that this machine lacks.
 type Missing struct {
-	Language string
+	Language string // "": What is a sentence of its own
 	What     string // "clang"
 	Install  string // what to do about it, one or more sentences
 }
 
 // Error says what is missing; Install is for the line below.
 func (m *Missing) Error() string {
+	if m.Language == "" {
+		return m.What
+	}
 	return fmt.Sprintf("%s is missing, which compiles plugins in %s", m.What, m.Language)
 }
 
@@ -61,7 +67,22 @@ var languages = []language{
 }
 
 // Program says whether what is built is a program that runs as a child process, and not a module for WebAssembly.
-func (p Project) Program() bool { return p.Language == "python" }
+func (p Project) Program() bool { return p.program }
+
+// For is the project as it is built for a runtime: "" is what is usual in its language. An error says that there is no such thing.
+func (p Project) For(runtime string) (Project, error) {
+	program := runtime == abi.RuntimeSubprocess
+	switch {
+	case runtime == "" || program == p.program && (program || runtime == abi.RuntimeWasm):
+		return p, nil
+	case runtime != abi.RuntimeWasm && !program:
+		return p, fmt.Errorf("there is no runtime %q", runtime)
+	case p.Language != "go":
+		return p, fmt.Errorf("plugins in %s are not built for the runtime %s", p.Language, runtime)
+	}
+	p.program = program
+	return p, nil
+}
 
 // Open finds out what lies in a folder.
 func Open(dir string) (Project, error) {
@@ -79,7 +100,7 @@ func Open(dir string) (Project, error) {
 		case len(files) > 1 && l.alone:
 			return Project{}, fmt.Errorf("%s has %d files %s beside %s: move all but the main one into a folder", dir, len(files), l.mark, l.sdk)
 		case len(files) > 0:
-			return Project{dir, l.name, files}, nil
+			return Project{Dir: dir, Language: l.name, files: files, program: l.name == "python"}, nil
 		}
 		marks = append(marks, l.mark)
 	}

@@ -198,3 +198,33 @@ func TestACompilersErrorsAreShown(t *testing.T) {
 		t.Errorf("%v\n%s", err, &log)
 	}
 }
+
+// TestOnlyGoIsBuiltForEither: what a runtime makes of a folder, and of which there is no such thing.
+func TestOnlyGoIsBuiltForEither(t *testing.T) {
+	for _, c := range []struct {
+		file, runtime, want string
+	}{
+		{"main.go", "", "module"}, {"main.go", "wasm", "module"}, {"main.go", "subprocess", "program"},
+		{"plugin.py", "", "program"}, {"plugin.py", "subprocess", "program"}, {"plugin.py", "wasm", "plugins in python are not built for the runtime wasm"},
+		{"a.c", "", "module"}, {"a.c", "wasm", "module"}, {"a.c", "subprocess", "plugins in c are not built for the runtime subprocess"},
+		{"main.go", "docker", `there is no runtime "docker"`}, {"plugin.py", "docker", `there is no runtime "docker"`},
+	} {
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, c.file), "")
+		p, err := Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err = p.For(c.runtime)
+		got := "module"
+		if p.Program() {
+			got = "program"
+		}
+		if err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%s for %q: %s, want %s", c.file, c.runtime, got, c.want)
+		}
+	}
+}
