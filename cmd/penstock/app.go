@@ -117,7 +117,7 @@ var groups = []struct {
 	}},
 	{"write", "Write pipelines:", []func(*app) *cobra.Command{
 		newValidateCommand, newGraphCommand, newFmtCommand, newSchemaCommand, newExplainCommand, newConvertCommand,
-		newTestCommand,
+		newTestCommand, newLSPCommand,
 	}},
 	{"parts", "Look after the parts:", []func(*app) *cobra.Command{
 		newSourceCommand, newSinkCommand, newChannelCommand, newDeadCommand, newPluginCommand,

@@ -46,6 +46,8 @@ type Options struct {
 	Isolation func() (kept bool, trusted []string)
 	// Variables are what the configuration is given from outside.
 	Variables Variables
+	// Overlay is text that stands for that of files, by their absolute paths: what is open in an editor, saved or not.
+	Overlay map[string][]byte
 	// Dir is the directory against which relative paths of data are taken: globs, data_dir, grants.
 	// "" is the working directory. (A plugin's "./x.wasm" is relative to the file that says so.)
 	Dir string

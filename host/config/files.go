@@ -102,10 +102,10 @@ func (s *Sources) revision(vars map[string]cty.Value) string {
 }
 
 // read finds, reads and parses the files of a configuration.
-func (f *faults) read(path string) *Sources {
+func (f *faults) read(path string, overlay map[string][]byte) *Sources {
 	s := &Sources{files: make(map[string]*hcl.File)}
 	for _, name := range f.find(path) {
-		src, err := readFile(name)
+		src, err := readOver(name, overlay)
 		if err != nil {
 			f.unreadable(name, err)
 			continue
@@ -160,6 +160,16 @@ func isPipelineFile(name string) bool {
 func isDir(name string) bool {
 	info, err := os.Stat(name) // follows symlinks, as configuration maps have them
 	return err == nil && info.IsDir()
+}
+
+// readOver reads a file, or what stands for it.
+func readOver(name string, overlay map[string][]byte) ([]byte, error) {
+	if abs, err := filepath.Abs(name); err == nil {
+		if src, open := overlay[abs]; open {
+			return src, nil
+		}
+	}
+	return readFile(name)
 }
 
 // readFile reads a regular file within the limit. A pipe would block, a device never end.

@@ -44,7 +44,7 @@ func Load(path string, o Options) (*Config, *Sources, hcl.Diagnostics) {
 		l.unreadable(o.Dir, err)
 	}
 	l.opts.Dir = dir
-	files := l.read(filepath.Clean(path)) // "" is "."
+	files := l.read(filepath.Clean(path), l.opts.Overlay) // "" is "."
 	l.files = files
 	l.beside = filepath.Clean(path)
 	if !isDir(path) {
