@@ -24,7 +24,7 @@ const (
 //
 // Constraints that are deferred are checked at once here: an event that needs a later one of the same delivery is rejected with those that are bad.
 func (s *sink) find(why error, d *sdk.Delivery) (bad int, err error) {
-	begin := s.begin + "; SET CONSTRAINTS ALL IMMEDIATE; " + s.ranges.insert(s.encode.incarnation, s.left)
+	begin := s.begin + "; SET CONSTRAINTS ALL IMMEDIATE; " + s.ranges.insert(s.lines.encode.incarnation, s.left)
 	if _, err := s.conn.run("begin", begin); err != nil {
 		if s.ranges.conflict(err) {
 			return 0, sdk.Retry(errors.New("somebody else has just committed a part of the range; it is tried again"), 0)
@@ -33,7 +33,7 @@ func (s *sink) find(why error, d *sdk.Delivery) (bad int, err error) {
 	}
 	f := search{sink: s, d: d, why: why, end: time.Now().Add(s.server.timeout / 2)} // the delivery has its own time
 	for _, r := range s.left {
-		if err := f.within(s.within(r)); err != nil {
+		if err := f.within(s.lines.within(r)); err != nil {
 			return f.bad, err
 		}
 	}

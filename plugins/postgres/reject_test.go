@@ -114,6 +114,24 @@ func heldIsNotLookedAtForRejects(t *testing.T, srv *pgtest.Server) {
 	}
 }
 
+// unfitIsListedThoughHeld: the range was applied, and the agent killed before it knew. What was rejected of it has to be listed again.
+func unfitIsListedThoughHeld(t *testing.T, srv *pgtest.Server) {
+	srv.Exec(fmt.Sprintf(`CREATE TABLE "%s" (n int)`, table(t)))
+	s := openSink(t, srv, map[string]any{"columns": map[string]string{"n": "body.n"}})
+	events := numbered(0, 3000)
+	for i := range events {
+		events[i].Body = fmt.Appendf(nil, `{"n":%d}`, i)
+	}
+	if err := s.Deliver(0, events...); err != nil {
+		t.Fatal(err)
+	}
+	events[1], events[2999] = event.Event{Body: []byte("{")}, event.Event{Body: []byte("}")}
+	code, text := codeAndText(s.Deliver(0, events...))
+	if code != abi.EREJECT || !slices.Equal(s.Rejected, []int{1, 2999}) {
+		t.Errorf("%v: %s; rejected %v, want 1 and 2999", code, text, s.Rejected)
+	}
+}
+
 func sqlstates(t *testing.T, srv *pgtest.Server) {
 	srv.Exec(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = NEW.body; END $$`)
 	s := openSink(t, srv, nil)

@@ -3,11 +3,9 @@
 package postgres
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 
 	"github.com/penstock-io/penstock/sdk"
@@ -30,13 +28,8 @@ type sink struct {
 
 	written, rejected, held sdk.Counter
 
-	// Of the delivery, reused.
-	encode  encoder
-	lines   []byte
-	ends    []int // of the lines
-	offsets []event.Offset
-	left    []event.Range // what of its range is not held yet
-	decoder event.Decoder
+	lines lines         // of the delivery
+	left  []event.Range // what of its range is not held yet
 }
 
 // NewSink makes the sink.
@@ -86,7 +79,7 @@ func (s *sink) Open(o *sdk.Open) error {
 	if err := s.configure(o, true); err != nil {
 		return err
 	}
-	s.encode = encoder{columns: s.target.columns, stream: o.Stream}
+	s.lines.encode = encoder{columns: s.target.columns, stream: o.Stream}
 	if err := s.connect(); err != nil {
 		return err
 	}
@@ -185,74 +178,59 @@ func (s *sink) Write(r event.Range, b event.Batch, d *sdk.Delivery) error {
 	if !ok {
 		return &sdk.Error{Code: abi.EINVAL, Err: fmt.Errorf("the range %v belongs to no incarnation that this sink was opened with", r)}
 	}
-	s.encode.incarnation = fmt.Sprintf("%016x", incarnation.ID)
-	bad, err := s.encodeAll(b, d)
-	if err != nil || bad > 0 {
-		return s.reject(bad, err)
-	}
-	err = s.apply(r)
-	if err == nil {
-		return nil
-	}
-	if _, ok := errors.AsType[*rowError](err); !ok {
+	s.lines.encode.incarnation = fmt.Sprintf("%016x", incarnation.ID)
+	s.lines.reset(b)
+	err := s.apply(r)
+	_, ofRow := errors.AsType[*rowError](err)
+	if err != nil && !ofRow && !errors.Is(err, errUnfit) {
 		s.drop() // whatever state it is in
+	}
+	switch {
+	case !s.lines.all():
+		return s.refuse(d)
+	case !ofRow:
 		return err
 	}
-	if bad, err = s.find(err, d); err != nil {
+	bad, err := s.find(err, d)
+	if err != nil {
 		s.drop()
 		return err
 	}
-	return s.reject(bad, nil)
+	return s.reject(bad)
 }
 
-// reject says that nothing was applied, because of events that have been listed.
-func (s *sink) reject(n int, err error) error {
-	if err != nil {
-		return err
-	}
-	s.rejected.Add(float64(n))
-	return sdk.Reject(fmt.Errorf("%d of %d events do not fit into %s", n, len(s.ends), s.target.table))
-}
-
-// encodeAll writes the events as lines, and rejects those that cannot be.
-func (s *sink) encodeAll(b event.Batch, d *sdk.Delivery) (bad int, err error) {
-	s.lines, s.ends, s.offsets = s.lines[:0], s.ends[:0], s.offsets[:0]
-	for s.decoder.Reset(b); s.decoder.Next(); {
-		before := len(s.lines)
-		lines, err := s.encode.append(s.lines, s.decoder.Offset(), s.decoder.Event())
-		if err != nil {
-			if err := d.Reject(len(s.ends), err); err != nil {
-				return bad, err
-			}
-			bad++
-			lines = lines[:before]
+// refuse lists the events that no line can be made of.
+func (s *sink) refuse(d *sdk.Delivery) error {
+	for _, refused := range s.lines.refused {
+		if err := d.Reject(refused.index, refused.why); err != nil {
+			return err
 		}
-		s.lines = lines
-		s.ends, s.offsets = append(s.ends, len(lines)), append(s.offsets, s.decoder.Offset())
 	}
-	return bad, nil
+	return s.reject(len(s.lines.refused))
 }
 
-// line is where event i begins.
-func (s *sink) line(i int) int {
-	if i == 0 {
-		return 0
-	}
-	return s.ends[i-1]
+// reject says that nothing was applied, because of n events that have been listed.
+func (s *sink) reject(n int) error {
+	s.rejected.Add(float64(n))
+	return sdk.Reject(fmt.Errorf("%d of %d events do not fit into %s", n, s.lines.count, s.target.table))
 }
 
-// apply brings the events of r into the table, and r among the ranges, or neither. An error that is a rowError leaves the connection without a transaction.
+// apply brings the events of r into the table, and r among the ranges, or neither. An error that is a rowError, or errUnfit, leaves the connection
+// without a transaction. Events that are held count only when all of the delivery fit: those that do not have to be listed, whenever they come.
 func (s *sink) apply(r event.Range) error {
 	s.left = append(s.left[:0], r)
 	for range maxPieces {
-		err := s.try()
+		err := s.try(r)
 		if !s.ranges.conflict(err) {
 			return err
 		}
 		if err := s.rollback(); err != nil {
 			return err
 		}
-		held, err := s.ranges.overlapping(s.conn, s.encode.incarnation, r)
+		if !s.lines.all() {
+			return errUnfit
+		}
+		held, err := s.ranges.overlapping(s.conn, s.lines.encode.incarnation, r)
 		if err != nil {
 			return notData(err)
 		}
@@ -264,14 +242,17 @@ func (s *sink) apply(r event.Range) error {
 	return sdk.Retry(fmt.Errorf("the range %v conflicts with %s, which does not hold it\nsee who else writes to that table; it is tried again", r, s.ranges.table), 0)
 }
 
-// try is one transaction, for what is left of the delivery's range.
-func (s *sink) try() error {
-	if _, err := s.conn.run("begin", s.begin+"; "+s.ranges.insert(s.encode.incarnation, s.left)); err != nil {
+// try is one transaction, for what is left of the delivery's range r. While that is all of it, lines are made as they are sent.
+func (s *sink) try(r event.Range) error {
+	if _, err := s.conn.run("begin", s.begin+"; "+s.ranges.insert(s.lines.encode.incarnation, s.left)); err != nil {
 		return s.ofRanges(err)
 	}
 	rows := 0
-	for _, r := range s.left {
-		from, to := s.within(r)
+	for _, part := range s.left {
+		from, to := 0, s.lines.count
+		if part != r {
+			from, to = s.lines.within(part)
+		}
 		if err := s.copy(from, to); err != nil {
 			return errors.Join(err, s.rollback())
 		}
@@ -289,13 +270,6 @@ func (s *sink) try() error {
 	}
 	s.written.Add(float64(rows))
 	return nil
-}
-
-// within says which events lie in a range.
-func (s *sink) within(r event.Range) (from, to int) {
-	from, _ = slices.BinarySearch(s.offsets, r.First)
-	to, _ = slices.BinarySearch(s.offsets, r.Next)
-	return from, to
 }
 
 // ofRanges leaves a conflict as it is. Nothing else that is wrong with a range's row is the events' fault.
@@ -321,7 +295,12 @@ func (s *sink) copy(from, to int) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.server.timeout)
 	defer cancel()
-	_, err := s.conn.CopyFrom(ctx, bytes.NewReader(s.lines[s.line(from):s.ends[to-1]]), s.target.copyTo())
+	lines := s.lines.read(from, to)
+	_, err := s.conn.CopyFrom(ctx, lines, s.target.copyTo())
+	lines.end()
+	if err != nil && len(s.lines.refused) > 0 && !s.conn.IsClosed() {
+		return errUnfit // the server says only that it was told to stop
+	}
 	return explain("copy into "+s.target.table.String(), err)
 }
 
