@@ -210,7 +210,7 @@ func (c *child) receive(fd int32, into, from []byte, wait time.Duration) int64 {
 	if c.outside.came[fd] = came[1:]; len(came) == 1 {
 		delete(c.outside.came, fd)
 	}
-	return int64(copy(into, one.Data)) | int64(copy(from, one.From))<<32
+	return int64(copy(into, one.Data)) | int64(copy(from, one.Sender))<<32
 }
 
 // netWait waits for handles. Those whose datagrams are here already are ready.

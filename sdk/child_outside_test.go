@@ -156,7 +156,7 @@ func TestDatagramsThatCameTogetherAreHandedOutOneByOne(t *testing.T) {
 	}
 	a := newAgent(t, s)
 	q := a.asked(abi.ImportNetRecvFrom)
-	a.answer(&pluginpb.CallReply{Id: q.Id, Result: 2, Datagrams: []*pluginpb.Datagram{{Data: []byte("a"), From: "x"}, {Data: []byte("more than ten"), From: "y"}}})
+	a.answer(&pluginpb.CallReply{Id: q.Id, Result: 2, Datagrams: []*pluginpb.Datagram{{Data: []byte("a"), Sender: "x"}, {Data: []byte("more than ten"), Sender: "y"}}})
 	q = a.asked(abi.ImportNetWait) // one is here, so it does not wait
 	if q.TimeoutMs != 0 {
 		t.Errorf("it waits for %d", q.TimeoutMs)

@@ -1813,7 +1813,7 @@ func (x *CallReply) GetWhy() string {
 type Datagram struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
-	From          string                 `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"` // where its sender is
+	Sender        string                 `protobuf:"bytes,2,opt,name=sender,proto3" json:"sender,omitempty"` // its address
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1855,9 +1855,9 @@ func (x *Datagram) GetData() []byte {
 	return nil
 }
 
-func (x *Datagram) GetFrom() string {
+func (x *Datagram) GetSender() string {
 	if x != nil {
-		return x.From
+		return x.Sender
 	}
 	return ""
 }
@@ -1996,10 +1996,10 @@ const file_plugin_proto_rawDesc = "" +
 	"\x04data\x18\x03 \x01(\fR\x04data\x12\x14\n" +
 	"\x05ready\x18\x04 \x03(\x05R\x05ready\x12:\n" +
 	"\tdatagrams\x18\x05 \x03(\v2\x1c.penstock.plugin.v1.DatagramR\tdatagrams\x12\x10\n" +
-	"\x03why\x18\x06 \x01(\tR\x03why\"2\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\"6\n" +
 	"\bDatagram\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\x12\x12\n" +
-	"\x04from\x18\x02 \x01(\tR\x04from2\xf2\x01\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x16\n" +
+	"\x06sender\x18\x02 \x01(\tR\x06sender2\xf2\x01\n" +
 	"\x06Plugin\x12U\n" +
 	"\bDescribe\x12#.penstock.plugin.v1.DescribeRequest\x1a$.penstock.plugin.v1.DescribeResponse\x12K\n" +
 	"\aReports\x12\".penstock.plugin.v1.ReportsRequest\x1a\x1a.penstock.plugin.v1.Report0\x01\x12D\n" +

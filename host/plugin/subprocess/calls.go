@@ -227,7 +227,7 @@ func (c *calls) datagrams(fd int32, most int, wait time.Duration) (all []*plugin
 			}
 			return nil, code
 		}
-		all = append(all, &pluginpb.Datagram{Data: room[:n:n], From: text(from, maxName)})
+		all = append(all, &pluginpb.Datagram{Data: room[:n:n], Sender: text(from, maxName)})
 		room, wait = room[n:], 0
 	}
 	return all, abi.OK

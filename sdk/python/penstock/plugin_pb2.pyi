@@ -314,8 +314,9 @@ class CallReply(_message.Message):
     def __init__(self, id: _Optional[int] = ..., result: _Optional[int] = ..., data: _Optional[bytes] = ..., ready: _Optional[_Iterable[int]] = ..., datagrams: _Optional[_Iterable[_Union[Datagram, _Mapping]]] = ..., why: _Optional[str] = ...) -> None: ...
 
 class Datagram(_message.Message):
-    __slots__ = ("data",)
+    __slots__ = ("data", "sender")
     DATA_FIELD_NUMBER: _ClassVar[int]
-    FROM_FIELD_NUMBER: _ClassVar[int]
+    SENDER_FIELD_NUMBER: _ClassVar[int]
     data: bytes
-    def __init__(self, data: _Optional[bytes] = ..., **kwargs) -> None: ...
+    sender: str
+    def __init__(self, data: _Optional[bytes] = ..., sender: _Optional[str] = ...) -> None: ...
