@@ -87,7 +87,9 @@ var mistakes = []string{
 	"channel \"wal\" \"c\" {}\n",
 	"plugin \"none\" {\n  source = \"./none.wasm\"\n}\nsink \"none\" \"c\" {\n  from = channel.main\n}\n",
 	"source \"tcp\" \"c\" {\n  into = channel.main\n  config { listen = \"tcp://192.0.2.1:7\" }\n}\n",
-	"plugin \"faulty\" {\n  source = \"./faulty.wasm\"\n}\nsource \"faulty\" \"traps\" {\n  into = channel.main\n  config {\n    count = 9\n    every = 0\n  }\n}\n",
+	// Into a channel of its own: one that is full has it wait, and never break.
+	"plugin \"faulty\" {\n  source = \"./faulty.wasm\"\n}\nsource \"faulty\" \"traps\" {\n  into = channel.traps\n  config {\n    count = 9\n    every = 0\n  }\n}\n" +
+		"channel \"memory\" \"traps\" {}\nsink \"discard\" \"traps\" {\n  from = channel.traps\n}\n",
 }
 
 func TestReloadsUnderLoadLoseAndRepeatNothing(t *testing.T) {
