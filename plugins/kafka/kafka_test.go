@@ -123,7 +123,7 @@ func (f *fake) ends(topic string) map[int32]int64 {
 		all = append(all, partition{topic, index})
 	}
 	begin, err1 := k.bounds(client, all, atStart, false)
-	end, err2 := k.bounds(client, all, atEnd, true)
+	end, err2 := k.bounds(client, all, atEnd, false)
 	if err := errors.Join(err1, err2); err != nil {
 		f.t.Fatal(err)
 	}
