@@ -47,6 +47,11 @@ func (a *Agent) Reload(ctx context.Context, ask admin.Reload) (admin.Reloaded, e
 		return admin.Reloaded{}, fmt.Errorf("wait for the reload before: %w", err)
 	}
 	defer give(a.reloads)
+	select {
+	case <-a.stopping: // the context may hear of it later
+		return admin.Reloaded{}, errGone
+	default:
+	}
 	a.opts.Log.Info("reload begins", "because", ask.Why, "uid", ask.By.UID, "pid", ask.By.PID)
 	p, err := a.reload(ctx, ask)
 	result := resultOf(err)

@@ -35,6 +35,7 @@ func shell(script string, more map[string]any) map[string]any {
 	return c
 }
 
+// open opens a source. A process has one: it waits for whichever child ends, so that another has to be closed before.
 func open(t *testing.T, config map[string]any) *sdktest.Source {
 	t.Helper()
 	s := sdktest.OpenSource(t, New, config)
@@ -154,6 +155,7 @@ func TestItIsStartedAgainWithABackOff(t *testing.T) {
 	if took := time.Since(began); took < (20+40+80+80)*time.Millisecond || s.Metrics["exec_runs"] != 5 || s.Metrics["exec_failures"] != 0 {
 		t.Errorf("after %v: %v", took, s.Metrics)
 	}
+	_ = s.Close()
 	s = open(t, shell(`[ -e `+filepath.Join(t.TempDir(), "$$")+` ] || exit 1`, map[string]any{"restart": "on_failure"}))
 	for end := time.Now().Add(patience); s.Metrics["exec_runs"] < 3 && time.Now().Before(end); {
 		_, _ = s.Poll()
@@ -161,6 +163,7 @@ func TestItIsStartedAgainWithABackOff(t *testing.T) {
 	if s.Metrics["exec_runs"] < 3 {
 		t.Errorf("what fails is not started again: %v", s.Metrics)
 	}
+	_ = s.Close()
 	s = open(t, shell(`echo x`, map[string]any{"restart": "on_failure"}))
 	if got, err := take(t, s, all); !errors.Is(err, sdk.Done) || len(got) != 1 {
 		t.Errorf("what did not fail is started again: %v, %v", got, err)
