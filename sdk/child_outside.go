@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/penstock-io/penstock/spec/abi"
+	"github.com/penstock-io/penstock/spec/event"
 	"github.com/penstock-io/penstock/spec/pluginpb"
 )
 
@@ -182,6 +183,12 @@ func (c *child) addSockets(h *Host) {
 	h.NetClose = func(fd int32) abi.Code {
 		delete(c.outside.came, fd)
 		return c.code(&pluginpb.Call{Name: abi.ImportNetClose, Fd: fd})
+	}
+	h.NetPass = func(fd int32, rest []byte) abi.Code {
+		if len(rest) > event.MaxBatch { // more than fits a message
+			return abi.ETOOBIG
+		}
+		return c.code(&pluginpb.Call{Name: abi.ImportNetPass, Fd: fd, Data: rest})
 	}
 	h.NetInfo = func(fd int32, into []byte) abi.Code {
 		return c.fill(into, &pluginpb.Call{Name: abi.ImportNetInfo, Fd: fd})

@@ -40,6 +40,7 @@ type Host struct {
 	NetReceive  func(fd int32, into, from []byte, wait time.Duration) int64
 	NetShutdown func(fd int32) abi.Code
 	NetClose    func(fd int32) abi.Code
+	NetPass     func(fd int32, rest []byte) abi.Code
 	NetInfo     func(fd int32, into []byte) abi.Code
 	NetWait     func(ready []int32, wait time.Duration) abi.Code
 }

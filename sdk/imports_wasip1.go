@@ -98,6 +98,10 @@ func importNetShutdown(fd int32) int32
 //go:wasmimport penstock net_close
 func importNetClose(fd int32) int32
 
+//go:wasmimport penstock net_pass
+//go:noescape
+func importNetPass(fd int32, ptr unsafe.Pointer, n uint32) int32
+
 //go:wasmimport penstock net_info
 //go:noescape
 func importNetInfo(fd int32, ptr unsafe.Pointer, room uint32) int32
@@ -162,6 +166,9 @@ var imports = Host{
 	},
 	NetShutdown: func(fd int32) abi.Code { return abi.Code(importNetShutdown(fd)) },
 	NetClose:    func(fd int32) abi.Code { return abi.Code(importNetClose(fd)) },
+	NetPass: func(fd int32, rest []byte) abi.Code {
+		return abi.Code(importNetPass(fd, bytesPtr(rest), uint32(len(rest))))
+	},
 	NetInfo: func(fd int32, into []byte) abi.Code {
 		return abi.Code(importNetInfo(fd, bytesPtr(into), uint32(len(into))))
 	},

@@ -75,8 +75,3 @@ int32_t penstock_deliver(uint64_t first, uint64_t next, uint32_t len) {
   if (more < 0) return penstock_fail(more, NULL, "the batch is broken");
   return code == PENSTOCK_OK ? flush() : code;
 }
-
-int32_t penstock_close(void) {
-  if (connection > 0) penstock_net_close(connection);
-  return PENSTOCK_OK;
-}

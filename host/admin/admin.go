@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/penstock-io/penstock/host/channel"
-	"github.com/penstock-io/penstock/host/guarantee"
 	"github.com/penstock-io/penstock/spec/event"
 )
 
@@ -43,9 +42,7 @@ type Status struct {
 	HTTPS      bool        `json:"https,omitempty"` // it is encrypted
 	Components []Component `json:"components"`
 	Channels   []Channel   `json:"channels"`
-	// Paths are those from each source to each sink, with the guarantee that holds.
-	Paths  []guarantee.Report `json:"paths"`
-	Reload Reloads            `json:"reload"`
+	Reload     Reloads     `json:"reload"`
 }
 
 // Component is a source, a processor or a sink. Counters count since the agent started.

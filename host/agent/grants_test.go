@@ -118,7 +118,7 @@ func TestWhatIsGrantedIsOpenedOnceForAllInstancesAndClosedAtTheEnd(t *testing.T)
 	source := r.running()[1]
 	first, second := r.current().request(source), r.current().request(source)
 	in := first.Grants.Listen["in"]
-	if in.Conns == nil || in != second.Grants.Listen["in"] {
+	if in.Conns == nil || in.Conns != second.Grants.Listen["in"].Conns {
 		t.Errorf("two instances get %v and %v", in, second.Grants.Listen["in"])
 	}
 	if first.Grants.Env["PENSTOCK_TEST_ZONE"] != "Z" || len(first.Grants.Env) != 1 {

@@ -3,17 +3,23 @@
 package agent
 
 import (
-	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -151,12 +157,14 @@ sink "file" "a" {
 	}
 }
 
-func TestNobodyIsRefusedWhileATCPSourceIsReloaded(t *testing.T) {
-	// What an instance has open ends with it, and its sender is told by a reset where not all was read.
-	pipeline := `
+func TestConnectionsOutliveReloadsOfATCPSource(t *testing.T) {
+	for name, secure := range map[string]string{"plain": "", "tls": `
+  tls = tls.server`} {
+		t.Run(name, func(t *testing.T) {
+			pipeline := `
 source "tcp" "in" {
-  into = channel.main
-  config { listen = "tcp://127.0.0.1:0" }
+  into = channel.main` + secure + `
+  config { listen = "SCHEME://127.0.0.1:0" }
 }
 channel "wal" "main" {
   durability = "os"
@@ -166,30 +174,45 @@ sink "file" "a" {
   config { path = "DIR/a.log" }
 }
 `
+			dial := func(at string) (net.Conn, error) { return net.Dial("tcp", at) }
+			scheme := "tcp"
+			if secure != "" {
+				scheme = "tls"
+				pipeline += serverTLS(t)
+				dial = func(at string) (net.Conn, error) { return tls.Dial("tcp", at, &tls.Config{InsecureSkipVerify: true}) }
+			}
+			outlive(t, strings.Replace(pipeline, "SCHEME", scheme, 1), dial)
+		})
+	}
+}
+
+// outlive has senders write all the time, each over one connection, while its source is reloaded again and again.
+func outlive(t *testing.T, pipeline string, dial func(at string) (net.Conn, error)) {
 	r := run(t, t.TempDir(), pipeline)
 	eventually(t, "it listens", func() bool { return r.component("source.in").State == admin.Running })
 	at := r.address("source.in")
-	var seen calls
-	const many, each, reloads = 8, 50, 20
-	stop := clients(t, many, func(client, i int) {
-		c, err := net.Dial("tcp", at)
+	const many, reloads = 8, 10
+	var conns [many]net.Conn
+	var sent [many]int
+	for i := range conns {
+		c, err := dial(at)
 		if err != nil {
-			seen.note(err)
-			return
+			t.Fatal(err)
 		}
 		defer c.Close()
-		var text bytes.Buffer
-		for n := range each {
-			fmt.Fprintf(&text, "client %d connection %d line %d\n", client, i, n)
+		conns[i] = c
+	}
+	var seen calls
+	var text [many][]byte // not written yet
+	stop := clients(t, many, func(client, _ int) {
+		for len(text[client]) < 4<<10 {
+			text[client] = fmt.Appendf(text[client], "client %d line %d\n", client, sent[client])
+			sent[client]++
 		}
-		_, err = c.Write(text.Bytes())
-		if err == nil {
-			err = c.(*net.TCPConn).CloseWrite()
-		}
-		if err == nil {
-			_, err = io.Copy(io.Discard, c) // until the other side has read it all, and closes
-		}
+		n, err := conns[client].Write(text[client][:1+(sent[client]*7919)%len(text[client])]) // most end within a line
+		text[client] = append(text[client][:0], text[client][n:]...)
 		seen.note(err)
+		time.Sleep(time.Millisecond)
 	})
 	for i := range reloads {
 		before := r.started()
@@ -201,21 +224,62 @@ sink "file" "a" {
 		r.onlyChanged(t, before, "source.in")
 	}
 	stop()
-	t.Logf("%d connections were reset", seen.reset.Swap(0))
+	for i, c := range conns {
+		_, err := c.Write(text[i])
+		if err == nil {
+			err = c.(interface{ CloseWrite() error }).CloseWrite()
+		}
+		if err == nil {
+			_, err = io.Copy(io.Discard, c) // until the other side has read it all, and closes
+		}
+		seen.note(err)
+	}
 	seen.check(t)
-	eventually(t, "drained", func() bool { return r.component("sink.a").Waiting == 0 })
+	total := 0
+	for _, n := range sent {
+		total += n
+	}
+	eventually(t, "all is delivered", func() bool { return int(r.component("sink.a").Events) >= total && r.component("sink.a").Waiting == 0 })
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}
-	// A sender that is cut before its lines are read may take the end for a good one, since nothing is answered over plain TCP.
-	least := (int(seen.good.Load()) - many*reloads) * each
-	count := map[string]int{}
+	next := map[int]int{}
 	for _, line := range r.out(t, "a") {
-		if count[line]++; count[line] > 1 {
-			t.Errorf("%q is there %d times", line, count[line])
+		var client, n int
+		if _, err := fmt.Sscanf(line, "client %d line %d", &client, &n); err != nil || n != next[client] {
+			t.Fatalf("client %d: %q, wanted line %d", client, line, next[client])
+		}
+		next[client]++
+	}
+	for i, n := range sent {
+		if next[i] != n {
+			t.Errorf("client %d has sent %d lines, %d are there", i, n, next[i])
 		}
 	}
-	if len(count) < least {
-		t.Errorf("%d lines are there, of at least %d", len(count), least)
+}
+
+// serverTLS is a tls block with a certificate of its own.
+func serverTLS(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	pair := server.TLS.Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
 	}
+	dir := t.TempDir()
+	for name, block := range map[string]*pem.Block{
+		"cert.pem": {Type: "CERTIFICATE", Bytes: pair.Certificate[0]}, "key.pem": {Type: "PRIVATE KEY", Bytes: key},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return fmt.Sprintf(`
+tls "server" {
+  cert = %q
+  key  = %q
+}
+`, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"))
 }

@@ -86,9 +86,6 @@ func (a *Agent) reload(ctx context.Context, ask admin.Reload) (*plan.Plan, error
 	if err != nil {
 		return p, &admin.Refusal{Code: admin.CodeRefused, Message: err.Error(), Hint: "What ran before runs on, and nothing of it was touched."}
 	}
-	for _, path := range p.Weaker() {
-		a.opts.Log.Warn("a path will hold less than it does", "delivery", path)
-	}
 	s := &switchover{agent: a, from: before, to: r, plan: p, trial: newTrial()}
 	return p, s.run(context.WithoutCancel(ctx))
 }
@@ -98,7 +95,7 @@ func (a *Agent) planned(ask admin.Reload) (next Setup, p *plan.Plan, err error) 
 	if a.opts.Load == nil {
 		return next, nil, &admin.Refusal{Code: admin.CodeRefused, Message: "this agent was not started from pipeline files, and cannot read them again"}
 	}
-	if next, err = a.opts.Load(ask.Path, a.givenBy(ask)); err != nil {
+	if next, err = a.opts.Load(ask.Path); err != nil {
 		return next, nil, err
 	}
 	if next.Modules == nil {
@@ -118,13 +115,6 @@ func (a *Agent) planned(ask admin.Reload) (next Setup, p *plan.Plan, err error) 
 	side := from.side()
 	side.Held = a.held()
 	return next, plan.Compare(side, to), nil
-}
-
-// givenBy is what the files are given with a reload, which keeps what earlier ones gave.
-func (a *Agent) givenBy(ask admin.Reload) admin.Variables {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.given.And(ask.Variables)
 }
 
 // side is the revision for a comparison.
@@ -283,9 +273,6 @@ func (a *Agent) note(ask admin.Reload, result string, err error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err == nil {
-		a.given = a.given.And(ask.Variables)
-	}
 	a.reloaded.Last = &last
 }
 

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-
-	"github.com/penstock-io/penstock/host/guarantee"
 )
 
 // Paint colours a piece of text: of a step that begins with that mark ('+', '~', '-'), or that is to be noticed ('!').
@@ -39,33 +37,6 @@ func (p *Plan) Write(w io.Writer, paint Paint) {
 		out("%s %s\n", paint('!', "refused:"), why)
 	}
 	p.writeStatus(out)
-	p.writePaths(w, out, paint)
-}
-
-// writePaths says what holds then, and marks what holds less than now.
-func (p *Plan) writePaths(w io.Writer, out func(string, ...any), paint Paint) {
-	if len(p.Paths) == 0 {
-		return
-	}
-	out("Delivery:\n")
-	reports := make([]guarantee.Report, len(p.Paths))
-	for i := range p.Paths {
-		reports[i] = p.Paths[i].Report
-	}
-	guarantee.Write(w, "  ", reports)
-	for _, path := range p.Weaker() {
-		out("%s %s\n", paint('!', "weaker:"), path)
-	}
-}
-
-// Weaker says of each path on which less holds then than now what that is.
-func (p *Plan) Weaker() (list []string) {
-	for _, path := range p.Paths {
-		if path.Weaker() {
-			list = append(list, fmt.Sprintf("%s  %s → %s (%s)", path.Way(), path.Was.Delivery, path.Delivery, path.Why))
-		}
-	}
-	return list
 }
 
 var marks = map[Action]byte{Create: '+', Update: '~', Restart: '~', Remove: '-'}
@@ -145,15 +116,6 @@ func (p *Plan) writeStatus(out func(string, ...any)) {
 
 // Summary counts the steps in a line: "1 to create, 2 to restart".
 func (p *Plan) Summary() string {
-	return p.counted(map[Action]string{Create: "to create", Update: "to update in place", Restart: "to restart", Remove: "to remove"})
-}
-
-// Done is Summary once it is done: "1 created, 2 restarted".
-func (p *Plan) Done() string {
-	return p.counted(map[Action]string{Create: "created", Update: "updated in place", Restart: "restarted", Remove: "removed"})
-}
-
-func (p *Plan) counted(verbs map[Action]string) string {
 	counts := map[Action]int{}
 	for _, s := range p.Steps {
 		counts[s.Do]++
@@ -161,7 +123,7 @@ func (p *Plan) counted(verbs map[Action]string) string {
 	var words []string
 	for _, do := range []Action{Create, Update, Restart, Remove} {
 		if n := counts[do]; n > 0 {
-			words = append(words, fmt.Sprintf("%d %s", n, verbs[do]))
+			words = append(words, fmt.Sprintf("%d to %s", n, verbs[do]))
 		}
 	}
 	if len(p.Refused) > 0 {
@@ -172,6 +134,8 @@ func (p *Plan) counted(verbs map[Action]string) string {
 	}
 	return strings.Join(words, ", ")
 }
+
+var verbs = map[Action]string{Create: "create", Update: "update in place", Restart: "restart", Remove: "remove"}
 
 // pad fills up painted text, whose width is that of plain.
 func pad(painted, plain string, width int) string {

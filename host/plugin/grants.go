@@ -39,6 +39,15 @@ type Listener struct {
 	Conns  <-chan net.Conn // accepted, and then the receiver's; never closed while an instance may receive
 	Packet net.PacketConn
 	Addr   net.Addr
+	// Pass takes over a connection that came from Conns, for whoever receives next; a [Passed], if some of it was read already. It does not wait.
+	// nil: there is none.
+	Pass func(net.Conn)
+}
+
+// Passed is a connection of which an instance has read more than it handed over: Rest comes before what is read of Conn.
+type Passed struct {
+	net.Conn
+	Rest []byte
 }
 
 // HTTPClient sends requests to one granted URL, and to what lies below it.

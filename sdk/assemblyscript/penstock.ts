@@ -418,6 +418,7 @@ export namespace raw {
   @external("penstock", "net_recvfrom") export declare function net_recvfrom(fd: i32, ptr: usize, cap: usize, addr: usize, acap: usize, timeout: i32): i64;
   @external("penstock", "net_shutdown") export declare function net_shutdown(fd: i32): i32;
   @external("penstock", "net_close") export declare function net_close(fd: i32): i32;
+  @external("penstock", "net_pass") export declare function net_pass(fd: i32, rest: usize, len: usize): i32;
   @external("penstock", "net_info") export declare function net_info(fd: i32, ptr: usize, cap: usize): i32;
   @external("penstock", "net_wait") export declare function net_wait(out: usize, cap: usize, timeout: i32): i32;
   @external("penstock", "http_send") export declare function http_send(name: usize, nlen: usize, batch: usize, len: usize, timeout: i32): i32;

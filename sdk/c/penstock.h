@@ -61,6 +61,7 @@ PENSTOCK_IMPORT(net_write) int32_t penstock_net_write(int32_t fd, const void *pt
 PENSTOCK_IMPORT(net_recvfrom) int64_t penstock_net_recvfrom(int32_t fd, void *ptr, uint32_t cap, void *addr, uint32_t acap, int32_t timeout);
 PENSTOCK_IMPORT(net_shutdown) int32_t penstock_net_shutdown(int32_t fd);
 PENSTOCK_IMPORT(net_close) int32_t penstock_net_close(int32_t fd);
+PENSTOCK_IMPORT(net_pass) int32_t penstock_net_pass(int32_t fd, const void *rest, uint32_t len); // to the next instance, with what was read and not emitted
 PENSTOCK_IMPORT(net_info) int32_t penstock_net_info(int32_t fd, void *ptr, uint32_t cap); // JSON
 PENSTOCK_IMPORT(net_wait) int32_t penstock_net_wait(uint32_t *out, uint32_t cap, int32_t timeout);
 PENSTOCK_IMPORT(http_send) int32_t penstock_http_send(const void *name, uint32_t nlen, const void *batch, uint32_t len, int32_t timeout);

@@ -38,6 +38,7 @@ type Peer struct {
 	Room int
 
 	remote string
+	handle string // of the listener; "": it was dialled
 	sent   string // not read by the plugin yet
 	ended  abi.Code
 	held   []held
@@ -59,7 +60,7 @@ func (p *Peer) Break() { p.ended = abi.EIO }
 
 // Connect has somebody connect to the listener at the handle.
 func (n *Network) Connect(handle, remote string) *Peer {
-	p := &Peer{remote: remote, Room: -1}
+	p := &Peer{remote: remote, handle: handle, Room: -1}
 	n.Peers = append(n.Peers, p)
 	n.waiting[handle] = append(n.waiting[handle], p)
 	return p
@@ -90,7 +91,7 @@ func (n *Network) attach(h *sdk.Host, dials bool) {
 	n.restart()
 	n.dials = dials
 	h.NetOpen, h.NetAccept, h.NetRead, h.NetWrite = n.open, n.accept, n.read, n.write
-	h.NetReceive, h.NetShutdown, h.NetClose, h.NetInfo, h.NetWait = n.receive, n.shutdown, n.close, n.info, n.wait
+	h.NetReceive, h.NetShutdown, h.NetClose, h.NetPass, h.NetInfo, h.NetWait = n.receive, n.shutdown, n.close, n.pass, n.info, n.wait
 }
 
 func (n *Network) add(h any) int32 {
@@ -222,6 +223,21 @@ func (n *Network) close(fd int32) abi.Code {
 	default:
 		return abi.EINVAL
 	}
+	n.fds[fd-1] = nil
+	return abi.OK
+}
+
+// pass has the connection accepted again, with what was read of it before all else.
+func (n *Network) pass(fd int32, rest []byte) abi.Code {
+	p, ok := n.at(fd).(*Peer)
+	switch {
+	case !ok || p.handle == "":
+		return abi.EINVAL
+	case len(p.held) > 0:
+		return abi.EAGAIN
+	}
+	p.sent = string(rest) + p.sent
+	n.waiting[p.handle] = append(n.waiting[p.handle], p)
 	n.fds[fd-1] = nil
 	return abi.OK
 }

@@ -311,6 +311,7 @@ pub const raw = struct {
     pub extern "penstock" fn net_recvfrom(fd: i32, ptr: [*]u8, cap: usize, addr: [*]u8, acap: usize, timeout: i32) i64;
     pub extern "penstock" fn net_shutdown(fd: i32) i32;
     pub extern "penstock" fn net_close(fd: i32) i32;
+    pub extern "penstock" fn net_pass(fd: i32, rest: [*]const u8, len: usize) i32;
     pub extern "penstock" fn net_info(fd: i32, ptr: [*]u8, cap: usize) i32;
     pub extern "penstock" fn net_wait(out: [*]u32, cap: usize, timeout: i32) i32;
     pub extern "penstock" fn http_send(name: [*]const u8, nlen: usize, batch: [*]const u8, len: usize, timeout: i32) i32;

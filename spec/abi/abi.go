@@ -56,6 +56,7 @@ const (
 	ImportNetRecvFrom = "net_recvfrom" // (fd, ptr, cap, addr, acap, timeout i32) i64: one datagram; its size, and << 32 that of the sender's address (text, cut to acap)
 	ImportNetShutdown = "net_shutdown" // (fd i32) i32: ends what is written; reading goes on
 	ImportNetClose    = "net_close"    // (fd i32) i32
+	ImportNetPass     = "net_pass"     // (fd, ptr, len i32) i32: gives an accepted connection back, with what was read of it and is not handed over
 	ImportNetInfo     = "net_info"     // (fd, ptr, cap i32) len i32: JSON; if len > cap nothing is written
 	ImportNetWait     = "net_wait"     // (out, cap, timeout i32) n i32: up to cap handles (u32 each) that can be read or accepted from
 	ImportHTTPSend    = "http_send"    // (name, nlen, ptr, len, timeout i32) id i32: one request, as a batch of one event

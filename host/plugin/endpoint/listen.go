@@ -47,6 +47,9 @@ const (
 	makeRoomEvery = 100 * time.Millisecond
 	// firstRetry and lastRetry are the pauses after an accept that failed, for want of files mostly.
 	firstRetry, lastRetry = 5 * time.Millisecond, time.Second
+	// maxPassed bounds what was read of connections that are passed on to the next instance, all together: thousands with a line each, or a few with
+	// the longest.
+	maxPassed = 64 << 20
 	// datagramBuffer is asked of the system for what comes in while nobody receives; it may give less (net.core.rmem_max).
 	datagramBuffer = 8 << 20
 )
@@ -70,6 +73,7 @@ type Listener struct {
 	stream  net.Listener       // nil: of datagrams
 	packet  net.PacketConn     // nil: of connections
 	conns   chan net.Conn      // has no room, so that the system's backlog keeps those whom nobody takes; never closed
+	closing <-chan struct{}    // closed by Close
 	stop    context.CancelFunc // ends the goroutines
 	work    sync.WaitGroup
 	once    sync.Once
@@ -81,6 +85,7 @@ type Listener struct {
 	mu       sync.Mutex
 	open     map[*conn]struct{}
 	peers    map[netip.Addr]int
+	passed   int           // bytes that were read of connections which nobody has taken again yet
 	madeRoom time.Time     // when room was looked for last
 	patience time.Duration // makeRoomAfter, but in tests
 }
@@ -106,7 +111,7 @@ func Listen(a address.Address, o ListenOptions) (*Listener, error) {
 	l := &Listener{address: a, o: o, conns: make(chan net.Conn), patience: makeRoomAfter, open: map[*conn]struct{}{}, peers: map[netip.Addr]int{}}
 	l.over = overs{block: o.block, told: o.Over, log: o.Log.With("address", a.String())}
 	ctx, stop := context.WithCancel(context.Background())
-	l.stop = stop
+	l.stop, l.closing = stop, ctx.Done()
 	if err := l.bind(ctx); err != nil {
 		stop()
 		return nil, fmt.Errorf("listen on %s: %w", a, explained(err))
@@ -211,7 +216,45 @@ func (l *Listener) Grant() plugin.Listener {
 	if l.packet != nil {
 		return plugin.Listener{Packet: l.packet, Addr: l.packet.LocalAddr()}
 	}
-	return plugin.Listener{Conns: l.conns, Addr: l.stream.Addr()}
+	return plugin.Listener{Conns: l.conns, Addr: l.stream.Addr(), Pass: l.pass}
+}
+
+// pass hands on a connection that an instance gives back, whenever somebody takes it. It does not wait.
+func (l *Listener) pass(c net.Conn) {
+	n := restOf(c)
+	l.mu.Lock()
+	full := n > 0 && l.passed+n > maxPassed
+	if !full {
+		l.passed += n
+	}
+	l.mu.Unlock()
+	if full {
+		l.over.tell(limitPassed, c.RemoteAddr(), "bytes", n)
+		_ = c.Close()
+		return
+	}
+	l.work.Go(func() {
+		select {
+		case l.conns <- c:
+		case <-l.closing:
+			if n > 0 {
+				l.o.Log.Warn("a connection is closed, and what had been read of it and was not stored is lost: nobody listens any more",
+					"address", l.address.String(), "peer", c.RemoteAddr().String(), "bytes", n)
+			}
+			_ = c.Close()
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.passed -= n
+	})
+}
+
+// restOf is how much was read of a connection that is passed on.
+func restOf(c net.Conn) int {
+	if p, ok := c.(*plugin.Passed); ok {
+		return len(p.Rest)
+	}
+	return 0
 }
 
 // Counts says what was seen so far.

@@ -18,6 +18,7 @@ const (
 	limitPerPeer       = "per_peer"
 	limitIdle          = "idle_timeout"
 	limitHandshake     = "handshake_timeout"
+	limitPassed        = "passed" // not to be set
 	limitRequests      = "requests"
 	limitBody          = "body"
 	limitHeld          = "held"

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 )
 
 const (
@@ -16,7 +17,8 @@ const (
 	mostAhead = 32 << 10
 )
 
-// inbox is what a goroutine reads ahead of a connection whose bytes the guest cannot take from the system itself.
+// inbox is what a goroutine reads ahead of a connection whose bytes the guest cannot take from the system itself. Of a plain connection it is
+// what was read of it before it came here.
 type inbox struct {
 	set *Set
 	st  *stream
@@ -25,6 +27,7 @@ type inbox struct {
 	buf      []byte
 	from, to int           // what of it is unread. While that is nothing, buf is the reader's
 	err      error         // after it
+	over     chan struct{} // closed when the reader has ended; nil: there is none
 	empty    chan struct{} // a token: the reader may go on; closed by close
 	closed   bool
 	listed   bool // in the set's list
@@ -32,15 +35,34 @@ type inbox struct {
 
 // begin starts the reader.
 func (in *inbox) begin() {
-	in.empty = make(chan struct{}, 1)
-	if !in.set.work.run(in.readAhead) {
+	in.empty, in.over = make(chan struct{}, 1), make(chan struct{})
+	full := in.from < in.to // before the guest reads
+	if !in.set.work.run(func() { in.readAhead(full) }) {
 		in.err = io.ErrClosedPipe
+		close(in.over)
 	}
 }
 
-// readAhead reads until the connection ends or is closed.
-func (in *inbox) readAhead() {
+// leave ends the reader without the connection, and answers rest and what was read after it.
+func (in *inbox) leave(rest []byte) []byte {
+	in.close()
+	if in.over != nil {
+		_ = in.st.conn.SetReadDeadline(time.Unix(1, 0)) // it does not harm TLS
+		<-in.over
+		_ = in.st.conn.SetReadDeadline(time.Time{})
+	}
+	return append(rest, in.buf[in.from:in.to]...)
+}
+
+// readAhead reads until the connection ends or is closed; where the inbox is full, from when it is empty.
+func (in *inbox) readAhead(full bool) {
+	defer close(in.over)
 	buf := make([]byte, firstAhead)
+	if full {
+		if _, ok := <-in.empty; !ok {
+			return
+		}
+	}
 	for {
 		n, err := in.st.conn.Read(buf)
 		if n == 0 && err == nil {
@@ -77,7 +99,7 @@ func (in *inbox) read(view []byte) (int, error) {
 		return 0, errAgain
 	}
 	n := copy(view, in.buf[in.from:in.to])
-	if in.from += n; in.from == in.to && in.err == nil && !in.closed {
+	if in.from += n; in.from == in.to && in.err == nil && !in.closed && in.empty != nil {
 		in.empty <- struct{}{} // it has room: the reader put nothing since it took the last one
 	}
 	return n, nil

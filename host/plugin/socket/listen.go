@@ -4,6 +4,7 @@ package socket
 
 import (
 	"net"
+	"slices"
 	"time"
 
 	"github.com/penstock-io/penstock/host/plugin"
@@ -14,6 +15,7 @@ import (
 type listener struct {
 	name    string
 	conns   <-chan net.Conn
+	pass    func(net.Conn) // gives one back; nil: cannot
 	addr    net.Addr
 	slot    int      // in Set.froms
 	pending net.Conn // taken by a wait, for the next accept
@@ -31,12 +33,16 @@ func (l *listener) take() bool {
 	return l.pending != nil
 }
 
-// drop closes the connection that nobody came for.
+// drop gives back the connection that nobody came for.
 func (l *listener) drop() {
-	if l.pending != nil {
+	switch {
+	case l.pending == nil:
+	case l.pass != nil:
+		l.pass(l.pending)
+	default:
 		_ = l.pending.Close()
-		l.pending = nil
 	}
+	l.pending = nil
 }
 
 // listen opens the listener that was granted as name.
@@ -62,7 +68,7 @@ func (s *Set) listen(name string, g plugin.Listener) (int32, abi.Code) {
 		if slot == MaxListeners {
 			return 0, s.full()
 		}
-		l := &listener{name: name, conns: g.Conns, addr: g.Addr, slot: slot}
+		l := &listener{name: name, conns: g.Conns, pass: g.Pass, addr: g.Addr, slot: slot}
 		s.froms[slot], s.of[slot] = g.Conns, l
 		h = l
 	}
@@ -102,12 +108,16 @@ func (s *Set) Accept(fd int32, timeout time.Duration) (int32, abi.Code) {
 	}
 	conn := l.pending
 	l.pending = nil
-	return s.adopt(conn, false)
+	return s.adopt(conn, l)
 }
 
-// adopt gives a connection a handle.
-func (s *Set) adopt(conn net.Conn, dialled bool) (int32, abi.Code) {
-	st, err := s.newStream(conn, dialled)
+// adopt gives a connection a handle. It was accepted from l, or dialled where that is nil.
+func (s *Set) adopt(conn net.Conn, l *listener) (int32, abi.Code) {
+	var rest []byte
+	if p, ok := conn.(*plugin.Passed); ok {
+		conn, rest = p.Conn, p.Rest
+	}
+	st, err := s.newStream(conn, l == nil)
 	if err == nil {
 		st.handle = s.add(st)
 		err = s.all.add(s, st.fd, st.handle)
@@ -121,8 +131,34 @@ func (s *Set) adopt(conn net.Conn, dialled bool) (int32, abi.Code) {
 		_ = conn.Close()
 		return 0, abi.EIO
 	}
-	st.begin()
+	if l != nil {
+		st.pass = l.pass
+	}
+	st.begin(rest)
 	return st.handle, abi.OK
+}
+
+// Pass gives an accepted connection back to its listener, for the next instance, which reads rest before all else, and frees the handle. The
+// guest closes the connection itself where the answer is not OK: EAGAIN, something waits to be written to it; ETOOBIG, rest is over [MaxRest]; EINVAL,
+// it was not accepted from a listener that goes on.
+func (s *Set) Pass(fd int32, rest []byte) abi.Code {
+	st, ok := find[*stream](s, fd)
+	switch {
+	case !ok || st.pass == nil:
+		return abi.EINVAL
+	case len(rest) > MaxRest:
+		return abi.ETOOBIG
+	case !st.out.leave():
+		return abi.EAGAIN
+	}
+	s.all.remove(st.fd)
+	if rest = st.in.leave(slices.Clone(rest)); len(rest) > 0 {
+		st.pass(&plugin.Passed{Conn: st.conn, Rest: rest})
+	} else {
+		st.pass(st.conn)
+	}
+	s.forget(fd)
+	return abi.OK
 }
 
 // Wait finds handles that can be read, received or accepted from, and puts them into out: as many as there is room for.

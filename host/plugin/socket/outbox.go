@@ -230,6 +230,17 @@ func (o *outbox) finish(closed bool) {
 	o.push()
 }
 
+// leave ends the outbox without the connection, unless something is to be written to it, or it is given up.
+func (o *outbox) leave() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err != nil || o.ending != open || o.busy || len(o.queue) > 0 {
+		return false
+	}
+	o.ending, o.ended = gone, gone
+	return true
+}
+
 func (o *outbox) end(closed bool) {
 	o.ending = max(o.ending, shut)
 	if closed && o.ending != gone {

@@ -11,6 +11,7 @@
 //     stream's inbox and outbox alone, each under its own lock.
 //   - Nothing waits but in [Caller.Await]: so every wait ends as soon as the host wants the guest back.
 //   - What was written to a connection leaves in that order. What waits for a commit holds up what was written after it.
+//   - A connection that is given back is whole: what was read of it and not handed over comes first when it is read again.
 //   - A view of guest memory is not kept beyond the call.
 //   - Close frees every handle, and waits for every goroutine.
 package socket
@@ -24,6 +25,7 @@ import (
 
 	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/spec/abi"
+	"github.com/penstock-io/penstock/spec/event"
 )
 
 const (
@@ -33,6 +35,8 @@ const (
 	MaxReady = 512
 	// unclaimed is how long a connection waits for whoever dialled it to ask again, after an interruption.
 	unclaimed = 10 * time.Second
+	// MaxRest bounds what a guest gives back with a connection: what it had read, and not handed over. The longest record that it may wait for fits.
+	MaxRest = event.MaxBatch
 	// farewell is how long Close waits for what is on its way out.
 	farewell = 200 * time.Millisecond
 )
@@ -201,9 +205,14 @@ func (s *Set) CloseHandle(fd int32) abi.Code {
 	default:
 		return abi.EINVAL
 	}
+	s.forget(fd)
+	return abi.OK
+}
+
+// forget frees the handle of what is closed, or passed on.
+func (s *Set) forget(fd int32) {
 	s.handles[fd-1] = nil
 	s.free = append(s.free, fd)
-	return abi.OK
 }
 
 func (s *Set) handleAt(fd int32) any {
@@ -229,7 +238,7 @@ func (s *Set) Open(name string, timeout time.Duration) (int32, abi.Code) {
 	if code < 0 {
 		return 0, code
 	}
-	return s.adopt(conn, true)
+	return s.adopt(conn, nil)
 }
 
 // dial is one that is under way.

@@ -21,12 +21,13 @@ import (
 type stream struct {
 	conn    net.Conn
 	handle  int32
-	fd      int    // of a plain connection; -1: it has a reader of its own
-	message bool   // each read and write is one datagram
-	dialled bool   // its errors are the call's
-	raw     rawIO  // for reads
-	in      inbox  // of what has a reader of its own
-	out     outbox // of what cannot be written at once
+	fd      int            // of a plain connection; -1: it has a reader of its own
+	message bool           // each read and write is one datagram
+	dialled bool           // its errors are the call's
+	pass    func(net.Conn) // gives it back; nil: cannot
+	raw     rawIO          // for reads
+	in      inbox          // of what has a reader of its own, and what was read before it came
+	out     outbox         // of what cannot be written at once
 }
 
 // newStream looks what kind of connection it is.
@@ -51,8 +52,12 @@ func (s *Set) newStream(conn net.Conn, dialled bool) (*stream, error) {
 	return st, nil
 }
 
-// begin starts the reader of a connection that needs one.
-func (st *stream) begin() {
+// begin has rest read first, and starts the reader of a connection that needs one.
+func (st *stream) begin(rest []byte) {
+	if len(rest) > 0 {
+		st.in.buf, st.in.to = rest, len(rest)
+		st.in.set.soft.put(&st.in)
+	}
 	if st.fd < 0 {
 		st.in.begin()
 	}
@@ -127,7 +132,7 @@ func ignoringEINTR(call func(int, []byte) (int, error), fd int, b []byte) (int, 
 
 // read does not wait. io.EOF at the end.
 func (st *stream) read(view []byte) (int, error) {
-	if st.fd < 0 {
+	if st.fd < 0 || st.in.from < st.in.to { // of a plain connection the guest alone reads
 		return st.in.read(view)
 	}
 	for {

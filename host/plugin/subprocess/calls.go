@@ -159,6 +159,8 @@ func (c *calls) answer(q *pluginpb.Call) *pluginpb.CallReply {
 		code = c.sockets.Shutdown(q.Fd)
 	case abi.ImportNetClose:
 		code = c.sockets.CloseHandle(q.Fd)
+	case abi.ImportNetPass:
+		code = c.sockets.Pass(q.Fd, q.Data)
 	case abi.ImportNetInfo:
 		a.Data, code = c.sockets.Info(q.Fd)
 	case abi.ImportNetWait:

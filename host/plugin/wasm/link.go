@@ -49,6 +49,7 @@ var hostFuncs = map[string]hostFunc{
 	abi.ImportNetRecvFrom: {[]api.ValueType{i32, i32, i32, i32, i32, i32}, []api.ValueType{i64}, netRecvFrom},
 	abi.ImportNetShutdown: {[]api.ValueType{i32}, []api.ValueType{i32}, netShutdown},
 	abi.ImportNetClose:    {[]api.ValueType{i32}, []api.ValueType{i32}, netClose},
+	abi.ImportNetPass:     {[]api.ValueType{i32, i32, i32}, []api.ValueType{i32}, netPass},
 	abi.ImportNetInfo:     {[]api.ValueType{i32, i32, i32}, []api.ValueType{i32}, netInfo},
 	abi.ImportNetWait:     {[]api.ValueType{i32, i32, i32}, []api.ValueType{i32}, netWait},
 

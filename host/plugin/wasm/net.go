@@ -104,6 +104,16 @@ func netClose(in *instance, _ api.Memory, stack []uint64) {
 	stack[0] = answer(in.sockets.CloseHandle(int32(stack[0])))
 }
 
+// netPass keeps no view: what was read is copied.
+func netPass(in *instance, mem api.Memory, stack []uint64) {
+	view, ok := mem.Read(uint32(stack[1]), uint32(stack[2]))
+	if !ok {
+		stack[0] = answer(abi.EINVAL)
+		return
+	}
+	stack[0] = answer(in.sockets.Pass(int32(stack[0]), view))
+}
+
 func netInfo(in *instance, mem api.Memory, stack []uint64) {
 	doc, code := in.sockets.Info(int32(stack[0]))
 	if code < 0 {

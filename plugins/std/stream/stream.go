@@ -7,6 +7,7 @@
 //     so back-pressure reaches the sender, and nothing is dropped.
 //   - An idle connection keeps no buffer: one is shared by all, and only what is left of an unfinished record is set aside.
 //   - The last record of a connection that ends is taken as it is.
+//   - A connection outlives the instance: at its end it is passed on, with what has been read and is no event yet.
 package stream
 
 import (
@@ -74,6 +75,7 @@ type Server struct {
 	cur    *Peer  // whose data is in win; nil: nobody's
 	win    []byte // not taken yet
 	record Record // at its beginning, as far as it has not been appended; Size 0: not looked at
+	torn   bool   // some of it has been appended, and what is left is no record by itself
 	end    bool   // nothing comes after win
 
 	connections, broken sdk.Counter
@@ -225,7 +227,7 @@ func (s *Server) take(p *sdk.Poll) error {
 			return err
 		}
 		s.win = s.win[s.record.Size:]
-		s.record = Record{}
+		s.record, s.torn = Record{}, false
 	}
 	s.cur = nil
 	if !s.end {
@@ -247,7 +249,11 @@ func (s *Server) append(p *sdk.Poll, peer *Peer) error {
 		if err := s.Append(p, peer, part, s.now); err != nil {
 			return err
 		}
-		s.record.Body = s.record.Body[len(part.Body):]
+		n := len(part.Body)
+		if s.torn = &part.Body[0] != &s.win[0]; !s.torn { // what is left of it is a record like any other
+			s.win, s.record.Size = s.win[n:], s.record.Size-n
+		}
+		s.record.Body = s.record.Body[n:]
 		s.record.Skip = len(s.record.Body) == 0
 	}
 	return nil
@@ -268,11 +274,17 @@ func (c *Peer) setRest(data []byte) {
 	c.rest = append(c.rest[:0], data...)
 }
 
-// Close closes every connection.
+// Close passes every connection on to the next instance, with what has not become an event yet; or closes it, where that cannot be.
 func (s *Server) Close() error {
 	var errs []error
 	for _, peer := range s.peers {
-		errs = append(errs, peer.Conn.Close())
+		rest := peer.rest
+		if peer == s.cur {
+			rest = s.win
+		}
+		if peer == s.cur && s.torn || peer.Conn.Pass(rest) != nil {
+			errs = append(errs, peer.Conn.Close())
+		}
 	}
 	return errors.Join(errs...)
 }

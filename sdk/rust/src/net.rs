@@ -26,6 +26,8 @@ impl Handle {
     }
     /// Nothing more will be written.
     pub fn shutdown(&self) -> Result<()> { check(unsafe { raw::net_shutdown(self.0) }).map(drop) }
+    /// Gives an accepted connection to the next instance, whose first reads are `rest`: what was read and not emitted. Or closes it.
+    pub fn pass(self, rest: &[u8]) -> Result<()> { check(unsafe { raw::net_pass(self.0, rest.as_ptr(), rest.len()) }).map(|_| std::mem::forget(self)) }
     /// JSON: local, remote, tls.
     pub fn info(&self) -> Result<Vec<u8>> { ask(|p, cap| unsafe { raw::net_info(self.0, p, cap) }) }
 }

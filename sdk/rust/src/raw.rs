@@ -21,6 +21,7 @@ extern "C" {
     pub fn net_recvfrom(fd: i32, ptr: *mut u8, cap: usize, addr: *mut u8, acap: usize, timeout: i32) -> i64;
     pub fn net_shutdown(fd: i32) -> i32;
     pub fn net_close(fd: i32) -> i32;
+    pub fn net_pass(fd: i32, rest: *const u8, len: usize) -> i32;
     pub fn net_info(fd: i32, ptr: *mut u8, cap: usize) -> i32;
     pub fn net_wait(out: *mut u32, cap: usize, timeout: i32) -> i32;
     pub fn http_send(name: *const u8, nlen: usize, batch: *const u8, len: usize, timeout: i32) -> i32;

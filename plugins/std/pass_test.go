@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build !wasip1
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/host/plugin/endpoint"
+)
+
+func TestAConnectionOutlivesTheInstance(t *testing.T) {
+	inBoth(t, func(t *testing.T, p plugin.Plugin) {
+		for _, c := range []struct{ name, config string }{
+			{"tcp", tcpConfig},
+			{"syslog", `{"listen":"tcp://x","max_message":1000,"body":"message","zone":"UTC"}`},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				grants, addr := listening(t, "tcp://127.0.0.1:0", endpoint.ListenOptions{})
+				conn := connect(t, addr)
+				for i := range 5 {
+					s := openSource(t, p, c.name, c.config, grants)
+					// The line that this instance sees the end of was begun while the last one was there.
+					if _, err := fmt.Fprintf(conn, "end of %d\nwhole %d\nbegin ", i, i); err != nil {
+						t.Fatal(err)
+					}
+					want := []string{fmt.Sprintf("begin end of %d", i), fmt.Sprintf("whole %d", i)}
+					if i == 0 {
+						want[0] = "end of 0"
+					}
+					if got := read(t, s, 2); !slices.Equal(got, want) {
+						t.Errorf("%q, wanted %q", got, want)
+					}
+					if err := s.Close(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				s := openSource(t, p, c.name, c.config, grants)
+				if err := conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+					t.Fatal(err)
+				}
+				if got := read(t, s, 1); strings.TrimSpace(got[0]) != "begin" {
+					t.Errorf("at the end: %q", got)
+				}
+				if _, err := io.Copy(io.Discard, conn); err != nil {
+					t.Errorf("it was reset: %v", err)
+				}
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+			})
+		}
+	})
+}
