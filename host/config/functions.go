@@ -58,6 +58,7 @@ var functionTable = []builtinFunction{
 	{"log", "number, base", stdlib.LogFunc, "The logarithm."},
 	{"lookup", "map, key, default", stdlib.LookupFunc, "The element of that key, or else the default."},
 	{"lower", "string", stdlib.LowerFunc, "In lower case."},
+	{"matches", "pattern, string", matchesFunction, "Whether the pattern (RE2) matches somewhere in it."},
 	{"max", "number…", stdlib.MaxFunc, "The greatest."},
 	{"merge", "map…", stdlib.MergeFunc, "One map of all; later ones win."},
 	{"min", "number…", stdlib.MinFunc, "The least."},
@@ -79,6 +80,7 @@ var functionTable = []builtinFunction{
 	{"split", "separator, string", stdlib.SplitFunc, "The parts."},
 	{"startswith", "string, prefix", question(strings.HasPrefix), "Whether it begins so."},
 	{"strcontains", "string, part", question(strings.Contains), "Whether the part is in it."},
+	{"strlen", "string", stdlib.StrlenFunc, "How many characters it has."},
 	{"substr", "string, offset, length", stdlib.SubstrFunc, "A part of it; a negative offset counts from the end."},
 	{"title", "string", stdlib.TitleFunc, "Each word with a capital."},
 	{"tobool", "value", stdlib.MakeToFunc(cty.Bool), "As true or false."},
@@ -193,6 +195,19 @@ func question(f func(a, b string) bool) function.Function {
 		},
 	})
 }
+
+// matchesFunction takes the pattern first, as regex does.
+var matchesFunction = function.New(&function.Spec{
+	Params: []function.Parameter{{Name: "pattern", Type: cty.String}, {Name: "string", Type: cty.String}},
+	Type:   function.StaticReturnType(cty.Bool),
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		re, err := regexp.Compile(args[0].AsString())
+		if err != nil {
+			return cty.NilVal, function.NewArgError(0, err)
+		}
+		return cty.BoolVal(re.MatchString(args[1].AsString())), nil
+	},
+})
 
 func encodeBase64(s string) (string, error) { return base64.StdEncoding.EncodeToString([]byte(s)), nil }
 

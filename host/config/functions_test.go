@@ -4,6 +4,8 @@ package config
 
 import (
 	"fmt"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +13,8 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/penstock-io/penstock/host/expr"
 )
 
 func TestFunctionsComeToWhatTheReferenceSays(t *testing.T) {
@@ -21,9 +25,11 @@ func TestFunctionsComeToWhatTheReferenceSays(t *testing.T) {
 		`format("%s-%02d", "a", 7)`: `"a-07"`, `join("-", ["a", "b"], ["c"])`: `"a-b-c"`, `indent(2, "a\nb")`: `"a\n  b"`,
 		`length("äb")`: "2", `length([1, 2, 3])`: "3", `length({ a = 1 })`: "1",
 		`replace("a.b.c", ".", "-")`: `"a-b-c"`, `replace("a1b22", "/[0-9]+/", "#")`: `"a#b#"`,
-		`sha256("a")`:                                    `"ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"`,
-		`try(parseint("x", 10), 7)`:                      "7",
-		`can(parseint("x", 10))`:                         "false",
+		`sha256("a")`:                `"ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"`,
+		`try(parseint("x", 10), 7)`:  "7",
+		`can(parseint("x", 10))`:     "false",
+		`matches("^[a-z]+$", "abc")`: "true", `matches("^[a-z]+$", "ab1")`: "false", `matches("(", "a")`: "",
+		`strlen("äb")`:                                   "2",
 		`lookup({ a = 1 }, "b", 2)`:                      "2",
 		`merge({ a = 1 }, { b = 2 }).b`:                  "2",
 		`jsondecode(jsonencode({ a = [1] })).a`:          "[1]",
@@ -45,6 +51,35 @@ func TestFunctionsComeToWhatTheReferenceSays(t *testing.T) {
 		w, _ := wanted.Value(nil)
 		if !v.RawEquals(w) {
 			t.Errorf("%s is %#v, not %s", text, v, want)
+		}
+	}
+}
+
+// TestExpressionsOverEventsCallNothingElse keeps the two sets of functions in step: whatever an event's expression calls is there when a
+// configuration is loaded, and spec/expressions.md lists what is there alone.
+func TestExpressionsOverEventsCallNothingElse(t *testing.T) {
+	page, err := os.ReadFile(specDir + "expressions.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "<!-- when loaded alone -->\n")
+	list, _, _ := strings.Cut(rest, "\n\n")
+	var got, want []string
+	for _, m := range regexp.MustCompile("`([a-z0-9]+)`").FindAllStringSubmatch(list, -1) {
+		got = append(got, m[1])
+	}
+	for name := range functions {
+		if !slices.Contains(expr.Functions(), name) {
+			want = append(want, name)
+		}
+	}
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("spec/expressions.md lists %v;\nthere are %v", got, want)
+	}
+	for _, name := range expr.Functions() {
+		if _, ok := functions[name]; !ok {
+			t.Errorf("%s is for events alone", name)
 		}
 	}
 }

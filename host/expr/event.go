@@ -12,8 +12,29 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// parts are what an event has.
-var parts = []string{"attributes", "body", "json", "size", "time"}
+// Field is a part of an event that an expression may name: event.NAME.
+type Field struct {
+	Name string
+	Doc  string // one sentence
+}
+
+var eventFields = []Field{
+	{"attributes", "The first attribute of a name: event.attributes.NAME."},
+	{"body", "The body, as a string."},
+	{"json", "A field of the body, which is JSON: event.json.FIELD."},
+	{"size", "The length of the body in bytes."},
+	{"time", "Nanoseconds since 1970."},
+}
+
+// Fields lists what an event has, sorted by name. The slice is the caller's.
+func Fields() []Field { return slices.Clone(eventFields) }
+
+func partNames() (names []string) {
+	for _, f := range eventFields {
+		names = append(names, f.Name)
+	}
+	return names
+}
 
 // traversal compiles event.….
 func (c *compiler) traversal(x *hclsyntax.ScopeTraversalExpr) operand {
@@ -41,7 +62,8 @@ func (c *compiler) traversal(x *hclsyntax.ScopeTraversalExpr) operand {
 		body := func(v *vm) value { return textOf(view(v.event.Body)) }
 		return c.picked(body, t[2:], at)
 	}
-	return c.wrong(Unknown, t[1].SourceRange(), "An event has no %q.%s", name, either(didYouMean(name, parts), " It has attributes, body, json, size and time."))
+	names := partNames()
+	return c.wrong(Unknown, t[1].SourceRange(), "An event has no %q.%s", name, either(didYouMean(name, names), " It has "+strings.Join(names[:len(names)-1], ", ")+" and "+names[len(names)-1]+"."))
 }
 
 func either(a, b string) string {

@@ -108,6 +108,22 @@ func TestTheSpecListsTheFunctions(t *testing.T) {
 	}
 }
 
+func TestTheSpecListsWhatAnEventHas(t *testing.T) {
+	_, rest, _ := strings.Cut(read(t), "## 1. What an event has\n")
+	table, _, _ := strings.Cut(rest, "<!-- results -->")
+	for _, f := range Fields() {
+		if !strings.Contains(table, "\n| `event."+f.Name) {
+			t.Errorf("%s does not list event.%s", specFile, f.Name)
+		}
+		if text := result(t, "event."+f.Name+" == null", specEvent(t, read(t))); f.Name != "attributes" && text != "false" {
+			t.Errorf("event.%s: %s", f.Name, text)
+		}
+	}
+	if n := strings.Count(table, "\n| `event."); n != len(Fields()) {
+		t.Errorf("%s lists %d parts, there are %d", specFile, n, len(Fields()))
+	}
+}
+
 func TestTheSpecSaysTheBounds(t *testing.T) {
 	text := read(t)
 	for _, want := range []string{

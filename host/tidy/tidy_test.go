@@ -64,7 +64,7 @@ var mayImport = map[string][]string{
 	"host/pipeline": {"spec", "host/channel=", "host/plugin="},
 	"host/plan":     {"spec/abi", "host/config="},
 	"host/graph":    {"host/config="},
-	"host/lsp":      {"spec/abi", "host/config="},
+	"host/lsp":      {"spec/abi", "host/config=", "host/expr="},
 	"host/admin":    {"spec", "host/channel=", "host/plugin="},
 	"host/agent":    {"spec", "host", "plugins/bundle"},
 	"host/watch":    {},
