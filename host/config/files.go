@@ -104,7 +104,7 @@ func (s *Sources) revision(vars map[string]cty.Value) string {
 // read finds, reads and parses the files of a configuration.
 func (f *faults) read(path string, overlay map[string][]byte) *Sources {
 	s := &Sources{files: make(map[string]*hcl.File)}
-	for _, name := range f.find(path) {
+	for _, name := range f.find(path, overlay) {
 		src, err := readOver(name, overlay)
 		if err != nil {
 			f.unreadable(name, err)
@@ -115,10 +115,12 @@ func (f *faults) read(path string, overlay map[string][]byte) *Sources {
 	return s
 }
 
-// find lists the files that path means: itself, or what is in the directory.
-func (f *faults) find(path string) []string {
+// find lists the files that path means: itself, or what is in the directory, or would be if it were saved.
+func (f *faults) find(path string, overlay map[string][]byte) []string {
 	info, err := os.Stat(path)
 	switch {
+	case err != nil && isOpen(path, overlay):
+		return []string{path}
 	case err != nil:
 		f.unreadable(path, err)
 		return nil
@@ -136,6 +138,7 @@ func (f *faults) find(path string) []string {
 			names = append(names, name)
 		}
 	}
+	names = withUnsaved(path, names, overlay)
 	switch {
 	case len(names) == 0:
 		f.add("E1002", fileRange(path), "There is no *.hcl file in the directory %q. Name the file or directory that holds the pipeline.", path)
@@ -143,6 +146,28 @@ func (f *faults) find(path string) []string {
 		f.add("E1003", fileRange(path), "There are %d files; %d are the most that make up one configuration.", len(names), MaxFiles)
 		return nil
 	}
+	return names
+}
+
+func isOpen(name string, overlay map[string][]byte) bool {
+	abs, err := filepath.Abs(name)
+	_, open := overlay[abs]
+	return err == nil && open
+}
+
+// withUnsaved adds the files that are open and would be in the directory.
+func withUnsaved(dir string, names []string, overlay map[string][]byte) []string {
+	abs, err := filepath.Abs(dir)
+	if err != nil || len(overlay) == 0 {
+		return names
+	}
+	for path := range overlay {
+		name := filepath.Join(dir, filepath.Base(path))
+		if filepath.Dir(path) == abs && isPipelineFile(filepath.Base(path)) && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
 	return names
 }
 

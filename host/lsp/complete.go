@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
+	"github.com/penstock-io/penstock/host/expr"
 	"github.com/penstock-io/penstock/spec/abi"
 )
 
@@ -19,15 +20,6 @@ var scanStart = hcl.InitialPos
 var referenceKinds = []struct{ root, kind string }{
 	{"channel", "channel"}, {"processor", "processor"}, {"secret", "secret"}, {"tls", "tls"}, {"var", "variable"}, {"local", "local"},
 	{"source", "source"}, {"sink", "sink"},
-}
-
-// eventFields are what event-time expressions speak of.
-var eventFields = []item{
-	{Label: "attributes", Kind: itemProperty, Detail: "The first attribute of a name: event.attributes.NAME."},
-	{Label: "body", Kind: itemProperty, Detail: "The body, as a string."},
-	{Label: "json", Kind: itemProperty, Detail: "A field of the body, which is JSON: event.json.FIELD."},
-	{Label: "time", Kind: itemProperty, Detail: "Nanoseconds since 1970."},
-	{Label: "size", Kind: itemProperty, Detail: "The length of the body in bytes."},
 }
 
 // completion gathers what could stand at an offset.
@@ -162,8 +154,8 @@ func (c *completion) value(quoted bool) {
 func (c *completion) members(root hclsyntax.Token) {
 	switch name := string(root.Bytes); name {
 	case "event":
-		for _, f := range eventFields {
-			c.add(f)
+		for _, f := range expr.Fields() {
+			c.add(item{Label: f.Name, Kind: itemProperty, Detail: f.Doc})
 		}
 	case "each":
 		c.add(item{Label: "key", Kind: itemProperty})

@@ -101,20 +101,28 @@ func uriOf(path string) string {
 	return (&url.URL{Scheme: "file", Path: filepath.ToSlash(path)}).String()
 }
 
+// step moves a position over the character at src[i:], and says how many bytes that has. Lines end as the protocol has it: in \n, \r\n or \r.
+func (p *position) step(src []byte, i int) int {
+	r, n := utf8.DecodeRune(src[i:])
+	switch {
+	case r == '\r' && i+1 < len(src) && src[i+1] == '\n': // no place of its own: the line has ended, but the next has not begun
+	case lineEnds(r):
+		*p = position{Line: p.Line + 1}
+	case r > 0xFFFF:
+		p.Character += 2
+	default:
+		p.Character++
+	}
+	return n
+}
+
+func lineEnds(r rune) bool { return r == '\n' || r == '\r' }
+
 // positionAt is where a byte offset is.
 func positionAt(src []byte, offset int) position {
 	var p position
 	for i := 0; i < min(offset, len(src)); {
-		r, n := utf8.DecodeRune(src[i:])
-		i += n
-		switch {
-		case r == '\n':
-			p = position{Line: p.Line + 1}
-		case r > 0xFFFF:
-			p.Character += 2
-		default:
-			p.Character++
-		}
+		i += p.step(src, i)
 	}
 	return p
 }
@@ -123,19 +131,10 @@ func positionAt(src []byte, offset int) position {
 func offsetAt(src []byte, want position) int {
 	var p position
 	for i := 0; i < len(src); {
-		r, n := utf8.DecodeRune(src[i:])
-		if p.Line > want.Line || p.Line == want.Line && (p.Character >= want.Character || r == '\n') {
+		if p.Line > want.Line || p.Line == want.Line && (p.Character >= want.Character || lineEnds(rune(src[i]))) {
 			return i
 		}
-		i += n
-		switch {
-		case r == '\n':
-			p = position{Line: p.Line + 1}
-		case r > 0xFFFF:
-			p.Character += 2
-		default:
-			p.Character++
-		}
+		i += p.step(src, i)
 	}
 	return len(src)
 }
