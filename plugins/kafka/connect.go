@@ -5,9 +5,7 @@ package kafka
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -143,37 +141,7 @@ func (c *clusterConfig) mechanism() (sasl.Mechanism, error) {
 
 // tls is nil where nothing is encrypted.
 func (c *clusterConfig) tls(read bool) (*tls.Config, error) {
-	t := &tls.Config{MinVersion: tls.VersionTLS12}
-	switch c.TLS {
-	case "", "verify":
-	case "require":
-		t.InsecureSkipVerify = true
-	case "off":
-		return nil, nil
-	default:
-		return nil, sdk.ConfigError("tls", `is %q, wanted "verify", "require" or "off"`, c.TLS)
-	}
-	if (c.Cert == "") != (c.Key == "") {
-		return nil, sdk.ConfigError("tls_cert", "and tls_key go together: the certificate of this client, and its key")
-	}
-	if c.CA != "" && read {
-		pem, err := os.ReadFile(c.CA)
-		if err != nil {
-			return nil, sdk.ConfigError("tls_ca", "cannot be read: %w", err)
-		}
-		t.RootCAs = x509.NewCertPool()
-		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, sdk.ConfigError("tls_ca", "%s holds no certificate in PEM form", c.CA)
-		}
-	}
-	if c.Cert != "" && read {
-		pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
-		if err != nil {
-			return nil, sdk.ConfigError("tls_cert", "and tls_key cannot be used: %w", err)
-		}
-		t.Certificates = []tls.Certificate{pair}
-	}
-	return t, nil
+	return sdk.ClientTLS{Mode: c.TLS, CA: c.CA, Cert: c.Cert, Key: c.Key}.Config(read)
 }
 
 // client makes a client with options beside those of the cluster. It connects when it is first asked for something.

@@ -5,11 +5,9 @@ package postgres
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"maps"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -92,39 +90,11 @@ func (c *serverConfig) server(name string, o *sdk.Open, read bool) (server, erro
 }
 
 func (c *serverConfig) tls(host string, read bool) (*tls.Config, error) {
-	t := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
-	switch c.TLS {
-	case "", "verify":
-	case "require":
-		t.InsecureSkipVerify = true
-	case "off":
-		return nil, nil
-	default:
-		return nil, sdk.ConfigError("tls", `is %q, wanted "verify", "require" or "off"`, c.TLS)
+	t, err := sdk.ClientTLS{Mode: c.TLS, CA: c.CA, Cert: c.Cert, Key: c.Key}.Config(read && !c.local())
+	if err != nil || t == nil || c.local() {
+		return nil, err // over a unix socket the system says who is at the other end
 	}
-	if (c.Cert == "") != (c.Key == "") {
-		return nil, sdk.ConfigError("tls_cert", "and tls_key go together: the certificate of this client, and its key")
-	}
-	if c.local() {
-		return nil, nil // the system says who is at the other end
-	}
-	if c.CA != "" && read {
-		pem, err := os.ReadFile(c.CA)
-		if err != nil {
-			return nil, sdk.ConfigError("tls_ca", "cannot be read: %w", err)
-		}
-		t.RootCAs = x509.NewCertPool()
-		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, sdk.ConfigError("tls_ca", "%s holds no certificate in PEM form", c.CA)
-		}
-	}
-	if c.Cert != "" && read {
-		pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
-		if err != nil {
-			return nil, sdk.ConfigError("tls_cert", "and tls_key cannot be used: %w", err)
-		}
-		t.Certificates = []tls.Certificate{pair}
-	}
+	t.ServerName = host
 	return t, nil
 }
 
