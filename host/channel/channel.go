@@ -56,6 +56,8 @@ var (
 	ErrKey = errors.New("its key was not given")
 	// ErrDetached: the reader lagged so far that its policy has unregistered it.
 	ErrDetached = errors.New("reader was detached")
+	// ErrNotOwn: nothing waits that is the member's already.
+	ErrNotOwn = errors.New("the member has nothing of its own")
 	// ErrLimit: a batch, a cursor entry or a name is over a limit; it will never be taken.
 	ErrLimit = errors.New("over a limit")
 )
@@ -155,7 +157,10 @@ type Want struct {
 	Events int           // at most; 0 means no bound
 	Bytes  int           // at most, encoded; 0 means event.DefaultBatch
 	Wait   time.Duration // how long to gather after the first event is there
-	Member string        // of a sink group: who takes
+	// Member is who takes, of a group whose members keep what they were given: it is that member's until it is committed or released, also
+	// when the lease is rolled back or the process is killed. With Own nothing else is taken, and not waited: ErrNotOwn.
+	Member string
+	Own    bool
 }
 
 // Lease is a range of events on its way to a destination. It ends once.
@@ -188,12 +193,20 @@ type ReaderInfo struct {
 	End          event.Offset // it has handed over: nothing from here on is given to it; 0: there is no end
 	InUse        bool         // somebody has it open; else its sink is gone, and it holds what it has not committed
 	Detached     bool         // its policy has unregistered it: Take answers ErrDetached
+	InDoubt      []Share      // what members were given and is not leased: whether their destinations hold it is unknown
 }
 
 // Incarnation is one opening of the channel.
 type Incarnation struct {
 	ID    uint64       // random
 	First event.Offset // a multiple of 2^32
+}
+
+// Sharer is a reader whose members may keep what they were given: see [Want].
+type Sharer interface {
+	// Release makes nobody's what a member has and is not leased, since somebody knows that its destination does not hold it, and answers
+	// how many offsets that were. It is durable before it returns.
+	Release(member string) (uint64, error)
 }
 
 // Operator is the side of a channel for those who run it.

@@ -37,6 +37,9 @@ type Ledger struct {
 	back   []returned   // rolled back: sorted, apart
 	tally  Tally
 	loss   Loss // why something was dropped last
+
+	shares []Share // of members, in order, not committed, below next
+	ahead  Share   // where it reaches beyond next, that is this member's as soon as it is handed out
 }
 
 // Tally is what became of the events of a reader: those that were offered are committed, passed, dropped, or wait.
@@ -108,18 +111,23 @@ func (l *Ledger) Next(end event.Offset) (event.Range, int) {
 
 // Lease marks r, which is what Next returned or the beginning of it, as handed out.
 func (l *Ledger) Lease(r event.Range) {
-	if len(l.back) > 0 {
-		if l.back[0].First != r.First || r.Next > l.back[0].Next {
-			panic("BUG: leased something else than what is next")
-		}
-		if l.back[0].First = r.Next; l.back[0].Empty() {
-			l.back = slices.Delete(l.back, 0, 1)
-		}
-	} else {
+	if r.First >= l.next && (len(l.back) == 0 || len(l.shares) > 0) {
 		l.next = r.Next
+	} else if !l.takeBack(r) {
+		panic("BUG: leased something else than what is next")
 	}
 	l.out.Add(r)
 	l.leases++
+}
+
+// takeBack takes r out of the one range it lies in, of those that were rolled back.
+func (l *Ledger) takeBack(r event.Range) bool {
+	in := slices.IndexFunc(l.back, func(b returned) bool { return b.First <= r.First && r.Next <= b.Next })
+	if in < 0 || len(l.shares) == 0 && (in > 0 || l.back[in].First != r.First) {
+		return false
+	}
+	l.forget(r)
+	return true
 }
 
 // Commit ends a lease: r is done. So many events of it were for this reader, the others in other lanes.
@@ -266,6 +274,9 @@ func (l *Ledger) forget(r event.Range) {
 }
 
 func (l *Ledger) commit(r event.Range) {
+	if len(l.shares) > 0 {
+		l.unshare(r)
+	}
 	if r.First <= l.low { // the common case: nothing is added to the set
 		l.low = max(l.low, r.Next)
 	} else {

@@ -45,3 +45,11 @@ func (s ReaderSpec) Check() error {
 	}
 	return s.Lane.Check()
 }
+
+// Check says whether a reader can be taken from like this.
+func (w Want) Check() error {
+	if len(w.Member) > MaxName {
+		return fmt.Errorf("%w: name of member %.32q has %d bytes of %d", ErrLimit, w.Member, len(w.Member), MaxName)
+	}
+	return nil
+}

@@ -51,12 +51,12 @@ type Open func(t *testing.T, o Options) channel.Channel
 // Run checks what every kind of channel promises.
 func Run(t *testing.T, open Open) {
 	run(t, open, putCases, takeCases, orderCases, boundCases, readerCases, laneCases, closeCases, seekCases, cursorCases, forgetCases,
-		fullCases, newestCases, oldestCases, lagCases, loadCases)
+		fullCases, newestCases, oldestCases, lagCases, loadCases, shareCases)
 }
 
 // RunDurable checks what holds over close and open again, for kinds that keep what they have.
 func RunDurable(t *testing.T, open Open) {
-	run(t, open, durableCases, durableForgetCases, durableDropCases, laneDurable, []scenario{boundDurable}, durableSeekCases)
+	run(t, open, durableCases, durableForgetCases, durableDropCases, laneDurable, []scenario{boundDurable}, durableSeekCases, durableShareCases)
 }
 
 // RunFaults checks what holds when a step fails; steps are those for which the kind asks Options.Fault.

@@ -10,7 +10,7 @@ import (
 // pick is cut for a reader with a lane: it covers what is in others.
 func (r *reader) pick(want channel.Want) (cut, bool) {
 	for {
-		next, attempt := r.next()
+		next, attempt := r.next(want)
 		if next.Empty() {
 			return cut{}, false
 		}

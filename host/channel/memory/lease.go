@@ -23,7 +23,7 @@ func (r *reader) cut(want channel.Want) (cut, bool) {
 	if !r.spec.Lane.All() {
 		return r.pick(want)
 	}
-	next, attempt := r.next()
+	next, attempt := r.next(want)
 	if next.Empty() {
 		return cut{}, false
 	}
@@ -57,9 +57,12 @@ func (r *reader) cut(want channel.Want) (cut, bool) {
 }
 
 // next is what the ledger gives out next, behind what is for others and was too much for it to cover before.
-func (r *reader) next() (event.Range, int) {
+func (r *reader) next(want channel.Want) (event.Range, int) {
 	for {
 		next, attempt := r.ledger.Next(r.end())
+		if want.Member != "" {
+			next, attempt = r.ledger.NextOf(r.end(), want.Member, want.Own)
+		}
 		if next.Empty() {
 			return next, attempt
 		}

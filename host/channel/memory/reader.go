@@ -156,6 +156,7 @@ func (r *reader) info() channel.ReaderInfo {
 		Tally:        r.ledger.Tally(),
 		InUse:        r.inUse,
 		Detached:     r.detached,
+		InDoubt:      r.ledger.InDoubt(),
 	}
 }
 
@@ -174,6 +175,16 @@ func (r *reader) Finish(held ...event.Range) error {
 	return nil
 }
 
+var _ channel.Sharer = (*reader)(nil)
+
+// Release makes nobody's what a member has.
+func (r *reader) Release(member string) (uint64, error) {
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
+	defer r.arrived()
+	return r.ledger.Release(member), nil
+}
+
 // arrived wakes the takers.
 func (r *reader) arrived() {
 	if r.waiting > 0 {
@@ -186,6 +197,9 @@ func (r *reader) Take(ctx context.Context, want channel.Want) (channel.Lease, er
 		want.Bytes = event.DefaultBatch
 	}
 	want.Bytes = min(want.Bytes, event.MaxBatch)
+	if err := want.Check(); err != nil {
+		return nil, fmt.Errorf("take of reader %s: %w", r.spec.Name, err)
+	}
 	r.c.mu.Lock()
 	l, parts, err := r.lease(ctx, want)
 	r.c.mu.Unlock()
@@ -219,8 +233,17 @@ func (r *reader) lease(ctx context.Context, want channel.Want) (*lease, []event.
 				return nil, nil, channel.ErrDrained
 			}
 			if ok && (cut.enough || alarm.due(want.Wait, r.wake)) {
-				return r.hand(cut), cut.parts, nil
+				l := r.hand(cut)
+				if want.Member != "" {
+					r.ledger.Assign(cut.span, want.Member) // which lasts as long as the channel
+				}
+				return l, cut.parts, nil
 			}
+			if !ok && want.Own {
+				return nil, nil, channel.ErrNotOwn
+			}
+		} else if want.Own {
+			return nil, nil, channel.ErrNotOwn
 		}
 		alarm.onCancel(ctx, r.wake)
 		r.waiting++

@@ -100,7 +100,7 @@ func (c *Channel) changedPositions() (moved map[*reader]position, readers []*rea
 // positionOf is where a reader stands. Its end is the one that is durable: there may be nobody yet to go on from there. c.mu is held.
 func (c *Channel) positionOf(r *reader) position {
 	return position{id: r.entry.id, generation: r.entry.generation, end: c.state.readers[r.entry.name].end, lane: r.entry.lane,
-		flags: c.positionFlags(), low: r.ledger.Low(), finished: slices.Collect(r.ledger.Finished())}
+		flags: c.positionFlags(), low: r.ledger.Low(), finished: slices.Collect(r.ledger.Finished()), shares: r.ledger.Shares()}
 }
 
 // keepPosition makes sure that the position of a reader can be written, also on a full disk.
@@ -135,6 +135,9 @@ func (c *Channel) openPosition(r *reader, p position) (err error) {
 
 func (c *Channel) writePosition(r *reader, p *position) error {
 	err := c.openPosition(r, *p)
+	if err == nil && r.sharing && r.unsynced {
+		err = r.file.Sync() // else a torn slot would leave one that does not know what a member was given
+	}
 	if err == nil {
 		c.step("position")
 		err = r.file.write(p)

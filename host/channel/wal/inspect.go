@@ -130,6 +130,7 @@ func (c *Channel) describe(info *Info, names []fileInfo) error {
 			return err
 		}
 		r := c.newReader(entry, channel.NewLedger(max(p.low, info.First), p.finished...))
+		r.ledger.Restore(info.Next, p.shares)
 		r.coverGaps()
 		info.Readers = append(info.Readers, ReaderInfo{Name: name, ReaderInfo: r.info(), Damaged: p.damaged})
 	}

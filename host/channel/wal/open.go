@@ -297,13 +297,14 @@ func (c *Channel) seat(entry readerEntry, p position, rec *recovered) error {
 		}
 		c.log.Error(say, "dir", c.dir, "reader", entry.name, "position", uint64(p.low), "end", uint64(c.state.end))
 		c.stats.Gaps++
-		p.low, p.finished = c.state.end, nil
+		p.low, p.finished, p.shares = c.state.end, nil, nil
 	}
 	for i := range p.finished {
 		p.finished[i] = p.finished[i].Intersect(event.Range{First: p.low, Next: c.state.end})
 	}
 	r := c.newReader(entry, channel.NewLedger(p.low, p.finished...))
-	r.sequence = p.sequence
+	r.sequence, r.sharing = p.sequence, len(p.shares) > 0
+	r.ledger.Restore(c.state.end, p.shares)
 	r.coverGaps()
 	r.ledger.Offer(r.ledger.Waiting(r.end()))
 	c.readers[entry.name] = r

@@ -26,13 +26,13 @@ import (
 //	16  u64  id of the reader
 //	24  u32  generation
 //	28  u32  number of finished ranges
-//	32  u32  number of assigned ranges = 0
+//	32  u32  number of assigned ranges
 //	36  u32  length of the lane's key
 //	40  u64  low mark
 //	48  u64  end of the reader; 0 = none
 //	56  u32  lane
 //	60  u32  lanes; 0 = it gets all
-//	64  {u64 first, u64 next}*finished · key · u32 CRC-32C of all before
+//	64  {u64 first, u64 next}*finished · {u64 first, u64 next, u16 n, member}*assigned · key · u32 CRC-32C of all before
 //
 // Lane and end are those of the registration: where the log has lost that, it is made up from here.
 const (
@@ -40,7 +40,10 @@ const (
 	posVersion = 1
 	posRelaxed = 1 // flag
 	posFixed   = 64
-	// slotSize has room for channel.MaxFinished ranges, of which a ledger never has more, and for nearly as many assigned ones later.
+	// maxAssigned is one more than a ledger has at most, for what reaches beyond what was handed out.
+	maxAssigned = channel.MaxShares + 1
+	shareFixed  = 18
+	// slotSize has room for channel.MaxFinished ranges and maxAssigned ones with the longest names, of which a ledger never has more.
 	slotSize = 128 << 10
 )
 
@@ -54,8 +57,9 @@ type position struct {
 	end        event.Offset // of its registration
 	lane       channel.Lane // of its registration
 	finished   []event.Range
-	found      bool // it was read from the disk
-	damaged    bool // not all of what was on the disk could be read
+	shares     []channel.Share // what members of a group were given
+	found      bool            // it was read from the disk
+	damaged    bool            // not all of what was on the disk could be read
 }
 
 // positionFile is a reader's file. Whoever flushes positions owns it.
@@ -85,7 +89,7 @@ func (p *position) append(dst []byte) []byte {
 	dst = le.AppendUint64(dst, p.id)
 	dst = le.AppendUint32(dst, p.generation)
 	dst = le.AppendUint32(dst, uint32(len(p.finished)))
-	dst = le.AppendUint32(dst, 0)
+	dst = le.AppendUint32(dst, uint32(len(p.shares)))
 	dst = le.AppendUint32(dst, uint32(len(p.lane.Key)))
 	dst = le.AppendUint64(dst, uint64(p.low))
 	dst = le.AppendUint64(dst, uint64(p.end))
@@ -94,6 +98,12 @@ func (p *position) append(dst []byte) []byte {
 	for _, r := range p.finished {
 		dst = le.AppendUint64(dst, uint64(r.First))
 		dst = le.AppendUint64(dst, uint64(r.Next))
+	}
+	for _, s := range p.shares {
+		dst = le.AppendUint64(dst, uint64(s.First))
+		dst = le.AppendUint64(dst, uint64(s.Next))
+		dst = le.AppendUint16(dst, uint16(len(s.Member)))
+		dst = append(dst, s.Member...)
 	}
 	dst = append(dst, p.lane.Key...)
 	return le.AppendUint32(dst, checksum(dst))
@@ -105,21 +115,44 @@ func parsePosition(b []byte) (p position, ok bool) {
 	if len(b) < posFixed+4 || le.Uint32(b) != posMagic || le.Uint16(b[4:]) != posVersion {
 		return p, false
 	}
-	n := int64(le.Uint32(b[28:]))
-	key := posFixed + 16*n
+	n, m := int64(le.Uint32(b[28:])), le.Uint32(b[32:])
+	if n > channel.MaxFinished || m > maxAssigned {
+		return p, false
+	}
+	assigned := posFixed + 16*n
+	shares, key, ok := parseShares(b, assigned, int(m))
 	end := key + int64(le.Uint32(b[36:]))
-	if n > channel.MaxFinished || end+4 > int64(len(b)) || checksum(b[:end]) != le.Uint32(b[end:]) {
+	if !ok || end+4 > int64(len(b)) || checksum(b[:end]) != le.Uint32(b[end:]) {
 		return p, false
 	}
 	p = position{
 		flags: le.Uint16(b[6:]), sequence: le.Uint64(b[8:]), id: le.Uint64(b[16:]), generation: le.Uint32(b[24:]),
 		low: event.Offset(le.Uint64(b[40:])), end: event.Offset(le.Uint64(b[48:])),
-		lane: channel.Lane{Key: string(b[key:end]), Index: le.Uint32(b[56:]), Count: le.Uint32(b[60:])},
+		lane:   channel.Lane{Key: string(b[key:end]), Index: le.Uint32(b[56:]), Count: le.Uint32(b[60:])},
+		shares: shares,
 	}
-	for b := b[posFixed:key]; len(b) > 0; b = b[16:] {
+	for b := b[posFixed:assigned]; len(b) > 0; b = b[16:] {
 		p.finished = append(p.finished, event.Range{First: event.Offset(le.Uint64(b)), Next: event.Offset(le.Uint64(b[8:]))})
 	}
 	return p, p.lane.Check() == nil
+}
+
+// parseShares decodes n assigned ranges that stand at an offset of b, and returns where they end.
+func parseShares(b []byte, at int64, n int) (shares []channel.Share, end int64, ok bool) {
+	le := binary.LittleEndian
+	for range n {
+		if at+shareFixed > int64(len(b)) {
+			return nil, 0, false
+		}
+		r := event.Range{First: event.Offset(le.Uint64(b[at:])), Next: event.Offset(le.Uint64(b[at+8:]))}
+		name := at + shareFixed
+		at = name + int64(le.Uint16(b[at+16:]))
+		if at > int64(len(b)) {
+			return nil, 0, false
+		}
+		shares = append(shares, channel.Share{Range: r, Member: string(b[name:at])})
+	}
+	return shares, at, true
 }
 
 // loadPosition reads the position of a reader. Where there is none that can be trusted, it is where the reader began;

@@ -22,9 +22,11 @@ import (
 
 func TestAPositionIsWrittenAsTheSpecificationSays(t *testing.T) {
 	p := position{sequence: 3, id: 0x1122334455667788, generation: 2, low: 9, end: 77,
-		lane: channel.Lane{Key: "key", Index: 1, Count: 3}, finished: []event.Range{{First: 11, Next: 12}}}
-	want := "50535031" + "0100" + "0000" + "0300000000000000" + "8877665544332211" + "02000000" + "01000000" + "00000000" + "03000000" +
-		"0900000000000000" + "4d00000000000000" + "01000000" + "03000000" + "0b00000000000000" + "0c00000000000000" + "6b6579"
+		lane: channel.Lane{Key: "key", Index: 1, Count: 3}, finished: []event.Range{{First: 11, Next: 12}},
+		shares: []channel.Share{{Range: event.Range{First: 13, Next: 15}, Member: "sink.a"}}}
+	want := "50535031" + "0100" + "0000" + "0300000000000000" + "8877665544332211" + "02000000" + "01000000" + "01000000" + "03000000" +
+		"0900000000000000" + "4d00000000000000" + "01000000" + "03000000" + "0b00000000000000" + "0c00000000000000" +
+		"0d00000000000000" + "0f00000000000000" + "0600" + "73696e6b2e61" + "6b6579"
 	b := p.append(nil)
 	if got, ok := parsePosition(b); !ok || !reflect.DeepEqual(got, p) {
 		t.Errorf("it is read as %+v", got)

@@ -35,6 +35,7 @@ type reader struct {
 	file     *positionFile // nil until it is needed
 	sequence uint64        // of the position written last
 	unsynced bool          // what was written may not be on disk
+	sharing  bool          // it had shares since it was opened: one slot at least is always on disk that knows of all
 }
 
 var _ channel.Reader = (*reader)(nil)
@@ -228,6 +229,7 @@ func (r *reader) info() channel.ReaderInfo {
 		Tally:    r.ledger.Tally(),
 		InUse:    r.inUse,
 		Detached: r.detached,
+		InDoubt:  r.ledger.InDoubt(),
 	}
 	for _, i := range r.c.state.incarnations {
 		info.Incarnations = append(info.Incarnations, channel.Incarnation{ID: i.id, First: i.first})
@@ -279,6 +281,8 @@ type lease struct {
 	r        *reader
 	delivery channel.Delivery
 	ended    bool
+	member   string // whose it is; "" = nobody's
+	fresh    bool   // and that is not written yet
 }
 
 var _ channel.Lease = (*lease)(nil)

@@ -81,7 +81,7 @@ func (c *Channel) replay(r *reader, from event.Offset) error {
 // replace puts another in the place of a reader that nobody has open any more. c.flushing and c.mu are held.
 func (c *Channel) replace(r *reader, entry readerEntry, ledger *channel.Ledger) *reader {
 	next := c.newReader(entry, ledger)
-	next.file, next.sequence, next.unsynced, next.dirty = r.file, r.sequence, r.unsynced, r.dirty
+	next.file, next.sequence, next.unsynced, next.dirty, next.sharing = r.file, r.sequence, r.unsynced, r.dirty, r.sharing
 	r.file = nil
 	c.readers[entry.name] = next
 	return next

@@ -101,7 +101,13 @@ func (r *reader) Take(ctx context.Context, want channel.Want) (channel.Lease, er
 		want.Bytes = event.DefaultBatch
 	}
 	want.Bytes = min(want.Bytes, event.MaxBatch)
+	if err := want.Check(); err != nil {
+		return nil, fmt.Errorf("take of reader %s: %w", r.entry.name, err)
+	}
 	l, parts, err := r.lease(ctx, want)
+	if err == nil {
+		err = l.keepShare()
+	}
 	if err == nil {
 		err = l.fill(parts)
 	}
@@ -172,11 +178,14 @@ func (r *reader) look(ctx context.Context, want channel.Want) (cut, error) {
 		return cut{}, channel.ErrDetached
 	case ctx.Err() != nil:
 		return cut{}, context.Cause(ctx)
-	case r.busy():
+	case r.busy() && !want.Own:
 		return cut{}, nil
 	}
 	got := r.next(want)
 	if got.next.Empty() {
+		if want.Own {
+			return cut{}, channel.ErrNotOwn
+		}
 		if r.drained() {
 			return cut{}, channel.ErrDrained
 		}
@@ -214,6 +223,9 @@ func (r *reader) next(want channel.Want) cut {
 		return cut{}
 	}
 	next, attempt := r.ledger.Next(r.end())
+	if want.Member != "" {
+		next, attempt = r.ledger.NextOf(r.end(), want.Member, want.Own)
+	}
 	return cut{
 		want: want, next: next, attempt: attempt, size: event.HeaderSize,
 		span: event.Range{First: next.First, Next: next.First},
@@ -226,6 +238,9 @@ func (r *reader) next(want channel.Want) cut {
 func (r *reader) hand(c *cut) *lease {
 	r.ledger.Lease(c.span)
 	l := &lease{r: r, delivery: channel.Delivery{Range: c.span, Attempt: c.attempt}}
+	if c.want.Member != "" {
+		l.member, l.fresh = c.want.Member, r.ledger.Assign(c.span, c.want.Member)
+	}
 	r.leases[l] = struct{}{}
 	return l
 }
