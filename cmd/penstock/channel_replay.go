@@ -78,7 +78,7 @@ func askReplay(r []admin.Moved) string {
 	m := together(r)
 	text := fmt.Sprintf("From offset %d on, %s gets %s again, and then the %s that wait.", m.From, m.Name, plural(m.Again, "event"), number(m.Waiting-m.GivenUp))
 	if m.Again > 0 {
-		text += " What they did at the destination, they do again" + guarantee(m.Effects) + "."
+		text += " What they did at the destination, they do again" + forfeits(m.Effects) + "."
 	}
 	if m.GivenUp > 0 {
 		text += fmt.Sprintf(" %s that wait are never delivered to it.", plural(m.GivenUp, "event"))
@@ -95,8 +95,8 @@ func together(readers []admin.Moved) admin.Moved {
 	return all
 }
 
-// guarantee says which one is gone, by what the sink says of its effects.
-func guarantee(effects string) string {
+// forfeits says which guarantee is gone, by what the sink says of its effects.
+func forfeits(effects string) string {
 	switch effects {
 	case "transactional":
 		return ": for them, exactly once is over"

@@ -24,7 +24,8 @@ func newPlanCommand(a *app) *cobra.Command {
 		Use:   "plan [PATH]",
 		Short: "Show what a reload would change",
 		Long: `Compare the pipeline files at PATH with what the running agent runs, and show what a reload would do: which components are
-created, updated in place, restarted or removed, and why; which plugins run other code; which permissions come and go; what is in flight.
+created, updated in place, restarted or removed, and why; which plugins run other code; which permissions come and go; what is in flight;
+and what holds then on each path from a source to a sink, with a mark where that is less than now.
 What is not shown is not touched. Nothing is changed by it.
 
 The agent itself reads the files, as it would at a reload. It is found by its data directory: the one in the files, or --data-dir. Where none
@@ -109,6 +110,7 @@ func printPlan(t *terminal, p *plan.Plan) {
 	}
 	if p.Empty() {
 		t.printf("No changes: the agent runs what the files say.\n")
+		p.Write(t, nil)
 		return
 	}
 	colors := map[byte]string{'+': green, '~': yellow, '-': red, '!': bold}

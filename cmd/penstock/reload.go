@@ -57,8 +57,12 @@ func (a *app) reload(cmd *cobra.Command, path, dataDir string, ask admin.Reload)
 	}
 	summary := "reloaded: " + p.Summary()
 	return a.answer(cmd, summary, out, func(t *terminal) {
-		p.Status.Flying = nil // that was before
+		weaker := p.Weaker()
+		p.Status.Flying, p.Paths = nil, nil // that was before
 		p.Write(t, nil)
+		for _, path := range weaker {
+			t.printf("%s %s\n", t.paint(yellow, "weaker:"), path)
+		}
 		t.printf("%s\n", t.paint(green, summary))
 	})
 }

@@ -112,6 +112,7 @@ func printStatus(t *terminal, s admin.Status, now time.Time) {
 	printListeners(t, s.Components)
 	printChannels(t, s.Channels)
 	printComponents(t, "sink", s.Components)
+	printPaths(t, s.Paths)
 	printPermitted(t, permittedNow(s))
 	printReasons(t, s, now)
 }

@@ -4,36 +4,25 @@ package main
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/penstock/host/config"
+	"github.com/penstock-io/penstock/host/guarantee"
 )
 
 // validated is what validate answers about a configuration without errors.
 type validated struct {
 	diagnostics
-	Revision string         `json:"revision"`
-	Paths    []deliveryPath `json:"paths"`
-	May      []permitted    `json:"may"`
+	Revision string             `json:"revision"`
+	Paths    []guarantee.Report `json:"paths"`
+	May      []permitted        `json:"may"`
 }
 
 // permitted is what the plugin of one component may touch.
 type permitted struct {
 	Component string   `json:"component"`
 	May       []string `json:"may"`
-}
-
-// deliveryPath is one way through the configuration, and what it promises.
-type deliveryPath struct {
-	Source   string   `json:"source"`
-	Through  []string `json:"through"` // processors
-	Channel  string   `json:"channel"`
-	Sink     string   `json:"sink"`
-	Delivery string   `json:"delivery"`
-	Why      string   `json:"why"`
 }
 
 func newValidateCommand(a *app) *cobra.Command {
@@ -61,7 +50,7 @@ Exit code 2 when there is an error.`,
 			if err != nil {
 				return err
 			}
-			v := validated{diagnosticsOf(l), l.config.Revision, pathsOf(l.config), permittedBy(l.config)}
+			v := validated{diagnosticsOf(l), l.config.Revision, l.config.Guarantees(), permittedBy(l.config)}
 			if !wantsJSON(cmd) {
 				a.showDiagnostics(l)
 			}
@@ -98,14 +87,11 @@ func areValid(files int) string {
 	return plural(files, "file") + " are"
 }
 
-func printPaths(t *terminal, paths []deliveryPath) {
-	rows := make([][]string, 0, len(paths))
-	for _, p := range paths {
-		way := slices.Concat([]string{p.Source}, p.Through, []string{p.Channel, p.Sink})
-		rows = append(rows, []string{strings.Join(way, " → "), p.Delivery, "(" + p.Why + ")"})
+func printPaths(t *terminal, paths []guarantee.Report) {
+	if len(paths) > 0 {
+		t.printf("\n")
+		guarantee.Write(t, "", paths)
 	}
-	t.printf("\n")
-	t.table(rows)
 }
 
 func permittedBy(c *config.Config) []permitted {
@@ -131,52 +117,4 @@ func printPermitted(t *terminal, list []permitted) {
 		t.printf("\n")
 		t.table(rows)
 	}
-}
-
-func pathsOf(c *config.Config) []deliveryPath {
-	paths := []deliveryPath{}
-	kinds := map[string]string{}
-	for _, ch := range c.Channels {
-		kinds[ch.Name] = ch.Kind
-	}
-	for _, source := range c.Sources {
-		for _, sink := range c.Sinks {
-			if source.Into != sink.From {
-				continue
-			}
-			p := deliveryPath{Source: source.Address(), Through: []string{}, Channel: "channel." + source.Into, Sink: sink.Address()}
-			for _, name := range source.Through {
-				p.Through = append(p.Through, "processor."+name)
-			}
-			p.Delivery, p.Why = delivery(source.Plugin.Replay, kinds[source.Into], sink.Plugin.Effects)
-			paths = append(paths, p)
-		}
-	}
-	return paths
-}
-
-// delivery says what a path promises when anything on it crashes, and why. The weakest part decides.
-func delivery(replay, channel, effects string) (promise, why string) {
-	in := "what the source had not handed over at a crash is lost"
-	switch replay {
-	case "cursor":
-		in = "cursor in the record"
-	case "ack":
-		in = "a sender may send again after a lost answer"
-	}
-	switch {
-	case channel == "memory" && replay != "cursor":
-		return "at most once", "a memory channel forgets at a crash"
-	case channel == "memory":
-		return "at most once", "a memory channel forgets at a crash what the source's cursor has passed"
-	case replay == "none" || replay == "":
-		return "at most once", in
-	case effects == "transactional" && replay == "cursor":
-		return "exactly once", in + "; transactional sink"
-	case effects == "idempotent" && replay == "cursor":
-		return "exactly once, by key", in + "; the destination recognises a repeat"
-	case effects == "none" || effects == "":
-		return "at least once", in + "; the destination may see a batch again after a crash"
-	}
-	return "at least once", in
 }

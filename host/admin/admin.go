@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/host/guarantee"
 	"github.com/penstock-io/penstock/spec/event"
 )
 
@@ -42,7 +43,9 @@ type Status struct {
 	HTTPS      bool        `json:"https,omitempty"` // it is encrypted
 	Components []Component `json:"components"`
 	Channels   []Channel   `json:"channels"`
-	Reload     Reloads     `json:"reload"`
+	// Paths are those from each source to each sink, with the guarantee that holds.
+	Paths  []guarantee.Report `json:"paths"`
+	Reload Reloads            `json:"reload"`
 }
 
 // Component is a source, a processor or a sink. Counters count since the agent started.

@@ -86,6 +86,9 @@ func (a *Agent) reload(ctx context.Context, ask admin.Reload) (*plan.Plan, error
 	if err != nil {
 		return p, &admin.Refusal{Code: admin.CodeRefused, Message: err.Error(), Hint: "What ran before runs on, and nothing of it was touched."}
 	}
+	for _, path := range p.Weaker() {
+		a.opts.Log.Warn("a path will hold less than it does", "delivery", path)
+	}
 	s := &switchover{agent: a, from: before, to: r, plan: p, trial: newTrial()}
 	return p, s.run(context.WithoutCancel(ctx))
 }

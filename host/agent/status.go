@@ -31,6 +31,7 @@ func (a *Agent) Status() admin.Status {
 	if a.server != nil {
 		s.HTTP, s.HTTPS = a.server.Addr(), a.opts.Config.Agent.TLS != nil
 	}
+	s.Paths = r.Config.Guarantees()
 	for _, c := range a.running() {
 		of := c.status()
 		of.Listeners, of.Denied = a.listenersOf(c.Address()), a.metrics.Plugin().Denials(c.Address())

@@ -69,6 +69,20 @@ sink or channel that the pipeline has not, expects nothing, or asks for what exc
         bodies = ["ERROR disk full"]
       }
     }`},
+	"E2201": {"The path does not hold what is asked", `
+A sink says which delivery it needs, and a path that ends in it holds less. The message points at what
+makes it so, and says what would have to change:
+
+    sink "postgres" "orders" {
+      from     = channel.main
+      delivery = "exactly_once"     # nothing lost, nothing twice; or "at_least_once": nothing lost
+    }
+
+For at_least_once nothing on the way may give events up: the source can ask for them again, or is
+answered when they are on disk; the channel is of kind wal, at durability "fsync", and neither it
+nor the sink drops what is too much. For exactly_once, besides, the source resumes from its cursor,
+and the destination knows what it holds. spec/delivery.md has the whole table. "penstock validate"
+says of each path what holds when no sink asks for more.`},
 	"E3001": {"Missing grant", `
 A plugin that is not builtin may touch nothing but what its plugin block grants. It declares what
 it needs, often as an expression over its config; here the pipeline does not grant all of it. The

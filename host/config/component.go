@@ -28,6 +28,7 @@ func (l *loader) sink(v *values) (Sink, bool) {
 		From:      from,
 		Start:     v.text("start"),
 		OnLag:     v.text("on_lag"),
+		Delivery:  v.text("delivery"),
 		Timeout:   time.Duration(v.number("timeout")),
 		Batch: Batch{
 			Events: int(batch.number("events")),

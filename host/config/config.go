@@ -155,6 +155,8 @@ type Sink struct {
 	From  string // name of a channel
 	Start string // "oldest", "now": where it begins when it is new
 	OnLag string // "hold", "skip", "detach"
+	// Delivery is what it asks of the paths that end in it: "exactly_once", "at_least_once"; "" = nothing.
+	Delivery string
 	// OrderBy is the attribute by which events are dealt over Lanes; "" = they are not, and Lanes is 1.
 	OrderBy string
 	Lanes   int

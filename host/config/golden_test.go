@@ -329,6 +329,9 @@ func dump(c *Config) string {
 		if k.OnLag != "hold" {
 			fmt.Fprintf(&s, "  on_lag=%s\n", k.OnLag)
 		}
+		if k.Delivery != "" {
+			fmt.Fprintf(&s, "  delivery=%s\n", k.Delivery)
+		}
 	}
 	return s.String()
 }

@@ -57,6 +57,7 @@ func Load(path string, o Options) (*Config, *Sources, hcl.Diagnostics) {
 	c := l.build()
 	c.Revision = files.revision(l.scope.vars)
 	l.topology(c)
+	l.promises(c)
 	if l.failed() {
 		return nil, files, l.sorted()
 	}

@@ -150,6 +150,7 @@ func sinkArguments(k config.Sink) (s set) {
 	s.text("from", "channel."+k.From)
 	s.text("start", k.Start)
 	s.text("on_lag", k.OnLag)
+	s.text("delivery", k.Delivery)
 	s.text("order_by", k.OrderBy)
 	if k.Lanes > 1 {
 		s.count("lanes", uint64(k.Lanes))

@@ -21,6 +21,7 @@ import (
 	"slices"
 
 	"github.com/penstock-io/penstock/host/config"
+	"github.com/penstock-io/penstock/host/guarantee"
 )
 
 // Side is a configuration, with what else a comparison needs.
@@ -49,8 +50,18 @@ type Plan struct {
 	Hash    string   `json:"hash"` // of what is to be done: the same plan has the same
 	Steps   []Step   `json:"steps"`
 	Refused []string `json:"refused"` // what cannot be done while the agent runs, a sentence each
+	Paths   []Path   `json:"paths"`   // from each source to each sink, as they are then; no part of the hash
 	Status  Status   `json:"status"`
 }
+
+// Path is a way from a source to a sink, and what holds on it.
+type Path struct {
+	guarantee.Report
+	Was *guarantee.Report `json:"was,omitempty"` // before, where that was another guarantee
+}
+
+// Weaker says whether less holds than before.
+func (p Path) Weaker() bool { return p.Was != nil && !p.Level().Covers(p.Was.Level()) }
 
 // Status is what holds at this moment alone.
 type Status struct {
@@ -141,7 +152,7 @@ func (p *Plan) Asks() []string {
 
 // Compare says what it takes to go from one side to another.
 func Compare(from, to Side) *Plan {
-	c := comparison{from: from, to: to, plan: &Plan{Steps: []Step{}, Refused: []string{}, Status: Status{Pending: map[string]uint64{}, Flying: []Flight{}}}}
+	c := comparison{from: from, to: to, plan: &Plan{Steps: []Step{}, Refused: []string{}, Paths: []Path{}, Status: Status{Pending: map[string]uint64{}, Flying: []Flight{}}}}
 	if c.from.Config == nil {
 		c.from.Config = &config.Config{}
 	}
@@ -152,6 +163,7 @@ func Compare(from, to Side) *Plan {
 	c.processors()
 	c.sources()
 	c.sinks()
+	c.paths()
 	c.plan.Hash = c.plan.hash()
 	return c.plan
 }
@@ -174,6 +186,26 @@ func (p *Plan) hash() string {
 type comparison struct {
 	from, to Side
 	plan     *Plan
+}
+
+// paths says what holds then, and where that is not what holds now.
+func (c *comparison) paths() {
+	type ends struct{ source, sink string }
+	before := make(map[ends]guarantee.Report)
+	for _, r := range c.from.Config.Guarantees() {
+		before[ends{r.Source, r.Sink}] = r
+	}
+	for _, r := range c.to.Config.Guarantees() {
+		p := Path{Report: r}
+		for _, source := range append([]string{r.Source}, c.to.Config.Formerly(r.Source)...) {
+			for _, sink := range append([]string{r.Sink}, c.to.Config.Formerly(r.Sink)...) {
+				if was, known := before[ends{source, sink}]; known && was.Delivery != r.Delivery && p.Was == nil {
+					p.Was = &was
+				}
+			}
+		}
+		c.plan.Paths = append(c.plan.Paths, p)
+	}
 }
 
 func (c *comparison) add(s Step) {

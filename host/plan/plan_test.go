@@ -116,6 +116,7 @@ func TestEachChangeHasItsStep(t *testing.T) {
 			if name == "a plugin" && len(p.Asks()) > 0 {
 				t.Errorf("code alone asks: %q", p.Asks())
 			}
+			p.Paths = nil // see TestWhatHoldsThenIsToldWithWhatHeldBefore
 			var out strings.Builder
 			p.Write(&out, nil)
 			if got := blanks(out.String()); got != c.want {
@@ -136,6 +137,45 @@ func blanks(s string) string {
 		lines = append(lines, strings.Join(strings.Fields(line), " "))
 	}
 	return strings.Join(lines, "\n")
+}
+
+func TestWhatHoldsThenIsToldWithWhatHeldBefore(t *testing.T) {
+	exact := func(s *Side) {
+		s.Config.Sources[0].Plugin.Replay, s.Config.Sinks[0].Plugin.Effects = "cursor", "transactional"
+		s.Config.Channels[0].Durability, s.Config.Channels[0].DeadLetter = "fsync", "dead"
+		s.Config.Channels[1].Durability = "fsync"
+	}
+	for name, c := range map[string]struct {
+		from, to func(*Side)
+		want     string
+	}{
+		"the same": {exact, exact, "Delivery:\nsource.shop → processor.parse → channel.main → sink.orders exactly once (cursor in the record; transactional sink)"},
+		"weaker": {exact, func(s *Side) { exact(s); s.Config.Sinks[0].OnLag = "skip" },
+			"Delivery:\nsource.shop → processor.parse → channel.main → sink.orders at most once (sink.orders skips events when it is far behind)\n" +
+				"weaker: source.shop → processor.parse → channel.main → sink.orders exactly once → at most once (sink.orders skips events when it is far behind)"},
+		"weaker, through the channel of dead letters": {exact, func(s *Side) { exact(s); s.Config.Channels[1].OnFull = "drop_oldest" },
+			"Delivery:\nsource.shop → processor.parse → channel.main → sink.orders at most once (of what is rejected: channel.dead drops its oldest events when it is full)\n" +
+				"weaker: source.shop → processor.parse → channel.main → sink.orders exactly once → at most once (of what is rejected: channel.dead drops its oldest events when it is full)"},
+		"neither": {func(s *Side) { exact(s); s.Config.Sinks[0].Plugin.Effects = "none" }, func(s *Side) { exact(s); s.Config.Sinks[0].OnLag = "skip" },
+			"Delivery:\nsource.shop → processor.parse → channel.main → sink.orders at most once (sink.orders skips events when it is far behind)\n" +
+				"weaker: source.shop → processor.parse → channel.main → sink.orders at least once → at most once (sink.orders skips events when it is far behind)"},
+		"stronger": {func(s *Side) { exact(s); s.Config.Sinks[0].OnLag = "skip" }, exact,
+			"Delivery:\nsource.shop → processor.parse → channel.main → sink.orders exactly once (cursor in the record; transactional sink)"},
+		"under another name": {exact, func(s *Side) {
+			exact(s)
+			s.Config.Sinks[0].Name, s.Config.Sinks[0].OnLag = "bills", "skip"
+			s.Config.Moved = []config.Move{{From: "sink.orders", To: "sink.bills"}}
+		}, "Delivery:\nsource.shop → processor.parse → channel.main → sink.bills at most once (sink.bills skips events when it is far behind)\n" +
+			"weaker: source.shop → processor.parse → channel.main → sink.bills exactly once → at most once (sink.bills skips events when it is far behind)"},
+	} {
+		p := Compare(side(c.from), side(c.to))
+		p.Steps, p.Refused = nil, nil
+		var out strings.Builder
+		p.Write(&out, nil)
+		if got := blanks(out.String()); got != c.want {
+			t.Errorf("%s: got\n%s\nwant\n%s", name, got, c.want)
+		}
+	}
 }
 
 func TestTheHashIsThatOfWhatIsDone(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/penstock-io/penstock/host/guarantee"
 )
 
 // Paint colours a piece of text: of a step that begins with that mark ('+', '~', '-'), or that is to be noticed ('!').
@@ -37,6 +39,33 @@ func (p *Plan) Write(w io.Writer, paint Paint) {
 		out("%s %s\n", paint('!', "refused:"), why)
 	}
 	p.writeStatus(out)
+	p.writePaths(w, out, paint)
+}
+
+// writePaths says what holds then, and marks what holds less than now.
+func (p *Plan) writePaths(w io.Writer, out func(string, ...any), paint Paint) {
+	if len(p.Paths) == 0 {
+		return
+	}
+	out("Delivery:\n")
+	reports := make([]guarantee.Report, len(p.Paths))
+	for i := range p.Paths {
+		reports[i] = p.Paths[i].Report
+	}
+	guarantee.Write(w, "  ", reports)
+	for _, path := range p.Weaker() {
+		out("%s %s\n", paint('!', "weaker:"), path)
+	}
+}
+
+// Weaker says of each path on which less holds then than now what that is.
+func (p *Plan) Weaker() (list []string) {
+	for _, path := range p.Paths {
+		if path.Weaker() {
+			list = append(list, fmt.Sprintf("%s  %s → %s (%s)", path.Way(), path.Was.Delivery, path.Delivery, path.Why))
+		}
+	}
+	return list
 }
 
 var marks = map[Action]byte{Create: '+', Update: '~', Restart: '~', Remove: '-'}

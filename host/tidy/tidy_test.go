@@ -58,17 +58,19 @@ var mayImport = map[string][]string{
 
 	"host/plugin/wasm/fuel": {"host/plugin/wasm/internal/modfile="},
 
-	"host/expr":           {"spec"},
-	"host/flume":          {"host/config="}, // lays out what it writes
-	"host/config":         {"spec", "host/expr", "host/address"},
-	"host/pipeline":       {"spec", "host/channel=", "host/plugin="},
-	"host/plan":           {"spec/abi", "host/config="},
-	"host/graph":          {"host/config="},
-	"host/lsp":            {"spec/abi", "host/config=", "host/expr="},
-	"host/admin":          {"spec", "host/channel=", "host/plugin="},
-	"host/agent":          {"spec", "host", "plugins/bundle"},
-	"host/watch":          {},
-	"host/tidy":           {},
+	"host/expr":     {"spec"},
+	"host/flume":    {"host/config="}, // lays out what it writes
+	"host/config":   {"spec", "host/expr", "host/address", "host/guarantee="},
+	"host/pipeline": {"spec", "host/channel=", "host/plugin="},
+	"host/plan":     {"spec/abi", "host/config=", "host/guarantee="},
+	"host/graph":    {"host/config="},
+	"host/lsp":      {"spec/abi", "host/config=", "host/expr="},
+	"host/admin":    {"spec", "host/channel=", "host/plugin=", "host/guarantee="},
+	"host/agent":    {"spec", "host", "plugins/bundle"},
+	"host/watch":    {},
+	"host/tidy":     {},
+
+	"host/guarantee":      {},
 	"host/pipeline/group": {"host/channel=", "host/pipeline="},
 
 	"host/rehearsal": {"spec", "host/channel=", "host/plugin=", "host/config=", "host/admin=", "host/agent="}, // runs agents on fixtures
