@@ -11,6 +11,9 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"slices"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
@@ -39,24 +42,62 @@ func (a *app) setup(path string, f runFlags) (loaded, agent.Setup, error) {
 	return l, agent.Setup{Config: l.config, Keys: keys, Revealed: revealed, Modules: l.modules, Sources: l.sources}, nil
 }
 
-// again is how a running agent reads its files again: the same way as at the start. Mistakes come as a refusal that holds all of them.
-func (a *app) again(path string, f runFlags) func(string) (agent.Setup, error) {
-	return func(other string) (agent.Setup, error) {
-		l, setup, err := a.setup(cmp.Or(other, path), f)
-		fault, ok := errors.AsType[*fault](err)
-		if !ok || fault.exit != exitUsage {
-			return setup, err
-		}
-		r := &admin.Refusal{Code: admin.CodeMistakes, Message: fault.Error(), Hint: fault.hint}
-		if fault.at != nil {
-			r.Message = placeOf(*fault.at) + ": " + r.Message
-		}
-		var text bytes.Buffer
-		config.WriteDiagnostics(&text, l.diags, l.sources, false, usualWidth)
-		r.Text = text.String()
-		r.Result, _ = json.Marshal(diagnosticsOf(l)) // it has no values that do not encode
-		return setup, r
+// reader is how a running agent reads its files again: the same way as at the start.
+type reader struct {
+	app  *app
+	path string
+	runFlags
+
+	mu    sync.Mutex
+	wants []string // what the files at path name beside them, as they were read last
+}
+
+// beside are files that the configuration depends on, as it was read last. It may be called at any time.
+func (r *reader) beside() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.wants
+}
+
+// read reads the files at another path, "" for those of the start, given more values of variables. Mistakes come as a refusal that holds all of them.
+func (r *reader) read(other string, given admin.Variables) (agent.Setup, error) {
+	of := *r.app
+	all := admin.Variables(of.variables).And(given)
+	of.variables = config.Variables(all)
+	l, setup, err := of.setup(cmp.Or(other, r.path), r.runFlags)
+	if other == "" {
+		r.depend(l.sources)
 	}
+	return setup, r.refusal(l, err)
+}
+
+func (r *reader) depend(on *config.Sources) {
+	wants := on.Wants()
+	for i, name := range wants {
+		if abs, err := filepath.Abs(name); err == nil { // else it is watched under the name that it has
+			wants[i] = abs
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wants = wants
+}
+
+// refusal makes of mistakes something that the agent passes on.
+func (*reader) refusal(l loaded, err error) error {
+	fault, ok := errors.AsType[*fault](err)
+	if !ok || fault.exit != exitUsage {
+		return err
+	}
+	why := &admin.Refusal{Code: admin.CodeMistakes, Message: fault.Error(), Hint: fault.hint}
+	if fault.at != nil {
+		why.Message = placeOf(*fault.at) + ": " + why.Message
+	}
+	var text bytes.Buffer
+	config.WriteDiagnostics(&text, l.diags, l.sources, false, usualWidth)
+	why.Text = text.String()
+	why.Result, _ = json.Marshal(diagnosticsOf(l)) // it has no values that do not encode
+	return why
 }
 
 // placeOf writes a place as compilers do: file:line:column.
@@ -71,8 +112,8 @@ func hangups() (<-chan os.Signal, func()) {
 	return c, func() { signal.Stop(c) }
 }
 
-// runAndReload runs the agent, and has it reload at each SIGHUP and, where path is not "", when the files there change. What becomes of that the agent logs.
-func (a *app) runAndReload(ctx context.Context, ag *agent.Agent, hup <-chan os.Signal, path string) error {
+// runAndReload runs the agent, and has it reload at each SIGHUP and, with --watch, when the files change. What becomes of that the agent logs.
+func runAndReload(ctx context.Context, ag *agent.Agent, hup <-chan os.Signal, files *reader) error {
 	var g errgroup.Group
 	ctx, cancel := context.WithCancel(ctx)
 	g.Go(func() error {
@@ -85,9 +126,10 @@ func (a *app) runAndReload(ctx context.Context, ag *agent.Agent, hup <-chan os.S
 			}
 		}
 	})
-	if path != "" {
+	if files.watch {
+		others := func() []string { return slices.Concat(ag.ModuleFiles(), files.beside()) }
 		g.Go(func() error {
-			return watch.Run(ctx, watch.Options{Path: path, Others: ag.ModuleFiles, Changed: func() {
+			return watch.Run(ctx, watch.Options{Path: files.path, Others: others, Changed: func() {
 				_, _ = ag.Reload(ctx, admin.Reload{Why: "the files have changed", Watch: true})
 			}})
 		})

@@ -28,7 +28,8 @@ created, updated in place, restarted or removed, and why; which plugins run othe
 and what holds then on each path from a source to a sink, with a mark where that is less than now.
 What is not shown is not touched. Nothing is changed by it.
 
-The agent itself reads the files, as it would at a reload. It is found by its data directory: the one in the files, or --data-dir. Where none
+The agent itself reads the files, as it would at a reload: with the values of variables that it was started with, and those of --var and --var-file
+in their place. It is found by its data directory: the one in the files, or --data-dir. Where none
 runs, everything is new.
 
 The plan has a hash: "penstock reload --plan HASH" does what was shown, or nothing.
@@ -65,7 +66,11 @@ func (a *app) plan(cmd *cobra.Command, path, dataDir string) (*plan.Plan, error)
 	if err != nil {
 		return nil, err
 	}
-	out, err := admin.AskReload(cmd.Context(), dir, admin.Reload{Path: abs, DryRun: true})
+	given, err := a.given()
+	if err != nil {
+		return nil, err
+	}
+	out, err := admin.AskReload(cmd.Context(), dir, admin.Reload{Path: abs, DryRun: true, Variables: given})
 	if errors.Is(err, admin.ErrNoAgent) {
 		l, err := a.load(path)
 		if err != nil {
@@ -77,6 +82,19 @@ func (a *app) plan(cmd *cobra.Command, path, dataDir string) (*plan.Plan, error)
 		return nil, a.refused(err)
 	}
 	return planIn(out)
+}
+
+// given are the values of variables that stand on the command line, for an agent that runs in another directory.
+func (a *app) given() (admin.Variables, error) {
+	v := admin.Variables{Set: a.variables.Set}
+	for _, name := range a.variables.Files {
+		abs, err := filepath.Abs(name)
+		if err != nil {
+			return v, err
+		}
+		v.Files = append(v.Files, abs)
+	}
+	return v, nil
 }
 
 func planIn(out admin.Reloaded) (*plan.Plan, error) {

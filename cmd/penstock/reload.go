@@ -26,7 +26,8 @@ goes back by itself. A destination that is down is no reason for that.
 The command answers when that is decided: 0 when what the files say runs, else 1, or 2 when there are mistakes in the files. SIGHUP does the same, and
 answers in the log.
 
-PATH is only needed to find the agent, by the data directory in its files; --data-dir does too. The agent reads the files that it was started with.`,
+PATH is only needed to find the agent, by the data directory in its files; --data-dir does too. The agent reads the files that it was started with.
+With --var and --var-file it gives them other values, which hold until it ends: give them to "penstock run" too.`,
 		Example: "  penstock reload\n  penstock reload --plan 1f0a6c2be9d04471 --data-dir /var/lib/penstock",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -44,6 +45,9 @@ func (a *app) reload(cmd *cobra.Command, path, dataDir string, ask admin.Reload)
 	if err != nil {
 		return err
 	}
+	if ask.Variables, err = a.given(); err != nil {
+		return err
+	}
 	out, err := admin.AskReload(cmd.Context(), dir, ask)
 	if errors.Is(err, admin.ErrNoAgent) {
 		return &fault{err: err, hint: fmt.Sprintf("Nobody answers at %s. Start one with: penstock run", dir)}
@@ -55,7 +59,7 @@ func (a *app) reload(cmd *cobra.Command, path, dataDir string, ask admin.Reload)
 	if err != nil {
 		return err
 	}
-	summary := "reloaded: " + p.Summary()
+	summary := "reloaded: " + p.Done()
 	return a.answer(cmd, summary, out, func(t *terminal) {
 		weaker := p.Weaker()
 		p.Status.Flying, p.Paths = nil, nil // that was before

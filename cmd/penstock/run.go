@@ -40,8 +40,8 @@ PATH is a file, or a directory of which all *.hcl files are one configuration; "
 shown all at once, and nothing is started (exit code 2). A data directory or an address that another agent
 has is refused (exit code 3).
 
-SIGHUP reads the files again and goes over to what they say, as "penstock reload" does: see there. With --watch that happens when they change, or a .wasm
-file that runs. Never by itself: that a plugin may touch more than before, another secret, sha256, runtime, program or trusted; the log says then what
+SIGHUP reads the files again and goes over to what they say, as "penstock reload" does: see there. With --watch that happens when they change, a file that
+they read with file() or --var-file, or a .wasm file that runs. Never by itself: that a plugin may touch more than before, another secret, sha256, runtime, program or trusted; the log says then what
 to run.
 
 The agent logs to standard error. What stdout sinks write is all that goes to standard output.`,
@@ -77,8 +77,10 @@ func (a *app) run(ctx context.Context, path string, f runFlags) error {
 		return err
 	}
 	a.showDiagnostics(l)
+	files := &reader{app: a, path: path, runFlags: f}
+	files.depend(l.sources)
 	opts := agent.Options{
-		Setup: setup, Load: a.again(path, f), Build: a.build, Stdout: a.out, Listen: f.http, Logs: admin.NewLog(),
+		Setup: setup, Load: files.read, Build: a.build, Stdout: a.out, Listen: f.http, Logs: admin.NewLog(),
 	}
 	opts.Log = a.newLogger(l.config.Agent.LogFormat, l.config.Agent.LogLevel, opts.Logs)
 	if f.killAt != "" {
@@ -99,10 +101,7 @@ func (a *app) run(ctx context.Context, path string, f runFlags) error {
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	if !f.watch {
-		path = ""
-	}
-	return a.runAndReload(ctx, ag, hup, path)
+	return runAndReload(ctx, ag, hup, files)
 }
 
 // check refuses what a pipeline file could not say either.

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -18,9 +20,33 @@ type Reload struct {
 	Hash   string `json:"plan,omitempty"`    // only if that is the plan; "" = whatever it is
 	Plugin string `json:"plugin,omitempty"`  // only if nothing but the code of that plugin is another; its program is looked at too
 	DryRun bool   `json:"dry_run,omitempty"` // say what would be done
-	Watch  bool   `json:"-"`                 // nobody has asked but the files: what somebody has to decide is not done
-	Why    string `json:"-"`                 // for the log
-	By     Peer   `json:"-"`                 // as the kernel says
+	// Variables are what the pipeline files are given beside what the agent was given before. After a reload with them they hold until it ends.
+	Variables Variables `json:"variables,omitzero"`
+
+	Watch bool   `json:"-"` // nobody has asked but the files: what somebody has to decide is not done
+	Why   string `json:"-"` // for the log
+	By    Peer   `json:"-"` // as the kernel says
+}
+
+// Variables are values of the variables of pipeline files, as on the command line of `penstock run`.
+type Variables struct {
+	Files []string `json:"files,omitempty"` // absolute paths
+	Set   []string `json:"set,omitempty"`   // "NAME=VALUE"
+}
+
+// And returns v with more, which goes before it. What a name or a file had before is not kept twice.
+func (v Variables) And(more Variables) Variables {
+	name := func(set string) string {
+		name, _, _ := strings.Cut(set, "=")
+		return strings.TrimSpace(name)
+	}
+	merge := func(a, b []string, key func(string) string) []string {
+		a = slices.DeleteFunc(slices.Clone(a), func(old string) bool {
+			return slices.ContainsFunc(b, func(s string) bool { return key(s) == key(old) })
+		})
+		return append(a, b...)
+	}
+	return Variables{Set: merge(v.Set, more.Set, name), Files: merge(v.Files, more.Files, func(s string) string { return s })}
 }
 
 // Reloaded is what a reload did, or would do.

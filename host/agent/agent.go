@@ -50,9 +50,9 @@ const drainSlack = time.Second
 // Options say what to run.
 type Options struct {
 	Setup
-	// Load reads the configuration at a path anew; "" is the one that the agent was started with. nil: there is no reload. An error that is
-	// an [*admin.Refusal] is passed on as it is.
-	Load   func(path string) (Setup, error)
+	// Load reads the configuration at a path anew; "" is the one that the agent was started with. given is what it is given beside what it was
+	// given then. nil: there is no reload. An error that is an [*admin.Refusal] is passed on as it is.
+	Load   func(path string, given admin.Variables) (Setup, error)
 	Build  admin.Build
 	Log    *slog.Logger
 	Logs   *admin.Log // what Log keeps of itself, or nil
@@ -89,6 +89,7 @@ type Agent struct {
 	rev        *revision    // that runs, or is to
 	components []*component // replaced, never changed
 	reloaded   admin.Reloads
+	given      admin.Variables // with reloads, since it was started
 
 	trace func(step string) // of reloads, for a test; nil: nobody looks
 }

@@ -143,7 +143,7 @@ func run(t testing.TB, dir, pipeline string, edit ...func(*Options)) rig {
 	}
 	log := new(bytes.Buffer)
 	options := Options{
-		Setup: setup, Load: func(string) (Setup, error) { return load(file) }, Log: slog.New(slog.NewTextHandler(log, nil)), Listen: admin.Off,
+		Setup: setup, Load: func(string, admin.Variables) (Setup, error) { return load(file) }, Log: slog.New(slog.NewTextHandler(log, nil)), Listen: admin.Off,
 	}
 	for _, e := range edit {
 		e(&options)

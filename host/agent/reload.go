@@ -98,7 +98,7 @@ func (a *Agent) planned(ask admin.Reload) (next Setup, p *plan.Plan, err error) 
 	if a.opts.Load == nil {
 		return next, nil, &admin.Refusal{Code: admin.CodeRefused, Message: "this agent was not started from pipeline files, and cannot read them again"}
 	}
-	if next, err = a.opts.Load(ask.Path); err != nil {
+	if next, err = a.opts.Load(ask.Path, a.givenBy(ask)); err != nil {
 		return next, nil, err
 	}
 	if next.Modules == nil {
@@ -118,6 +118,13 @@ func (a *Agent) planned(ask admin.Reload) (next Setup, p *plan.Plan, err error) 
 	side := from.side()
 	side.Held = a.held()
 	return next, plan.Compare(side, to), nil
+}
+
+// givenBy is what the files are given with a reload, which keeps what earlier ones gave.
+func (a *Agent) givenBy(ask admin.Reload) admin.Variables {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.given.And(ask.Variables)
 }
 
 // side is the revision for a comparison.
@@ -276,6 +283,9 @@ func (a *Agent) note(ask admin.Reload, result string, err error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if err == nil {
+		a.given = a.given.And(ask.Variables)
+	}
 	a.reloaded.Last = &last
 }
 

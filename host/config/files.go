@@ -29,6 +29,7 @@ import (
 type Sources struct {
 	files  map[string]*hcl.File // the configuration
 	beside map[string]*hcl.File // what it reads: files of variables, and those of the function file
+	absent []string             // what it would have read, and could not
 }
 
 // Names returns the files' names as diagnostics have them, sorted.
@@ -77,6 +78,16 @@ func (s *Sources) Beside() []string {
 		return nil
 	}
 	return slices.Sorted(maps.Keys(s.beside))
+}
+
+// Wants returns the names of the files beside the configuration that it depends on: those of Beside, and those that could not be read.
+func (s *Sources) Wants() []string {
+	if s == nil {
+		return nil
+	}
+	names := append(s.Beside(), s.absent...)
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // revision is the sha256 over the base names and contents, and over what variables are: where the files lie does not matter. What is sensitive has
@@ -281,7 +292,12 @@ func (f *faults) parse(src []byte, name string) *hcl.File {
 
 // fileFunction reads a file that lies beside the configuration, or below it, and nothing else: a configuration is one directory.
 func (l *loader) fileFunction(files *Sources) function.Function {
-	return text(func(name string) (string, error) {
+	return text(func(name string) (_ string, err error) {
+		defer func() {
+			if err != nil && filepath.IsLocal(name) {
+				files.absent = append(files.absent, filepath.Join(l.beside, name))
+			}
+		}()
 		root, err := os.OpenRoot(l.beside)
 		if err != nil {
 			return "", err
@@ -295,16 +311,16 @@ func (l *loader) fileFunction(files *Sources) function.Function {
 		if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 			return "", fmt.Errorf("%s is no regular file", quote(name))
 		}
-		src, err := io.ReadAll(io.LimitReader(f, maxText+1))
+		bytes, err := io.ReadAll(io.LimitReader(f, maxText+1))
 		switch {
 		case err != nil:
 			return "", err
-		case len(src) > maxText:
+		case len(bytes) > maxText:
 			return "", fmt.Errorf("the file %s is larger than %s", quote(name), formatSize(maxText))
-		case !utf8.Valid(src):
+		case !utf8.Valid(bytes):
 			return "", fmt.Errorf("the file %s is not text in UTF-8", quote(name))
 		}
-		files.add(filepath.Join(l.beside, name), &hcl.File{Bytes: src})
-		return string(src), nil
+		files.add(filepath.Join(l.beside, name), &hcl.File{Bytes: bytes})
+		return string(bytes), nil
 	})
 }

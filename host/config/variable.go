@@ -129,6 +129,7 @@ func (l *loader) given(d *variable, text, where string) {
 func (l *loader) fromFile(all map[string]*variable, name string, files *Sources) {
 	src, err := readFile(name)
 	if err != nil {
+		files.absent = append(files.absent, name)
 		l.unreadable(name, err)
 		return
 	}

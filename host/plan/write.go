@@ -145,6 +145,15 @@ func (p *Plan) writeStatus(out func(string, ...any)) {
 
 // Summary counts the steps in a line: "1 to create, 2 to restart".
 func (p *Plan) Summary() string {
+	return p.counted(map[Action]string{Create: "to create", Update: "to update in place", Restart: "to restart", Remove: "to remove"})
+}
+
+// Done is Summary once it is done: "1 created, 2 restarted".
+func (p *Plan) Done() string {
+	return p.counted(map[Action]string{Create: "created", Update: "updated in place", Restart: "restarted", Remove: "removed"})
+}
+
+func (p *Plan) counted(verbs map[Action]string) string {
 	counts := map[Action]int{}
 	for _, s := range p.Steps {
 		counts[s.Do]++
@@ -152,7 +161,7 @@ func (p *Plan) Summary() string {
 	var words []string
 	for _, do := range []Action{Create, Update, Restart, Remove} {
 		if n := counts[do]; n > 0 {
-			words = append(words, fmt.Sprintf("%d to %s", n, verbs[do]))
+			words = append(words, fmt.Sprintf("%d %s", n, verbs[do]))
 		}
 	}
 	if len(p.Refused) > 0 {
@@ -163,8 +172,6 @@ func (p *Plan) Summary() string {
 	}
 	return strings.Join(words, ", ")
 }
-
-var verbs = map[Action]string{Create: "create", Update: "update in place", Restart: "restart", Remove: "remove"}
 
 // pad fills up painted text, whose width is that of plain.
 func pad(painted, plain string, width int) string {

@@ -10,9 +10,9 @@ package watch
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,6 +30,8 @@ const (
 	// lookEvery is how often the files are looked at whatever is heard: some file systems say nothing, and a directory may have been replaced above the
 	// one that is watched.
 	lookEvery = 10 * time.Second
+	// swapped is the link that Kubernetes has the files of a directory go through, and swaps.
+	swapped = "..data"
 	// maxFile bounds what is read of a file: more than any that would be taken.
 	maxFile = 64 << 20
 )
@@ -37,7 +39,7 @@ const (
 // Options say what to watch.
 type Options struct {
 	Path string // a file, or a directory of which all pipeline files and modules count
-	// Others are files beside them, as they are wanted at this moment: modules that lie elsewhere. It may be nil.
+	// Others are files beside them, by absolute names, as they are wanted at this moment: modules that lie elsewhere, what the pipeline reads. It may be nil.
 	Others func() []string
 	// Changed is called by the one goroutine of Run. What changes meanwhile is found afterwards.
 	Changed func()
@@ -57,20 +59,20 @@ func Run(ctx context.Context, o Options) error {
 	if err := f.follow(); err != nil {
 		return err
 	}
-	state := f.state()
+	state, heard := f.state(), false
 	for {
-		if err := f.await(ctx); err != nil {
+		if err := f.await(ctx, heard); err != nil {
 			return nil // it is over
 		}
 		now := f.state()
-		if now == state {
+		if heard = false; maps.Equal(now, state) {
 			continue
 		}
-		state = now
 		o.Changed()
 		if err := f.follow(); err != nil {
 			return err
 		}
+		state, heard = f.meanwhile(now)
 	}
 }
 
@@ -117,11 +119,15 @@ func (f *files) others() []string {
 	return f.Others()
 }
 
-// await waits until something has happened and it is quiet again, or until it is time to look anyway.
-func (f *files) await(ctx context.Context) error {
+// await waits until something has happened, if it is not heard of already, and it is quiet again, or until it is time to look anyway.
+func (f *files) await(ctx context.Context, heard bool) error {
 	look := time.NewTimer(lookEvery)
 	defer look.Stop()
 	var latest time.Time // that it is waited for; zero: nothing has happened
+	if heard {
+		latest = time.Now().Add(patience)
+		look.Reset(quiet)
+	}
 	for {
 		select {
 		case e := <-f.watcher.Events:
@@ -144,15 +150,28 @@ func (f *files) await(ctx context.Context) error {
 // concerns says whether an event is about anything that counts. In the directory above the pipeline that is the pipeline alone.
 func (f *files) concerns(name string) bool {
 	path := filepath.Clean(f.Path)
-	if filepath.Dir(name) == path || name == path || slices.Contains(f.others(), name) {
+	if filepath.Dir(name) == path || name == path || filepath.Base(name) == swapped || slices.Contains(f.others(), name) {
 		return true
 	}
 	return !isDir(path) && filepath.Dir(name) == filepath.Dir(path) // the directory of a single file: a link that it goes through may be swapped
 }
 
-// state is a digest of what counts.
-func (f *files) state() string {
-	h := sha256.New()
+// meanwhile says what has been told of the files that are wanted by now, and whether they have changed since: events of directories that are watched
+// anew are lost. A file that nobody wanted before is as it was read for that.
+func (f *files) meanwhile(told map[string]string) (state map[string]string, changed bool) {
+	now := f.state()
+	state = maps.Clone(now)
+	for name := range now {
+		if was, ok := told[name]; ok {
+			state[name] = was
+		}
+	}
+	return state, !maps.Equal(now, state)
+}
+
+// state has a digest of each file that counts.
+func (f *files) state() map[string]string {
+	state := map[string]string{}
 	names := f.others()
 	if entries, err := os.ReadDir(f.Path); err == nil {
 		for _, e := range entries {
@@ -163,14 +182,14 @@ func (f *files) state() string {
 	} else {
 		names = append(names, f.Path)
 	}
-	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
-		fmt.Fprintf(h, "%q ", name)
+	for _, name := range names {
+		h := sha256.New()
 		if err := add(h, name); err != nil {
 			fmt.Fprint(h, err)
 		}
+		state[name] = string(h.Sum(nil))
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	return state
 }
 
 // counts says whether a file in the pipeline's directory is part of it, but for what editors leave about.

@@ -180,3 +180,37 @@ func TestASingleFileAndModulesElsewhereAreWatched(t *testing.T) {
 	w.write("lib/y.wasm", "x")
 	w.stays("a module that nobody uses")
 }
+
+func TestWhatChangesWhileSomebodyIsToldIsToldToo(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "a.hcl")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Error(err)
+		}
+	}
+	write("one")
+	told := make(chan struct{}, 2) // never closed
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- Run(ctx, Options{Path: dir, Changed: func() {
+			if told <- struct{}{}; len(told) == 1 {
+				write("three")
+			}
+		}})
+	}()
+	time.Sleep(50 * time.Millisecond) // until it watches
+	write("two")
+	for end := time.After(soon); len(told) < 2; {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-end:
+			t.Fatalf("it was told %d times", len(told))
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
