@@ -83,6 +83,9 @@ func summarize(s admin.Status) string {
 		if c.ShortOfDisk != "" {
 			troubled = append(troubled, c.Address+" is short of disk")
 		}
+		if slices.ContainsFunc(c.Readers, func(r admin.Reader) bool { return r.Unaccounted != 0 }) {
+			troubled = append(troubled, c.Address+" does not add up")
+		}
 	}
 	if len(troubled) > 0 {
 		return strings.Join(troubled, ", ")
@@ -213,6 +216,7 @@ func printReasons(t *terminal, s admin.Status, now time.Time) {
 			}
 		}
 		printDrops(t, c)
+		printUnaccounted(t, c)
 		if c.Stopped != "" {
 			t.printf("\n%s stopped: %s\n", t.paint(bold, c.Address), c.Stopped)
 		}
@@ -223,6 +227,16 @@ func printReasons(t *terminal, s admin.Status, now time.Time) {
 		if c.ShortOfDisk != "" {
 			t.printf("\n%s is short of disk: %s\n  Its sources wait, its sinks go on. It ends by itself when there is room: free some, or set a smaller min_free.\n",
 				t.paint(bold, c.Address), c.ShortOfDisk)
+		}
+	}
+}
+
+// printUnaccounted says that events came to a reader, or went from it, and nobody knows how.
+func printUnaccounted(t *terminal, c admin.Channel) {
+	for _, r := range c.Readers {
+		if r.Unaccounted != 0 {
+			t.printf("\n%s %s: what became of %d of its events is not known. That is a defect of Penstock: keep %s with its files, and report it\n",
+				t.paint(bold, c.Address), r.Name, r.Unaccounted, c.Address)
 		}
 	}
 }

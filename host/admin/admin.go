@@ -109,6 +109,14 @@ type Reader struct {
 	Leased  uint64       `json:"leased"`
 	Dropped uint64       `json:"dropped"` // given up since the agent started; what is leased counts when it is rolled back
 	InUse   bool         `json:"in_use"`  // else its sink is gone, and it holds what it has not committed
+	// Offered are those that it was to get since the channel was opened, Committed those that its leases committed or its destination held
+	// already, Passed those that are for others.
+	Offered   uint64 `json:"offered"`
+	Committed uint64 `json:"committed"`
+	Passed    uint64 `json:"passed"`
+	Held      uint64 `json:"held"` // of those that are committed, what the destination held already
+	// Unaccounted are those of which it is not known what became: 0, or something is wrong.
+	Unaccounted int64 `json:"unaccounted"`
 }
 
 // ChannelStatus puts a channel's figures, taken at the time now, in the words of a [Status].
@@ -126,7 +134,10 @@ func ChannelStatus(address, kind string, s channel.Stats, now time.Time) Channel
 	}
 	for _, name := range sortedKeys(s.Readers) {
 		r := s.Readers[name]
-		c.Readers = append(c.Readers, Reader{name, r.Low, r.Waiting, r.Leased, r.Dropped, r.InUse})
+		c.Readers = append(c.Readers, Reader{
+			Name: name, Low: r.Low, Waiting: r.Waiting, Leased: r.Leased, Dropped: r.Dropped, InUse: r.InUse,
+			Offered: r.Offered, Committed: r.Committed, Passed: r.Passed, Held: r.Held, Unaccounted: r.Unaccounted(),
+		})
 	}
 	if s.Stopped != nil {
 		c.Stopped = s.Stopped.Error()

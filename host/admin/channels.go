@@ -100,7 +100,9 @@ type channelCollector struct {
 	lag   *prometheus.Desc
 	tally *prometheus.Desc
 	drops *prometheus.Desc
-	kept  *prometheus.Desc
+	// unaccounted is conservation: spec/delivery.md §1.
+	unaccounted *prometheus.Desc
+	kept        *prometheus.Desc
 
 	mu   sync.Mutex
 	open map[string]channel.Operator
@@ -160,6 +162,9 @@ func newChannelCollector() *channelCollector {
 		tally: prometheus.NewDesc(namespace+"_channel_reader_events_total",
 			"What became of the events of this reader: offered = committed + passed (others' events) + dropped + its lag, at any quiet moment.",
 			[]string{"component", "reader", "outcome"}, nil),
+		unaccounted: prometheus.NewDesc(namespace+"_channel_unaccounted_events",
+			"Of the events of this reader, those of which it is not known what became: offered - committed - passed - dropped - its lag. It is 0, or something is wrong.",
+			[]string{"component", "reader"}, nil),
 		drops: prometheus.NewDesc(namespace+"_channel_dropped_events_total",
 			"Events that were given up, each once, by reason: corrupt = the disk had damaged them; oldest, newest: on_full; skip, detach: on_lag; purge: someone asked for it.", []string{"component", "reason"}, nil),
 	}
@@ -188,6 +193,7 @@ func (c *channelCollector) Describe(out chan<- *prometheus.Desc) {
 	}
 	out <- c.lag
 	out <- c.tally
+	out <- c.unaccounted
 	out <- c.drops
 	out <- c.kept
 }
@@ -211,6 +217,7 @@ func (c *channelCollector) Collect(out chan<- prometheus.Metric) {
 		for _, reader := range sortedKeys(s.Readers) {
 			r := s.Readers[reader]
 			out <- prometheus.MustNewConstMetric(c.lag, prometheus.GaugeValue, float64(r.Waiting), component, reader)
+			out <- prometheus.MustNewConstMetric(c.unaccounted, prometheus.GaugeValue, float64(r.Unaccounted()), component, reader)
 			for outcome, n := range map[string]uint64{"offered": r.Offered, "committed": r.Committed, "passed": r.Passed, "dropped": r.Dropped} {
 				out <- prometheus.MustNewConstMetric(c.tally, prometheus.CounterValue, float64(n), component, reader, outcome)
 			}

@@ -163,6 +163,7 @@ func run(t testing.TB, dir, pipeline string, edit ...func(*Options)) rig {
 		if err := stop(); err != nil && !errors.Is(err, ErrNotDrained) && !errors.Is(err, net.ErrClosed) { // those are for the test to judge, and goleak
 			t.Error(err)
 		}
+		addsUp(t, a.Status())
 		if t.Failed() {
 			t.Logf("the agent says:\n%s", log)
 		}

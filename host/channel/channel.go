@@ -196,6 +196,12 @@ type ReaderInfo struct {
 	InDoubt      []Share      // what members were given and is not leased: whether their destinations hold it is unknown
 }
 
+// Unaccounted is how many events were offered to the reader of which it is not known what became, by law 8: 0, at any quiet moment. Below 0,
+// more is accounted for than was offered. Anything else is a defect of the channel.
+func (r ReaderInfo) Unaccounted() int64 {
+	return int64(r.Offered - r.Committed - r.Passed - r.Dropped - r.Waiting)
+}
+
 // Incarnation is one opening of the channel.
 type Incarnation struct {
 	ID    uint64       // random

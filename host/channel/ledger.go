@@ -46,6 +46,7 @@ type Ledger struct {
 type Tally struct {
 	Offered   uint64 // waited for it when the channel was opened, or came since
 	Committed uint64 // by its leases, or held by its destination already
+	Held      uint64 // of those, what its destination held already
 	Passed    uint64 // for another reader only
 	Dropped   uint64 // given up
 }
@@ -181,7 +182,8 @@ func (l *Ledger) Finish(end event.Offset, held ...event.Range) error {
 			if l.atBound() {
 				return fmt.Errorf("%w: %d separate ranges above the low mark of the reader", ErrLimit, MaxFinished)
 			}
-			l.tally.Committed += l.Uncommitted(free)
+			n := l.Uncommitted(free)
+			l.tally.Committed, l.tally.Held = l.tally.Committed+n, l.tally.Held+n
 			l.commit(free)
 			l.forget(free)
 		}

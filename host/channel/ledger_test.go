@@ -117,6 +117,7 @@ func TestALedgerBoundsWhatADestinationSays(t *testing.T) {
 
 // Each offset of the model is in one state; attempts counts how often it was rolled back.
 type ledgerModel struct {
+	held     uint64 // how many D are from a finish
 	t        *rapid.T
 	l        *Ledger
 	end      event.Offset
@@ -221,6 +222,7 @@ func (m *ledgerModel) finish(t *rapid.T) {
 	for o := r.First; o < min(r.Next, m.end); o++ {
 		if s := &m.state[o]; *s == ' ' || *s == 'B' {
 			*s = 'D'
+			m.held++
 		}
 	}
 }
@@ -238,7 +240,7 @@ func (m *ledgerModel) check(t *rapid.T) {
 	if m.l.Low() != low || m.l.Waiting(m.end) != uint64(m.end)-done || m.l.Leased() != leased {
 		t.Fatalf("low %d waiting %d leased %d, the model %q has low %d, %d done", m.l.Low(), m.l.Waiting(m.end), m.l.Leased(), m.state, low, done)
 	}
-	if got, want := m.l.Tally(), (Tally{Committed: count['D'], Dropped: count['G']}); got != want {
+	if got, want := m.l.Tally(), (Tally{Committed: count['D'], Held: m.held, Dropped: count['G']}); got != want {
 		t.Fatalf("counted %+v, the model %q has %+v", got, m.state, want)
 	}
 	for r := range m.l.Finished() {

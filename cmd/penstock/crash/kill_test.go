@@ -196,8 +196,8 @@ func (r *rig) kill(aim string) {
 	r.byAim[aim]++
 }
 
-// terminate ends an agent as an operator does, a while after it can be asked; it must drain and say 0.
-func (r *rig) terminate(cmd *exec.Cmd, after time.Duration) {
+// terminate ends an agent as an operator does, a while after it can be asked; it must drain and say 0. It returns how long that took.
+func (r *rig) terminate(cmd *exec.Cmd, after time.Duration) time.Duration {
 	r.t.Helper()
 	asked := time.Now()
 	for _, err := admin.Ask(r.t.Context(), r.path("data")); err != nil; _, err = admin.Ask(r.t.Context(), r.path("data")) {
@@ -207,8 +207,37 @@ func (r *rig) terminate(cmd *exec.Cmd, after time.Duration) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	time.Sleep(after)
+	r.addsUp()
+	told := time.Now()
 	if err := errors.Join(cmd.Process.Signal(syscall.SIGTERM), cmd.Wait()); err != nil {
 		r.t.Fatalf("it did not end well: %v\n%s", err, &r.said)
+	}
+	return time.Since(told)
+}
+
+// addsUp holds the agent that runs to the law of conservation. Each picture of a channel is of one moment; a sink counts a delivery before its reader does, so that of
+// two pictures the first has the readers.
+func (r *rig) addsUp() {
+	r.t.Helper()
+	before, err := admin.Ask(r.t.Context(), r.path("data"))
+	after, aerr := admin.Ask(r.t.Context(), r.path("data"))
+	if err = errors.Join(err, aerr); err != nil {
+		r.t.Fatalf("it cannot be asked: %v\n%s", err, &r.said)
+	}
+	committed := map[string]uint64{}
+	for _, c := range before.Channels {
+		for _, reader := range c.Readers {
+			if reader.Unaccounted != 0 {
+				r.t.Errorf("%s: of %d events for %s it is not known what became: %+v", c.Address, reader.Unaccounted, reader.Name, reader)
+			}
+			sink, _, _ := strings.Cut(reader.Name, "/") // the lanes of a sink are readers of their own
+			committed[sink] += reader.Committed - reader.Held
+		}
+	}
+	for _, c := range after.Components {
+		if c.Kind == "sink" && committed[c.Address] > c.Events+c.Dead {
+			r.t.Errorf("%s has committed %d events, delivered %d, and given %d to the dead letters", c.Address, committed[c.Address], c.Events, c.Dead)
+		}
 	}
 }
 
