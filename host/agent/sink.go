@@ -20,6 +20,9 @@ import (
 )
 
 func (r *revision) buildSink(s config.Sink) (*component, error) {
+	if s.Route != "" || s.Where != nil {
+		return nil, fmt.Errorf("%s: this version checks routes and where, and does not run them yet", s.Address())
+	}
 	c := r.newComponent(s.Component, s.From)
 	c.sink = r.agent.metrics.Sink(c.Address(), c.channel.address)
 	dead := r.deadLetters(c)

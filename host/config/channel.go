@@ -132,6 +132,7 @@ func (l *loader) topology(c *Config) {
 			l.add("W2001", ch.DeclRange, "Nothing puts events into %s. If it still holds some, its sinks will take them.", ch.Address())
 		}
 	}
+	l.unreadCases(c)
 	l.room(c)
 }
 

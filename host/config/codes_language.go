@@ -260,6 +260,14 @@ string, and is never equal to a number; as an operand of <, >, + and so on it is
 
 What is asked of each event comes to a bool: write event.attributes.debug == "true", and not
 event.attributes.debug alone.`},
+	"E1414": {"Does not ask events", `
+Which events a case of a route is for, or a sink gets, is asked of each of them. An expression that
+does not name event has one answer for all:
+
+    when = var.debug                                           # refused
+    when = var.debug && event.attributes.level == "debug"      # right
+
+A sink that is to get nothing for a while has enabled = false.`},
 	"E1501": {"Unknown reference", `
 A reference names something that no block declares, or an expression speaks of a variable or local
 value that there is not. Check the spelling, and that the file which declares it lies in the same
@@ -272,7 +280,7 @@ directory: all *.hcl of one directory are one configuration.
     }`},
 	"E1502": {"Not a reference", `
 Here stands the name of a channel, a secret or a tls block as a reference: the word channel, secret
-or tls, a dot, and its name, without quotes.
+or tls, a dot, and its name, without quotes. A sink may also read a case of a route.
 
     into = channel.main      # right
     into = "channel.main"    # a string
@@ -280,6 +288,7 @@ or tls, a dot, and its name, without quotes.
     into = channel.shop["eu"]  # right, where the channel has a for_each
     key  = secret.disk       # right
     tls  = tls.front         # right
+    from = route.by_level.loud # right, in a sink
 
 In .hcl.json, where all is quoted, it is the string "channel.main".`},
 	"E1503": {"Not a key", `

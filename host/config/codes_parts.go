@@ -57,6 +57,30 @@ none keeps its own. A sink may read it, to tell somebody; when it rejects an eve
       dead_letter = channel.rejected
     }
     channel "wal" "rejected" {}      # needs no sink: what is in it stays until someone decides`},
+	"E2007": {"Events that are of no case", `
+A route deals the events of a channel to sinks, and for some events none of its cases may hold. It
+says what becomes of them: a default, which a sink reads, or that they are given up, and counted.
+
+    route "by_level" {
+      from = channel.main
+      case "loud" { when = event.attributes.level == "error" }
+      default "rest" {}          # or: unmatched = "discard"
+    }
+
+    sink "file" "archive" {
+      from = route.by_level.rest
+      config { path = "/srv/archive/shop.log" }
+    }`},
+	"E2008": {"A case that nobody reads", `
+No sink reads this case of a route. The channel forgets an event when all its sinks are done with
+it, and so the events of this case would vanish. Have a sink read it:
+
+    sink "http" "alerts" {
+      from = route.by_level.loud
+      config { url = "https://alerts.internal/ingest" }
+    }
+
+Or remove the case. To throw its events away on purpose, use the sink discard.`},
 	"E2101": {"The test does not fit", `
 In a *.test.hcl, which says what a pipeline is tried with, something does not fit: it names a source,
 sink or channel that the pipeline has not, expects nothing, or asks for what excludes each other.

@@ -20,12 +20,12 @@ func (l *loader) source(v *values) (Source, bool) {
 }
 
 func (l *loader) sink(v *values) (Sink, bool) {
-	from, linked := l.channelOf(v, "from", l.drained)
+	feed, linked := l.feed(v)
 	c, ok := l.component(abi.Sink, v)
 	batch, retry := v.child("batch"), v.child("retry")
 	s := Sink{
 		Component: c,
-		From:      from,
+		Feed:      feed,
 		Start:     v.text("start"),
 		OnLag:     v.text("on_lag"),
 		Delivery:  v.text("delivery"),

@@ -73,6 +73,7 @@ type Config struct {
 	Secrets    []Secret // each in the order of the files
 	Channels   []Channel
 	Processors []Processor
+	Routes     []Route
 	Sources    []Source
 	Sinks      []Sink
 	Moved      []Move   // names that things had before; see [Config.Formerly]
@@ -152,7 +153,7 @@ type Source struct {
 // Sink drains a channel.
 type Sink struct {
 	Component
-	From  string // name of a channel
+	Feed
 	Start string // "oldest", "now": where it begins when it is new
 	OnLag string // "hold", "skip", "detach"
 	// Delivery is what it asks of the paths that end in it: "exactly_once", "at_least_once"; "" = nothing.

@@ -308,6 +308,12 @@ func dump(c *Config) string {
 			fmt.Fprintf(&s, "  when=%s loaded=%q\n", p.When.Text, p.When.Loaded())
 		}
 	}
+	for _, r := range c.Routes {
+		fmt.Fprintf(&s, "%s from=%s all=%v\n", r.Address(), r.From, r.All)
+		for _, option := range r.Cases {
+			fmt.Fprintf(&s, "  %s default=%v%s\n", option.Name, option.Default, dumpCondition(" when", option.When))
+		}
+	}
 	for _, m := range c.Moved {
 		fmt.Fprintf(&s, "%s was %s\n", m.To, strings.Join(c.Formerly(m.To), ", "))
 	}
@@ -332,8 +338,18 @@ func dump(c *Config) string {
 		if k.Delivery != "" {
 			fmt.Fprintf(&s, "  delivery=%s\n", k.Delivery)
 		}
+		if k.Route != "" || k.Where != nil {
+			fmt.Fprintf(&s, "  reads %s%s\n", k.Reads(), dumpCondition(" where", k.Where))
+		}
 	}
 	return s.String()
+}
+
+func dumpCondition(what string, c *Condition) string {
+	if c == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s=%s loaded=%q", what, c.Text, c.Loaded())
 }
 
 func dumpComponent(c Component) string {

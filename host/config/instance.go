@@ -168,8 +168,8 @@ func (v *values) off() bool {
 
 // aside checks something that is switched off: mistakes in it are reported, but it takes no address, drains no channel and asks for no grant.
 func (l *loader) aside(of string, check func()) {
-	listeners, fed, drained := l.listeners, l.fed, l.drained
-	l.listeners, l.fed, l.drained = map[address.Address]string{}, map[string]bool{}, map[string]bool{}
+	listeners, fed, drained, chosen := l.listeners, l.fed, l.drained, l.chosen
+	l.listeners, l.fed, l.drained, l.chosen = map[address.Address]string{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	lacks := make(map[*pluginBlock]int)
 	for _, p := range l.plugins {
 		lacks[p] = len(p.lacks)
@@ -178,7 +178,10 @@ func (l *loader) aside(of string, check func()) {
 	for channel := range l.drained {
 		l.idle[channel] = of
 	}
-	l.listeners, l.fed, l.drained = listeners, fed, drained
+	for option := range l.chosen {
+		l.idle[option] = of
+	}
+	l.listeners, l.fed, l.drained, l.chosen = listeners, fed, drained, chosen
 	for p, n := range lacks {
 		p.lacks = p.lacks[:n]
 	}

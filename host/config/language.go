@@ -132,11 +132,13 @@ var pipelineLanguage = block{blocks: slices.Concat(valueBlocks, []block{
 				arg{name: "old", typ: "list(secret)", doc: "Further keys, of what was written before. One can go when no event that it sealed is left."})},
 		},
 	},
+	routeBlock,
 	{
 		name: "sink", labels: []string{"plugin", "name"},
-		doc: "Takes events out: one instance of a plugin, draining one channel. Each sink of a channel gets every event.",
+		doc: "Takes events out: one instance of a plugin, draining one channel. Each sink of a channel gets every event, or those that its `where` and its case of a `route` choose.",
 		args: arguments(
-			arg{name: "from", typ: "channel", required: true, doc: "The channel that it drains."},
+			arg{name: "from", typ: "channel", required: true, doc: "The channel that it drains, `channel.NAME`; or of a channel those events that are of one case of a `route`: `route.NAME.CASE`."},
+			arg{name: "where", typ: "expression", shown: "–", doc: "Which events it gets, as an expression over `event`: see [Expressions over events](expressions.md). The others count as delivered to it; so do those of which it cannot be said. Both are counted."},
 			arg{name: "start", typ: "string", def: defaultStart, enum: []string{"oldest", "now"}, doc: "Where it begins when it is new: with the oldest event that is still there, or with the next."},
 			arg{name: "on_lag", typ: "string", def: defaultOnLag, enum: []string{"hold", "skip", "detach"}, doc: "What is done when the channel is full because of this sink alone: `hold` leaves it to the channel's `on_full`; `skip` has the sink go on with the oldest events that leave room, and never get those before; `detach` ends it, so that it holds nothing, until the agent is started again, when it begins anew. The last sink of a channel is never detached. No other sink loses anything by it."},
 			arg{name: "delivery", typ: "string", shown: "–", enum: []string{"exactly_once", "at_least_once"}, doc: "What every path that ends in it has to hold: `exactly_once`, nothing is lost and nothing comes twice; `at_least_once`, nothing is lost. Where one does not, the configuration is refused, and it is said what would have to change. Not set: nothing is asked, and `penstock plan` says what holds ([delivery.md](delivery.md#7-what-a-path-holds))."},
@@ -168,7 +170,7 @@ var (
 )
 
 // laterBlocks are known to the language and not to this version, so that nobody looks for a typing error.
-var laterBlocks = []string{"route", "sink_group", "test"}
+var laterBlocks = []string{"sink_group", "test"}
 
 // laterArguments are so too, by block, with what there is meanwhile.
 var laterArguments = map[string]map[string]string{

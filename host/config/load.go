@@ -36,6 +36,8 @@ func Load(path string, o Options) (*Config, *Sources, hcl.Diagnostics) {
 
 		unexpanded: make(map[string]bool),
 		idle:       make(map[string]string),
+		routes:     make(map[string]*Route),
+		chosen:     make(map[string]bool),
 
 		processors: make(map[string]*processorBlock),
 	}
@@ -84,11 +86,13 @@ type loader struct {
 	schemas    map[schemaKey][]argument
 	fed        map[string]bool     // channels that a source fills
 	drained    map[string]bool     // channels that a sink drains
+	routes     map[string]*Route   // also those in which something is wrong
+	chosen     map[string]bool     // cases that a sink reads, as they are written: "route.by_level.loud"
 	dead       map[string]string   // channels that keep dead letters, and of which one
 	each       map[string][]string // the keys of blocks with for_each, by kind and name
 	unexpanded map[string]bool     // those of which the keys are not known, which was reported
 	unsure     bool                // some reference to a processor leads nowhere
-	idle       map[string]string   // channels that something drains which is switched off, and what
+	idle       map[string]string   // channels and cases that something drains which is switched off, and what
 	adrift     bool                // some reference leads nowhere, or some block could not be read
 	first      hcl.Range           // of the configuration
 	beside     string              // the directory that the files lie in
@@ -164,8 +168,12 @@ func (l *loader) distinct(spec block, blocks []*values) {
 			continue // another instance of one block
 		}
 		if taken {
-			l.add("E1208", v.label[len(v.label)-1], "%s.%s is already at %s. A name is used once, whatever the %s.",
-				spec.name, first.name(), place(first.at), spec.labels[0])
+			whatever := ", whatever the " + spec.labels[0]
+			if len(spec.labels) == 1 {
+				whatever = ""
+			}
+			l.add("E1208", v.label[len(v.label)-1], "%s.%s is already at %s. A name is used once%s.",
+				spec.name, first.name(), place(first.at), whatever)
 			v.broken, l.adrift = true, true
 			continue
 		}
@@ -226,6 +234,7 @@ func (l *loader) build() *Config {
 	l.declareChannels(c)
 	l.linkDeadLetters(c)
 	l.declareProcessors(c)
+	l.declareRoutes(c)
 	for _, v := range l.blocks["source"] {
 		l.declare(v, func() (ok bool, add func()) {
 			s, ok := l.source(v)

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-var dotShapes = map[string]string{"source": "box", "processor": "hexagon", "channel": "cylinder", "sink": "box"}
+var dotShapes = map[string]string{"source": "box", "processor": "hexagon", "channel": "cylinder", "route": "diamond", "sink": "box"}
 
 // WriteDot writes the graph in the language of Graphviz.
 func (g *Graph) WriteDot(w io.Writer) {
@@ -20,6 +20,9 @@ func (g *Graph) WriteDot(w io.Writer) {
 	}
 	for _, e := range g.Edges {
 		style := ""
+		if e.Case != "" {
+			style = fmt.Sprintf(" [label = %s]", strconv.Quote(e.Case))
+		}
 		if e.Kind == DeadLetters {
 			style = " [style = dashed, label = \"dead letters\"]"
 		}
@@ -38,7 +41,7 @@ func (n Node) label() string {
 }
 
 // mermaidShapes are what stands around the text of a node.
-var mermaidShapes = map[string][2]string{"source": {"[", "]"}, "processor": {"{{", "}}"}, "channel": {"[(", ")]"}, "sink": {"[", "]"}}
+var mermaidShapes = map[string][2]string{"source": {"[", "]"}, "processor": {"{{", "}}"}, "channel": {"[(", ")]"}, "route": {"{", "}"}, "sink": {"[", "]"}}
 
 // WriteMermaid writes the graph in the language of Mermaid, which Markdown shows in many places.
 func (g *Graph) WriteMermaid(w io.Writer) {
@@ -53,6 +56,9 @@ func (g *Graph) WriteMermaid(w io.Writer) {
 	}
 	for _, e := range g.Edges {
 		arrow := "-->"
+		if e.Case != "" {
+			arrow = "-- " + e.Case + " -->"
+		}
 		if e.Kind == DeadLetters {
 			arrow = "-. dead letters .->"
 		}

@@ -12,6 +12,7 @@ package graph
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/penstock-io/penstock/host/config"
 )
@@ -28,8 +29,8 @@ type Graph struct {
 type Node struct {
 	ID      string `json:"id"`      // unique: the address, and of a processor also that of the source that goes through it
 	Address string `json:"address"` // "source.shop"
-	Kind    string `json:"kind"`    // "source", "processor", "channel", "sink"
-	Of      string `json:"of"`      // the plugin, or the kind of channel
+	Kind    string `json:"kind"`    // "source", "processor", "channel", "route", "sink"
+	Of      string `json:"of"`      // the plugin, the kind of channel, or which cases of a route an event is of
 	About   string `json:"about"`   // a word or two more: of a channel its capacity
 }
 
@@ -44,6 +45,7 @@ type Edge struct {
 	From string `json:"from"` // ids
 	To   string `json:"to"`
 	Kind string `json:"kind"`
+	Case string `json:"case,omitempty"` // of the route that it comes from
 }
 
 // Of makes the graph of a configuration.
@@ -56,22 +58,50 @@ func Of(c *config.Config) *Graph {
 			p := c.Processors[slices.IndexFunc(c.Processors, func(p config.Processor) bool { return p.Name == name })]
 			id := fmt.Sprintf("%s/%d/%s", s.Address(), i, p.Address()) // each use is an instance
 			g.Nodes = append(g.Nodes, Node{ID: id, Address: p.Address(), Kind: "processor", Of: p.Plugin.Name})
-			g.Edges = append(g.Edges, Edge{from, id, Events})
+			g.Edges = append(g.Edges, Edge{From: from, To: id, Kind: Events})
 			from = id
 		}
-		g.Edges = append(g.Edges, Edge{from, "channel." + s.Into, Events})
+		g.Edges = append(g.Edges, Edge{From: from, To: "channel." + s.Into, Kind: Events})
 	}
 	for _, ch := range c.Channels {
 		g.Nodes = append(g.Nodes, Node{ID: ch.Address(), Address: ch.Address(), Kind: "channel", Of: ch.Kind, About: config.SizeText(ch.CapacityBytes)})
 		if ch.DeadLetter != "" {
-			g.Edges = append(g.Edges, Edge{ch.Address(), "channel." + ch.DeadLetter, DeadLetters})
+			g.Edges = append(g.Edges, Edge{From: ch.Address(), To: "channel." + ch.DeadLetter, Kind: DeadLetters})
 		}
 	}
+	for _, r := range c.Routes {
+		g.Nodes = append(g.Nodes, Node{ID: r.Address(), Address: r.Address(), Kind: "route", Of: match(r)})
+		g.Edges = append(g.Edges, Edge{From: "channel." + r.From, To: r.Address(), Kind: Events})
+	}
 	for _, s := range c.Sinks {
-		g.Nodes = append(g.Nodes, Node{ID: s.Address(), Address: s.Address(), Kind: "sink", Of: s.Plugin.Name, About: parallel(s)})
-		g.Edges = append(g.Edges, Edge{"channel." + s.From, s.Address(), Events})
+		g.Nodes = append(g.Nodes, Node{ID: s.Address(), Address: s.Address(), Kind: "sink", Of: s.Plugin.Name, About: about(s)})
+		way := Edge{From: "channel." + s.From, To: s.Address(), Kind: Events, Case: s.Case}
+		if s.Route != "" {
+			way.From = c.Route(s.Route).Address()
+		}
+		g.Edges = append(g.Edges, way)
 	}
 	return g
+}
+
+// match says of which cases of a route an event is.
+func match(r config.Route) string {
+	if r.All {
+		return "all cases"
+	}
+	return "first case"
+}
+
+// about says what there is to know of a sink beside its plugin.
+func about(s config.Sink) string {
+	words := []string{}
+	if n := parallel(s); n != "" {
+		words = append(words, n)
+	}
+	if s.Where != nil {
+		words = append(words, "filtered")
+	}
+	return strings.Join(words, ", ")
 }
 
 // parallel says how many instances a sink has, where it has several.

@@ -22,7 +22,7 @@ func source(name, plugin, into string, through ...string) config.Source {
 }
 
 func sink(name, plugin, from string, lanes int) config.Sink {
-	return config.Sink{Component: component(abi.Sink, name, plugin), From: from, Lanes: lanes, Connections: 1}
+	return config.Sink{Component: component(abi.Sink, name, plugin), Feed: config.Feed{From: from}, Lanes: lanes, Connections: 1}
 }
 
 // shop has a channel with more sources than sinks, one with more sinks than sources, one that has neither, and one without a sink.
@@ -97,5 +97,36 @@ func TestGraphvizAndMermaidGetEveryNodeAndEdge(t *testing.T) {
 	doc, err := json.Marshal(Of(&config.Config{}))
 	if err != nil || string(doc) != `{"agent":"","nodes":[],"edges":[],"off":[]}` {
 		t.Errorf("of nothing: %s, %v", doc, err)
+	}
+}
+
+// TestARouteStandsBeforeItsSinks: which case a sink reads is seen in every form.
+func TestARouteStandsBeforeItsSinks(t *testing.T) {
+	loud := sink("alerts", "http", "main", 1)
+	loud.Route, loud.Case, loud.Where = "by_level", "loud", &config.Condition{}
+	rest := sink("archive", "file", "main", 4)
+	rest.Route, rest.Case, rest.Where = "by_level", "rest", &config.Condition{}
+	g := Of(&config.Config{
+		Sources:  []config.Source{source("load", "generate", "main")},
+		Channels: []config.Channel{{Kind: "wal", Name: "main", CapacityBytes: 1 << 30}},
+		Routes:   []config.Route{{Name: "by_level", From: "main", Cases: []config.Case{{Name: "loud"}, {Name: "rest", Default: true}}}},
+		Sinks:    []config.Sink{loud, sink("all", "discard", "main", 1), rest},
+	})
+	var out, dot, mermaid strings.Builder
+	g.WriteText(&out, Plain)
+	golden(t, out.String(), `                                        ┌▶ by_level.loud ─ sink.alerts   http, filtered
+generate  source.load ──▶ channel.main ─┼▶ sink.all                      discard
+                          wal, 1 GiB    └▶ by_level.rest ─ sink.archive  file, 4 lanes, filtered
+`)
+	g.WriteDot(&dot)
+	g.WriteMermaid(&mermaid)
+	for _, c := range []struct{ out, what string }{
+		{dot.String(), `"channel.main" -> "route.by_level"`}, {dot.String(), `"route.by_level" -> "sink.alerts" [label = "loud"]`},
+		{dot.String(), `"route.by_level" [shape = diamond, label = "route.by_level\nfirst case"]`},
+		{mermaid.String(), `{"route.by_level<br>first case"}`}, {mermaid.String(), "-- rest -->"},
+	} {
+		if !strings.Contains(c.out, c.what) {
+			t.Errorf("%s is not in:\n%s", c.what, c.out)
+		}
 	}
 }

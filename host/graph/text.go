@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// Paint colours a text by what it is: "source", "processor", "channel", "sink", "about", "line".
+// Paint colours a text by what it is: "source", "processor", "channel", "route", "sink", "about", "line".
 type Paint func(what, text string) string
 
 // Plain paints nothing.
@@ -96,7 +96,7 @@ func (g *Graph) ways() map[string][][]Node {
 		nodes[n.ID] = n
 	}
 	for _, e := range g.Edges {
-		if nodes[e.From].Kind != "channel" { // has one way out
+		if kind := nodes[e.From].Kind; kind == "source" || kind == "processor" { // has one way out
 			next[e.From] = e.To
 		}
 	}
@@ -126,26 +126,58 @@ func sourceCell(way []Node, widest int, paint Paint) (c cell) {
 	return c
 }
 
+// exit is a sink, and the case of a route by which events get there, or "".
+type exit struct {
+	Node
+	option string
+}
+
 func (p *picture) sinks(g *Graph, ch Node) {
-	var sinks []Node
-	widest := 0
-	for _, e := range g.Edges {
-		if e.From == ch.ID && e.Kind == Events {
-			n := g.Nodes[slices.IndexFunc(g.Nodes, func(n Node) bool { return n.ID == e.To })]
-			sinks = append(sinks, n)
-			widest = max(widest, utf8.RuneCountInString(n.Address))
-		}
+	exits := g.exits(ch.ID)
+	width := 0
+	for _, x := range exits {
+		width = max(width, x.cell(p.paint).width)
 	}
-	for _, n := range sinks {
-		var c cell
-		c.add(p.paint, "sink", n.Address)
-		about := n.Of
-		if n.About != "" {
-			about += ", " + n.About
-		}
-		c.add(p.paint, "about", strings.Repeat(" ", widest-utf8.RuneCountInString(n.Address)+2)+about)
+	for _, x := range exits {
+		c := x.cell(p.paint)
+		c.add(p.paint, "about", strings.Repeat(" ", width-c.width+2)+x.label())
 		p.right = append(p.right, c)
 	}
+}
+
+// exits are the sinks of a channel, in the order of the files.
+func (g *Graph) exits(channel string) (all []exit) {
+	for _, n := range g.Nodes {
+		if n.Kind != "sink" {
+			continue
+		}
+		in := g.into(n.ID)
+		switch from := g.into(in.From); {
+		case in.From == channel:
+			all = append(all, exit{Node: n})
+		case in.Case != "" && from.From == channel:
+			all = append(all, exit{n, strings.TrimPrefix(in.From, "route.") + "." + in.Case})
+		}
+	}
+	return all
+}
+
+// into is the one edge by which events get to a node.
+func (g *Graph) into(id string) Edge {
+	i := slices.IndexFunc(g.Edges, func(e Edge) bool { return e.To == id && e.Kind == Events })
+	if i < 0 {
+		return Edge{}
+	}
+	return g.Edges[i]
+}
+
+func (x exit) cell(paint Paint) (c cell) {
+	if x.option != "" {
+		c.add(paint, "route", x.option)
+		c.add(paint, "line", " ─ ")
+	}
+	c.add(paint, "sink", x.Address)
+	return c
 }
 
 // write puts the three columns beside each other, each in the middle of the height, with lines between them.

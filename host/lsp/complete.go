@@ -19,7 +19,7 @@ var scanStart = hcl.InitialPos
 // referenceKinds are the roots of references, and the kind of what they name.
 var referenceKinds = []struct{ root, kind string }{
 	{"channel", "channel"}, {"processor", "processor"}, {"secret", "secret"}, {"tls", "tls"}, {"var", "variable"}, {"local", "local"},
-	{"source", "source"}, {"sink", "sink"},
+	{"source", "source"}, {"sink", "sink"}, {"route", "route"},
 }
 
 // completion gathers what could stand at an offset.

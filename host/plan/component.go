@@ -137,7 +137,7 @@ func (c *comparison) sources() {
 func (c *comparison) sinks() {
 	parts := func(s Side) (list []part) {
 		for _, sink := range s.Config.Sinks {
-			p := s.part(sink.Component, sinkArguments(sink))
+			p := s.part(sink.Component, append(feedArguments(s.Config, sink.Feed), sinkArguments(sink)...))
 			p.channel = "channel." + sink.From
 			list = append(list, p)
 		}
@@ -146,8 +146,23 @@ func (c *comparison) sinks() {
 	c.components(parts(c.from), parts(c.to))
 }
 
+// feedArguments are all that decides which events a sink gets: of a route the cases that do.
+func feedArguments(c *config.Config, f config.Feed) (s set) {
+	s.text("from", f.Reads())
+	if f.Route != "" {
+		r := c.Route(f.Route)
+		s.text(r.Address()+".from", "channel."+r.From)
+		s.yes(r.Address()+".match = all", r.All)
+		for _, option := range r.Deciding(r.Case(f.Case)) {
+			s.condition(r.Address()+"."+option.Name, option.When)
+			s.yes(r.Address()+"."+option.Name+".default", option.Default)
+		}
+	}
+	s.condition("where", f.Where)
+	return s
+}
+
 func sinkArguments(k config.Sink) (s set) {
-	s.text("from", "channel."+k.From)
 	s.text("start", k.Start)
 	s.text("on_lag", k.OnLag)
 	s.text("delivery", k.Delivery)

@@ -34,7 +34,7 @@ func side(edits ...func(*Side)) Side {
 			Channels:   []config.Channel{{Kind: "wal", Name: "main", CapacityBytes: 1 << 30, OnFull: "block"}, {Kind: "wal", Name: "dead", CapacityBytes: 1 << 30}},
 			Processors: []config.Processor{{Component: component(abi.Processor, "parse"), OnError: "stop"}},
 			Sources:    []config.Source{{Component: component(abi.Source, "shop"), Into: "main", Through: []string{"parse"}}},
-			Sinks:      []config.Sink{{Component: component(abi.Sink, "orders"), From: "main", Batch: config.Batch{Events: 5000}, Connections: 1, Lanes: 1}},
+			Sinks:      []config.Sink{{Component: component(abi.Sink, "orders"), Feed: config.Feed{From: "main"}, Batch: config.Batch{Events: 5000}, Connections: 1, Lanes: 1}},
 		},
 		Digests:  map[string]string{"source.shop": "9b74aa", "processor.parse": "9b74aa", "sink.orders": "9b74aa"},
 		Revealed: map[string]config.Revealed{},
@@ -96,7 +96,15 @@ func TestEachChangeHasItsStep(t *testing.T) {
 			s.Config.Sinks[1].Name = "more"
 		}, "+ sink.more new; takes from channel.main"},
 		"a sink that is held": {func(s *Side) {}, "~ sink.orders restart of this sink only; channel.main keeps filling (it is held, and is tried again)"},
-		"a sink that goes":    {func(s *Side) { s.Config.Sinks = nil }, "- sink.orders removed"},
+		"a filter": {func(s *Side) { s.Config.Sinks[0].Where = &config.Condition{Text: "event.size > 1"} },
+			"~ sink.orders restart of this sink only; channel.main keeps filling\nwhere (not set) → event.size > 1"},
+		"a case of a route": {func(s *Side) {
+			s.Config.Routes = []config.Route{{Name: "by_size", From: "main", Cases: []config.Case{
+				{Name: "large", When: &config.Condition{Text: "event.size > 9"}}, {Name: "rest", Default: true}}}}
+			s.Config.Sinks[0].Feed = config.Feed{From: "main", Route: "by_size", Case: "rest"}
+		}, "~ sink.orders restart of this sink only; channel.main keeps filling\nfrom channel.main → route.by_size.rest\nroute.by_size.from (not set) → channel.main\n" +
+			"route.by_size.large (not set) → event.size > 9\nroute.by_size.rest.default (not set) → true"},
+		"a sink that goes": {func(s *Side) { s.Config.Sinks = nil }, "- sink.orders removed"},
 		"a source that cannot come back": {func(s *Side) { s.Config.Sources[0].Plugin.CursorVersion, s.Config.Sources[0].Through = 2, nil },
 			"~ source.shop restart of this source only; channel.main is drained meanwhile\nthrough processor.parse → (not set)\n" +
 				"no way back: the new version writes its cursor in form 2, and the old one reads form 1: once it has read something, there is no way back, and a failure holds it"},
