@@ -104,7 +104,7 @@ func (r *revision) buildSource(s config.Source) *component {
 		Open: func(ctx context.Context, cursor event.Cursor) (plugin.Source, error) {
 			req := request
 			req.Cursor = cursor
-			inst, err := c.open(ctx, &opened, r.plugin(c.Component), abi.Source, req)
+			inst, err := r.openInstance(ctx, c, &opened, req)
 			return inst.Source, err
 		},
 	}
@@ -126,12 +126,12 @@ const (
 // sourceBackoff is between the tries of a source; a sink's is its retry block.
 var sourceBackoff = pipeline.Backoff{Min: 100 * time.Millisecond, Max: 30 * time.Second}
 
-// open opens an instance for a loop that has opened so many before.
-func (c *component) open(ctx context.Context, opened *int, p plugin.Plugin, kind abi.Kind, r plugin.Request) (plugin.Instance, error) {
+// openInstance opens an instance for a loop that has opened so many before.
+func (r *revision) openInstance(ctx context.Context, c *component, opened *int, req plugin.Request) (plugin.Instance, error) {
 	if *opened++; *opened > 1 {
 		c.plugins.Restarted(c.Address())
 	}
-	return p.Open(ctx, kind, r)
+	return r.openAs(ctx, c.Component, c.Address(), req)
 }
 
 // State implements [pipeline.Lifecycle].

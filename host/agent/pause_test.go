@@ -103,12 +103,22 @@ func measure(b *testing.B, f flow, do func(r rig, i int), addresses ...string) {
 
 func BenchmarkPauseForAChangedSink(b *testing.B) {
 	f := flow{rate: flowRate, batchA: 256, waitB: 1, capacity: 256}
+	var still []time.Duration // from the stop of the old one until the new one runs, whatever else takes the processor
 	measure(b, f, func(r rig, i int) {
 		f.batchA++
+		var stopped time.Time
+		r.trace = func(step string) {
+			if step == "stop sink.a" {
+				stopped = time.Now()
+			}
+		}
 		if err := r.reload(b, probation("100ms", f)); err != nil {
 			b.Fatal(err)
 		}
+		_, _, running := r.Agent.component("sink.a").fate()
+		still = append(still, running.Sub(stopped))
 	}, "sink.a", "sink.b", "source.in")
+	report(b, "still", still)
 }
 
 func BenchmarkPauseForAReplacedPlugin(b *testing.B) {

@@ -35,11 +35,8 @@ func (r *revision) through(c *component, names []string) (chain []pipeline.Proce
 
 func (r *revision) processor(c *component, p config.Processor) pipeline.Processor {
 	address := p.Address()
-	loaded := r.plugin(p.Component)
 	use := &processorUse{address: address, metrics: r.agent.metrics.Processor(address), of: c}
-	request := r.requestOf(p.Component, c)
-	request.Log = c.log.With("processor", address)
-	request.Limits.BatchBytes = processorBatch
+	request := r.processorRequest(c, p)
 	return pipeline.Processor{
 		Address: address, OnError: onErrors[p.OnError], Observer: use, When: when(p.When),
 		Plugin: r.pluginOf(p.Component),
@@ -47,10 +44,17 @@ func (r *revision) processor(c *component, p config.Processor) pipeline.Processo
 			if use.opened.Add(1) > 1 {
 				c.plugins.Restarted(address)
 			}
-			inst, err := loaded.Open(ctx, abi.Processor, request)
+			inst, err := r.openAs(ctx, p.Component, c.Address(), request)
 			return inst.Processor, err
 		},
 	}
+}
+
+func (r *revision) processorRequest(c *component, p config.Processor) plugin.Request {
+	req := r.requestOf(p.Component, c)
+	req.Log = c.log.With("processor", p.Address())
+	req.Limits.BatchBytes = processorBatch
+	return req
 }
 
 // when makes what asks events whether a condition holds; nil when it holds for all.

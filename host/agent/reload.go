@@ -89,6 +89,7 @@ func (a *Agent) reload(ctx context.Context, ask admin.Reload) (*plan.Plan, error
 	for _, path := range p.Weaker() {
 		a.opts.Log.Warn("a path will hold less than it does", "delivery", path)
 	}
+	r.makeSpares(ctx, p)
 	s := &switchover{agent: a, from: before, to: r, plan: p, trial: newTrial()}
 	return p, s.run(context.WithoutCancel(ctx))
 }

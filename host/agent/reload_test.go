@@ -126,10 +126,13 @@ func TestTheStepsOfASwapComeInOrder(t *testing.T) {
 		}
 		return list
 	}
-	for address, want := range map[string]string{"sink.a": "stop open start", "sink.b": "stop", "sink.c": "open start", "source.traps": ""} {
+	for address, want := range map[string]string{"sink.a": "prepare stop open start", "sink.b": "stop", "sink.c": "open start", "source.traps": ""} {
 		if got := strings.Join(of(address), " "); got != want {
 			t.Errorf("%s: %s; want %s", address, got, want)
 		}
+	}
+	if left := r.current().spares.all; len(left) > 0 {
+		t.Errorf("%d instances that were started ahead are left", len(left))
 	}
 	if slices.Index(steps, "stop sink.b") > slices.Index(steps, "open sink.c") {
 		t.Errorf("what is new comes before what goes has gone: %q", steps)

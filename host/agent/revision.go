@@ -41,6 +41,7 @@ type revision struct {
 	plugins  map[string]*loaded            // by address of the component
 	grants   map[string]*granted           // by address of the component
 	channels []*openChannel
+	spares   spares
 	opened   []io.Closer // all of it, in the order of opening; pointers, so that what is shared is seen
 }
 

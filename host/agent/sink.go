@@ -80,7 +80,7 @@ func (r *revision) loop(p *part, s config.Sink) *pipeline.Sink {
 			for _, inc := range info.Incarnations {
 				req.Incarnations = append(req.Incarnations, abi.Incarnation{ID: inc.ID, First: uint64(inc.First)})
 			}
-			return c.open(ctx, &p.opened, r.plugin(c.Component), abi.Sink, req)
+			return r.openInstance(ctx, c, &p.opened, req)
 		},
 	}
 }

@@ -58,6 +58,7 @@ func (s *switchover) run(ctx context.Context) error {
 	if err == nil && s.stirs() {
 		err = s.trial.wait(a.stopping, s.to.Config.Agent.Probation)
 	}
+	s.to.spares.close()
 	switch way := s.noWayBack(); {
 	case err == nil:
 		return s.settle()
@@ -294,9 +295,12 @@ func (s *switchover) forgetHolds() (err error) {
 }
 
 // trace names a step, for a test.
-func (s *switchover) trace(step, address string) {
-	if s.agent.trace != nil {
-		s.agent.trace(step + " " + address)
+func (s *switchover) trace(step, address string) { s.agent.step(step, address) }
+
+// step names one of a reload, for a test.
+func (a *Agent) step(step, address string) {
+	if a.trace != nil {
+		a.trace(step + " " + address)
 	}
 }
 

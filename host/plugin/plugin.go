@@ -112,6 +112,20 @@ type Plugin interface {
 	io.Closer
 }
 
+// Preparer is a plugin that can start an instance ahead of its open, which is then over in less time.
+type Preparer interface {
+	// Prepare starts what Open would, and calls nothing of it. Cursor, Stream and Incarnations of the request may be missing. Errors are *Error.
+	Prepare(ctx context.Context, kind abi.Kind, open Request) (Spare, error)
+}
+
+// Spare is an instance that has been started and not opened. It has one owner.
+type Spare interface {
+	// Open opens it, once, with the request that it was prepared with, and what was missing in that. Where it fails, nothing is left of it.
+	Open(ctx context.Context, open Request) (Instance, error)
+	// Close frees one that was not opened; else it does nothing.
+	io.Closer
+}
+
 // Request is what an instance is opened with.
 type Request struct {
 	Component    string          // the address, e.g. "source.shop": for messages, logs and metrics

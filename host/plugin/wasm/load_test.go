@@ -199,3 +199,33 @@ func FuzzModule(f *testing.F) {
 		}
 	})
 }
+
+func TestAnInstanceThatWasPreparedIsOpenedLaterOrNever(t *testing.T) {
+	code, err := goGuest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, s := load(t, code).(plugin.Preparer), &setup{}
+	one, err := p.Prepare(t.Context(), abi.Source, s.request(abi.Source))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := one.Open(t.Context(), s.request(abi.Source))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(one.Close(), in.Source.Close()); err != nil {
+		t.Error(err)
+	}
+	never, err := p.Prepare(t.Context(), abi.Source, s.request(abi.Source))
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside := never.(*spare).in
+	if err := errors.Join(never.Close(), never.Close()); err != nil {
+		t.Error(err)
+	}
+	if inside.mem.reserved != nil || inside.dead == nil {
+		t.Error("one that is not opened keeps its memory")
+	}
+}
