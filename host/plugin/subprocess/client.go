@@ -3,6 +3,7 @@
 package subprocess
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +75,7 @@ func (p *Plugin) connect(ctx context.Context, kind abi.Kind, open plugin.Request
 		Logger:           hclogTo(open.Log),
 		GRPCDialOptions:  c.dialOptions(),
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, dir string) (runner.Runner, error) {
-			c.process.cmd, c.process.sockets = &exec.Cmd{Path: p.path, Args: p.args}, dir
+			c.process.cmd, c.process.sockets = &exec.Cmd{Path: cmp.Or(p.private, p.path), Args: p.args}, dir
 			var err error
 			if c.dials, err = p.listenForDials(kind, open, dir); err != nil {
 				return nil, err

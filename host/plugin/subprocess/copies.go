@@ -69,9 +69,15 @@ func (c *copies) give(private string) error {
 	return os.Remove(private)
 }
 
-// isSelf says whether a path is that of the program that runs: its code is in use, and nobody can change it.
+// isSelf says whether a path is that of the program that runs: whoever replaces it leaves what is in use as it is.
 func isSelf(path string) bool {
 	self, err := os.Stat("/proc/self/exe")
+	if err != nil { // it is no Linux
+		var name string
+		if name, err = os.Executable(); err == nil {
+			self, err = os.Stat(name)
+		}
+	}
 	if err != nil {
 		return false
 	}

@@ -174,7 +174,7 @@ func (r *Runtime) Load(_ context.Context, ref plugin.Ref) (plugin.Plugin, error)
 	} else if p.manifest, err = ManifestOf(ref.Path); err != nil {
 		return nil, err
 	}
-	if len(r.launcher) == 0 || isSelf(ref.Path) {
+	if isSelf(ref.Path) {
 		return p, nil
 	}
 	if p.script, err = isScript(ref.Path); err == nil && !p.script {
