@@ -13,8 +13,35 @@ import (
 )
 
 func newSourceCommand(a *app) *cobra.Command {
-	return newKindCommand(a, "source", "What it had read is on disk before it stands still. Who sends to one that listens waits, or is answered that it is unavailable; what it has\n"+
+	cmd := newKindCommand(a, "source", "What it had read is on disk before it stands still. Who sends to one that listens waits, or is answered that it is unavailable; what it has\n"+
 		"the sender keep, or loses, is as when its channel is full.")
+	cmd.AddCommand(newResetCommand(a))
+	return cmd
+}
+
+func newResetCommand(a *app) *cobra.Command {
+	var dataDir string
+	cmd := &cobra.Command{
+		Use: "reset NAME", Short: "Have a source begin anew",
+		Long: `Have a source of the running agent forget where it stands, and begin anew, as when it was started for the first time. It reads again what it can, and
+all of that is delivered once more, as new events: for them, exactly once is over. What it can't read again, and had not read, is lost to it.
+
+It is for a source whose plugin doesn't read the form of the cursor that another version wrote, and for one that is to read all of it again. It asks first;
+--yes does it without. It is durable before the command returns.`,
+		Example:           "  penstock source reset shop",
+		Args:              needs("NAME"),
+		ValidArgsFunction: a.completeComponent("source"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name := "source." + strings.TrimPrefix(args[0], "source.")
+			if err := a.confirm(cmd, fmt.Sprintf("%s forgets where it stands, and reads again what it can: that is delivered once more. Reset it?", name)); err != nil {
+				return err
+			}
+			return a.pause(cmd, dataDir, admin.Pause{Component: name, Reset: true})
+		},
+	}
+	dataDirFlag(cmd, &dataDir)
+	yesFlag(cmd)
+	return withJSON(cmd)
 }
 
 func newSinkCommand(a *app) *cobra.Command {
@@ -62,6 +89,12 @@ func (a *app) pause(cmd *cobra.Command, dataDir string, p admin.Pause) error {
 		return refused(err, dir)
 	}
 	summary := standing(s, p.Resume)
+	if p.Reset {
+		summary = s.Component + " has no cursor any more, and begins anew"
+		if s.State == admin.Paused {
+			summary += " when it goes on: it is paused"
+		}
+	}
 	return a.answer(cmd, summary, s, func(t *terminal) { t.printf("%s\n", summary) })
 }
 

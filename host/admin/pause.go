@@ -24,6 +24,7 @@ type Pause struct {
 	Component string `json:"-"`                // its address, "source.shop"
 	By        Peer   `json:"-"`                // as the kernel says
 	Resume    bool   `json:"resume,omitempty"` // let it go on
+	Reset     bool   `json:"reset,omitempty"`  // of a source: neither, but forget where it stands, so that it begins anew
 }
 
 // Standing is how a component stands after a [Pause].

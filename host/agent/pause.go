@@ -23,7 +23,10 @@ func (a *Agent) Pause(ctx context.Context, p admin.Pause) (admin.Standing, error
 		return admin.Standing{}, err
 	}
 	do := "pause"
-	if p.Resume {
+	switch {
+	case p.Reset:
+		do = "reset"
+	case p.Resume:
 		do = "resume"
 	}
 	a.opts.Log.Info("asked through the control socket", "component", c.Address(), "do", do, "uid", p.By.UID, "pid", p.By.PID)
@@ -40,9 +43,12 @@ func (a *Agent) Pause(ctx context.Context, p admin.Pause) (admin.Standing, error
 		return s, nil
 	}
 	err = c.apart(ctx, func() (err error) {
-		if p.Resume {
+		switch {
+		case p.Reset:
+			s.Changed, err = true, c.reset(ctx)
+		case p.Resume:
 			s.Changed, err = c.resume()
-		} else {
+		default:
 			s.Changed = c.halt(p.By)
 		}
 		return err

@@ -79,11 +79,10 @@ type Backoff struct{ Min, Max time.Duration }
 
 // Delay returns how long to wait before try n+1, n ≥ 1. It never overflows.
 func (b Backoff) Delay(n int) time.Duration {
-	ceiling := b.Min
+	ceiling := min(b.Min, b.Max)
 	for ; n > 1 && ceiling < b.Max; n-- {
-		ceiling *= 2
+		ceiling = min(ceiling, b.Max-ceiling) + ceiling // twice as much, at most Max
 	}
-	ceiling = min(ceiling, b.Max)
 	if ceiling <= 0 {
 		return 0
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/penstock-io/penstock/host/channel"
@@ -93,7 +94,8 @@ func (s *Source) session(ctx context.Context) (moved bool, err error) {
 	}
 	if len(pos.Cursor) > 0 && pos.Version != s.Version && !slices.Contains(s.Reads, pos.Version) {
 		return false, fmt.Errorf("the cursor was written in form %d, and this plugin reads form %d: "+
-			"run the version of the plugin that wrote it, or give the source another name to start anew: %w", pos.Version, s.Version, errHold)
+			"run the version of the plugin that wrote it; or, to begin anew and read again what it can: penstock source reset %s: %w",
+			pos.Version, s.Version, strings.TrimPrefix(s.Address, "source."), errHold)
 	}
 	kept := &letters{component: s.Address, timed: !s.Resumes}
 	through, err := openChain(ctx, s.Through, use{buffers: s.Buffers, backoff: s.Backoff, fate: s.Observer, log: s.Log, letters: kept})

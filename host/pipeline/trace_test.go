@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -481,6 +482,24 @@ func TestBackoffStaysBetweenItsBounds(t *testing.T) {
 		if d := b.Delay(n); d <= 0 || d > b.Max {
 			t.Fatalf("delay %d is %v", n, d)
 		}
+	}
+	for _, n := range []int{1, 22, 63, 64, 65, 1 << 40} { // where doubling a number of 64 bits would have become negative
+		if d := (Backoff{1, math.MaxInt64}).Delay(n); d <= 0 {
+			t.Errorf("after %d failures, without a cap, the delay is %v", n, d)
+		}
+	}
+	// Full jitter: anything up to the ceiling, so that many that failed together do not come back together.
+	low, high := 0, 0
+	for range 1000 {
+		switch d := b.Delay(100); {
+		case d < b.Max/4:
+			low++
+		case d > b.Max*3/4:
+			high++
+		}
+	}
+	if low < 150 || high < 150 {
+		t.Errorf("of 1000 delays %d are in the lowest quarter, and %d in the highest", low, high)
 	}
 	if (Backoff{}).Delay(3) != 0 {
 		t.Error("no back-off is a delay")

@@ -239,14 +239,17 @@ func fate(status int) int {
 	return taken
 }
 
+// maxRetryAfter bounds what a server may bid us wait: the host waits no longer either, and more milliseconds than have room in its call would be none.
+const maxRetryAfter = time.Hour
+
 // retryAfter reads the header of that name: seconds, or a date. 0: nothing, or nothing that can be read.
 func retryAfter(text string, now time.Time) time.Duration {
 	const httpDate = "Mon, 02 Jan 2006 15:04:05 GMT"
 	if n, err := strconv.Atoi(text); err == nil {
-		return time.Duration(max(n, 0)) * time.Second
+		return time.Duration(min(max(n, 0), int(maxRetryAfter/time.Second))) * time.Second
 	}
 	if at, err := time.Parse(httpDate, text); err == nil {
-		return max(at.Sub(now), 0)
+		return min(max(at.Sub(now), 0), maxRetryAfter)
 	}
 	return 0
 }

@@ -127,6 +127,7 @@ func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 11, 26, 15, 0, 0, 0, time.UTC)
 	for text, want := range map[string]time.Duration{
 		"": 0, "3": 3 * time.Second, "-3": 0, "x": 0, "Thu, 26 Nov 2026 15:00:10 GMT": 10 * time.Second, "Thu, 26 Nov 2026 14:00:10 GMT": 0,
+		"18446744074": time.Hour, "9000000": time.Hour, "Thu, 26 Nov 2099 15:00:10 GMT": time.Hour,
 	} {
 		if got := retryAfter(text, now); got != want {
 			t.Errorf("%q: %v", text, got)
