@@ -34,7 +34,7 @@ PROTOC_PYTHON_DIR     := .ci/python/grpcio-tools-$(PROTOC_PYTHON_VERSION)
 # Where plugins in Python find what they import: below /usr, which each of them may read. $(PYTHON) is the same with what tests need.
 PYTHON ?= /usr/local/lib/penstock/python/bin/python3
 
-.PHONY: all build proto python deadcode plugins skeleton guests test race fuzz crash damage kills powercut mutated figures soak mutations bench quickstart examples tidy help
+.PHONY: all build proto python deadcode plugins skeleton guests test race fuzz crash damage kills powercut mutated figures soak mutations model bench quickstart examples tidy help
 
 all: build vet test ## build, vet and test
 
@@ -131,6 +131,9 @@ soak: ## crash for long, with new choices each time; writes spec/reliability.md
 
 mutations: ## take each sync, check, latch and ordering of the durable channel out, and see a test fail (ARGS="--only flush.go", --json)
 	@$(GO) run ./host/channel/wal/mutate $(ARGS)
+
+model: ## every run of the small model of delivery in spec/model, and broken variants that must be caught (spin, gcc)
+	@bash spec/model/check
 
 # The goroutines of a lexer, and maps, make coverage differ from run to run: to make one input small would take its whole minute.
 fuzz: plugins ## every decoder for a while (FUZZTIME=30s)
