@@ -41,6 +41,9 @@ func (c *Config) Guarantees() []guarantee.Report {
 // stage is the channel that a sink drains, and the sink.
 func (c *Config) stage(k Sink) guarantee.Stage {
 	s := guarantee.Stage{Sink: guarantee.Sink{Address: k.Address(), Effects: k.Plugin.Effects, OnLag: k.OnLag}}
+	if k.Route != "" {
+		s.Case = k.Reads()
+	}
 	for _, ch := range c.Channels {
 		if ch.Name != k.From {
 			continue

@@ -73,6 +73,7 @@ type Sink struct {
 // Stage is a channel, and who takes events out of it.
 type Stage struct {
 	Channel Channel
+	Case    string   // of a route, which deals the channel's events; "" = none does. What is not for the sink is not on the path
 	Dead    *Channel // keeps what the sink rejects; nil: such a sink is held
 	Sink    Sink
 }

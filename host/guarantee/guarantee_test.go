@@ -145,6 +145,14 @@ func TestWhatCoversWhat(t *testing.T) {
 	}
 }
 
+func TestAPathNamesTheCaseThroughWhichItsSinkIsReached(t *testing.T) {
+	p := exact()
+	p.Stages[0].Case = "route.by_level.loud"
+	if got := p.Report().Way(); got != "source.a → channel.main → route.by_level.loud → sink.z" {
+		t.Errorf("the way is %s", got)
+	}
+}
+
 func TestOfManyPathsTheWeakestAreShown(t *testing.T) {
 	var reports []Report
 	for range maxLines + 10 {

@@ -11,9 +11,10 @@ import (
 // Report is what is told of a path.
 type Report struct {
 	Source   string   `json:"source"`
-	Through  []string `json:"through"` // processors
-	Channel  string   `json:"channel"` // the first
-	Beyond   []string `json:"beyond"`  // relays and their channels, in order; mostly none
+	Through  []string `json:"through"`        // processors
+	Channel  string   `json:"channel"`        // the first
+	Beyond   []string `json:"beyond"`         // relays and their channels, in order; mostly none
+	Case     string   `json:"case,omitempty"` // of a route, through which the sink gets them: "route.by_level.loud"
 	Sink     string   `json:"sink"`
 	Delivery string   `json:"delivery"` // a Level
 	Why      string   `json:"why"`
@@ -33,6 +34,7 @@ func (p Path) Report() Report {
 		r.Through = append(r.Through, proc.Address)
 	}
 	for i, s := range p.Stages {
+		r.Case = s.Case // of the last: a relay is named itself
 		if i == 0 {
 			r.Channel = s.Channel.Address
 			continue
@@ -51,7 +53,11 @@ func (r Report) Level() Level {
 // Way is the path in a line.
 func (r Report) Way() string {
 	way := append([]string{r.Source}, r.Through...)
-	way = append(append(append(way, r.Channel), r.Beyond...), r.Sink)
+	way = append(append(way, r.Channel), r.Beyond...)
+	if r.Case != "" {
+		way = append(way, r.Case)
+	}
+	way = append(way, r.Sink)
 	return strings.Join(way, " → ")
 }
 
