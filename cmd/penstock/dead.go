@@ -24,13 +24,14 @@ directory's pipeline files are meant.`
 func newDeadCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dead",
-		Short: "Look at dead letters: events that a sink or a processor will never take",
-		Long: `Look at dead letters: events that a sink rejects or breaks on, or a processor with on_error = "dead_letter". They are kept, with the
-reason, in the channel that the pipeline names with dead_letter, until someone decides. The directories are read as they are; no agent needs to run.`,
+		Short: "Look at dead letters, deliver them again, or give them up",
+		Long: `Look at dead letters, deliver them again, or give them up: events that a sink rejects or breaks on, or a processor with
+on_error = "dead_letter". They are kept, with the reason, in the channel that the pipeline names with dead_letter, until someone decides. To look, the
+directories are read as they are; no agent needs to run.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newDeadLsCommand(a), newDeadShowCommand(a))
+	cmd.AddCommand(newDeadLsCommand(a), newDeadShowCommand(a), newDeadReplayCommand(a), newDeadDropCommand(a))
 	return cmd
 }
 

@@ -177,9 +177,11 @@ func (q *deadQuery) conclude(t *terminal, channels []deadChannel, shown int) {
 		name = strings.TrimPrefix(channels[0].Name, "channel.")
 	}
 	t.printf(`
-What to do: put right what the reason says. To keep the events, or to send them again by another way:
+What to do: put right what the reason says, and have them delivered again:
+  penstock dead replay %[1]s --dry-run
+To keep the events, or to send them again by another way:
   penstock channel export %[1]s --reader %[2]s --format json -o FILE
 and then, or where nobody wants them, to give them up:
-  penstock channel purge %[1]s %[2]s
+  penstock dead drop %[1]s
 `, name, agent.DeadReader)
 }

@@ -166,7 +166,7 @@ func newChannelCollector() *channelCollector {
 			"Of the events of this reader, those of which it is not known what became: offered - committed - passed - dropped - its lag. It is 0, or something is wrong.",
 			[]string{"component", "reader"}, nil),
 		drops: prometheus.NewDesc(namespace+"_channel_dropped_events_total",
-			"Events that were given up, each once, by reason: corrupt = the disk had damaged them; oldest, newest: on_full; skip, detach: on_lag; purge: someone asked for it.", []string{"component", "reason"}, nil),
+			"Events that were given up, each once, by reason: corrupt = the disk had damaged them; oldest, newest: on_full; skip, detach: on_lag; purge, picked: someone asked for it.", []string{"component", "reason"}, nil),
 	}
 	c.kept = prometheus.NewDesc(namespace+"_channel_cursor_bytes",
 		"Bytes that are kept of where this source stands; the most is 2 MiB.", []string{"component", "source"}, nil)

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/penstock-io/penstock/host/dead"
 	"github.com/penstock-io/penstock/spec/event"
 )
 
@@ -37,19 +38,23 @@ const (
 	Drain  Verb = "drain"  // pause the sources
 	Resume Verb = "resume" // let them go on
 	Look   Verb = "look"   // nothing, but that somebody reads events past the agent
+
+	DeadReplay Verb = "dead-replay" // deliver dead letters again
+	DeadDrop   Verb = "dead-drop"   // give dead letters up
 )
 
-var verbs = []Verb{Forget, Purge, Replay, Drain, Resume, Look}
+var verbs = []Verb{Forget, Purge, Replay, Drain, Resume, Look, DeadReplay, DeadDrop}
 
 // Action is one thing to do to a channel.
 type Action struct {
-	Verb    Verb   `json:"-"`
-	Channel string `json:"-"`                // its address, "channel.main"
-	By      Peer   `json:"-"`                // as the kernel says
-	Reader  string `json:"reader,omitempty"` // of a purge, "" = all of the channel
-	From    *Place `json:"from,omitempty"`   // of a replay
-	DryRun  bool   `json:"dry_run,omitempty"`
-	With    string `json:"with,omitempty"` // of a look, the command
+	Verb    Verb       `json:"-"`
+	Channel string     `json:"-"`                // its address, "channel.main"
+	By      Peer       `json:"-"`                // as the kernel says
+	Reader  string     `json:"reader,omitempty"` // of a purge, "" = all of the channel
+	From    *Place     `json:"from,omitempty"`   // of a replay
+	DryRun  bool       `json:"dry_run,omitempty"`
+	With    string     `json:"with,omitempty"` // of a look, the command
+	Dead    dead.Order `json:"dead,omitzero"`  // of what is done to dead letters
 }
 
 // Place is where a replay starts: at an offset, or with the first event that was committed at a time or later. Neither is the oldest there is.
@@ -60,8 +65,9 @@ type Place struct {
 
 // Outcome is what an [Action] did; with DryRun, what it would do now.
 type Outcome struct {
-	Readers []Moved  `json:"readers"`
-	Sources []string `json:"sources"` // that are paused, or go on
+	Readers []Moved       `json:"readers"`
+	Sources []string      `json:"sources"`        // that are paused, or go on
+	Dead    *dead.Outcome `json:"dead,omitempty"` // of what is done to dead letters
 }
 
 // Moved is what became of one reader.
@@ -111,7 +117,7 @@ func withPeer(ctx context.Context, conn net.Conn) context.Context {
 const (
 	// actTimeout is longer than any drain_timeout that makes sense: so long a component may take to stop.
 	actTimeout = 10 * time.Minute
-	// maxAction bounds the request of an action: two names and an offset.
+	// maxAction bounds the request of an action: names, and as many offsets as a filter may have.
 	maxAction = 64 << 10
 )
 

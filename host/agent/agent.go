@@ -99,6 +99,7 @@ type openChannel struct {
 	channel.Channel
 	channel.Operator
 	channel.Seeker
+	channel.Picker
 	address, kind string
 	pool          *channel.Pool
 	drops         *dropLog

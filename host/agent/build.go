@@ -62,6 +62,7 @@ type store interface {
 	channel.Channel
 	channel.Operator
 	channel.Seeker
+	channel.Picker
 }
 
 // channels opens a channel by kind.
@@ -168,7 +169,7 @@ func (r *revision) openChannel(c config.Channel) (*openChannel, error) {
 		}
 		return nil, errors.Join(fmt.Errorf("open %s: %w", c.Address(), err), o.pool.Close())
 	}
-	oc := &openChannel{Channel: opened, Operator: opened, Seeker: opened, address: c.Address(), kind: c.Kind, pool: o.pool, drops: drops, unwatch: func() { metrics.Watch(nil) }}
+	oc := &openChannel{Channel: opened, Operator: opened, Seeker: opened, Picker: opened, address: c.Address(), kind: c.Kind, pool: o.pool, drops: drops, unwatch: func() { metrics.Watch(nil) }}
 	metrics.Watch(opened)
 	return oc, nil
 }

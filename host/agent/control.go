@@ -16,6 +16,7 @@ import (
 
 	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/host/dead"
 	"github.com/penstock-io/penstock/spec/event"
 )
 
@@ -45,6 +46,10 @@ func (a *Agent) Act(ctx context.Context, act admin.Action) (admin.Outcome, error
 	case admin.Resume:
 		out.Sources, err = a.pauseSources(ctx, c, "")
 	case admin.Look:
+	case admin.DeadReplay, admin.DeadDrop:
+		var letters dead.Outcome
+		letters, err = a.decideDead(ctx, c, act)
+		out.Dead = &letters
 	default:
 		out.Readers, err = a.moveReaders(ctx, c, act)
 	}

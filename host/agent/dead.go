@@ -3,21 +3,26 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/host/channel/wal"
 	"github.com/penstock-io/penstock/host/config"
+	"github.com/penstock-io/penstock/host/dead"
 	"github.com/penstock-io/penstock/host/pipeline"
+	"github.com/penstock-io/penstock/spec/event"
 )
 
 // DeadReader is the name of the reader that holds what is in a channel of dead letters. Nobody takes by it: what is there stays until someone decides.
-const DeadReader = "dead"
+const DeadReader = dead.Reader
 
 // holdDead opens that reader in each channel that keeps dead letters.
 func (r *revision) holdDead() error {
@@ -25,6 +30,9 @@ func (r *revision) holdDead() error {
 		keeper := r.keeperOf(c.Name)
 		if keeper == nil {
 			continue
+		}
+		if err := r.recoverDead(keeper); err != nil {
+			return err
 		}
 		if err := keeper.dead.hold(keeper); err != nil {
 			return err
@@ -34,10 +42,92 @@ func (r *revision) holdDead() error {
 	return nil
 }
 
+// recoverDead takes out what was replayed, where the agent was killed in between.
+func (r *revision) recoverDead(keeper *openChannel) error {
+	if keeper.dead.held() {
+		return nil
+	}
+	var targets []*dead.Target
+	for _, c := range r.channels {
+		targets = append(targets, &dead.Target{Address: c.address, Channel: c, Stats: c.Stats})
+	}
+	desk := dead.Desk{Keeper: keeper, Address: keeper.address, Step: r.agent.opts.Step}
+	ctx, cancel := context.WithTimeout(context.Background(), startTime)
+	defer cancel()
+	return desk.Recover(ctx, targets...)
+}
+
+// decideDead replays dead letters, or gives them up.
+func (a *Agent) decideDead(ctx context.Context, keeper *openChannel, act admin.Action) (out dead.Outcome, err error) {
+	r := a.current()
+	i := slices.IndexFunc(r.Config.Channels, func(c config.Channel) bool { return c.Address() == keeper.address })
+	switch {
+	case !keeper.dead.held():
+		return out, &admin.Refusal{Code: admin.CodeUsage, Message: keeper.address + " keeps no dead letters: no channel names it as its dead_letter"}
+	case keeper.kind != "wal":
+		return out, &admin.Refusal{Code: admin.CodeRefused, Message: keeper.address + " is in the memory of the agent, where dead letters cannot be looked at",
+			Hint: `A channel "wal" keeps them on the disk.`}
+	}
+	disk, err := durableOptions(r.Config.Channels[i], r.Keys)
+	if err != nil {
+		return out, err
+	}
+	keys := disk.oldKeys
+	if disk.key != nil {
+		keys = append(slices.Clone(keys), *disk.key)
+	}
+	desk := dead.Desk{
+		Keeper: keeper, Address: keeper.address, Step: a.opts.Step, Open: func(uuid string) (*dead.Target, error) { return a.deadTarget(uuid) },
+		Browse: func(visit func(event.Offset, event.Event) bool) error {
+			_, err := wal.Browse(ChannelDir(a.dir, bare(keeper.address)), DeadReader, nil, visit, keys...)
+			return err
+		},
+	}
+	act.Dead.DryRun = act.DryRun
+	err = keeper.dead.without(keeper, func() (err error) {
+		if act.Verb == admin.DeadDrop {
+			out, err = desk.Drop(ctx, act.Dead)
+		} else {
+			out, err = desk.Replay(ctx, act.Dead)
+		}
+		return err
+	})
+	if err == nil && !act.DryRun {
+		a.opts.Log.Info("dead letters are decided", "component", keeper.address, "do", string(act.Verb), "events", out.Events, "letters", out.Letters)
+	}
+	return out, err
+}
+
+// deadTarget is the open channel with that uuid.
+func (a *Agent) deadTarget(uuid string) (*dead.Target, error) {
+	for _, c := range a.channels() {
+		for _, info := range c.Stats().Readers {
+			if id, _, _ := strings.Cut(info.Stream, "/"); id == uuid {
+				return &dead.Target{Address: c.address, Channel: c, Stats: c.Stats, Barred: func(reader string) string { return a.barred(c, reader) }}, nil
+			}
+		}
+	}
+	return nil, errors.New("the channel that it was in is not in the pipeline, or has no readers")
+}
+
+// barred says why nothing is put for a reader: nobody would take it.
+func (a *Agent) barred(c *openChannel, reader string) string {
+	if a.sinkOf(c, reader) == nil {
+		return reader + " is no sink of the pipeline any more: name another one with --to"
+	}
+	return ""
+}
+
 // deadHold is the reader that the agent holds in a channel of dead letters.
 type deadHold struct {
 	mu     sync.Mutex
 	reader channel.Reader // nil: not held
+}
+
+func (h *deadHold) held() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.reader != nil
 }
 
 // hold opens the reader, unless it is open.

@@ -46,7 +46,7 @@ func letters(t *testing.T, r rig) (all []event.Event) {
 		t.Fatal(err)
 	}
 	defer reader.Close()
-	for n := c.Stats().Put; uint64(len(all)) < n; {
+	for n := reader.Info().Waiting; uint64(len(all)) < n; {
 		lease, err := reader.Take(t.Context(), channel.Want{})
 		if err != nil {
 			t.Fatal(err)

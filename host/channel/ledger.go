@@ -233,6 +233,18 @@ func (l *Ledger) Drop(r event.Range, why Loss) (dropped uint64) {
 	return dropped
 }
 
+// Admits says whether ranges can be given up one by one: [ErrLimit] when that would leave more than [MaxFinished] separate ranges.
+func (l *Ledger) Admits(picked ...event.Range) error {
+	all := Ranges{list: slices.Clone(l.done.list), sum: l.done.sum}
+	for _, r := range picked {
+		all.Add(r)
+	}
+	if all.Len()+l.leases > MaxFinished {
+		return fmt.Errorf("%w: %d separate ranges above the low mark of the reader", ErrLimit, all.Len())
+	}
+	return nil
+}
+
 // Offer counts events that came.
 func (l *Ledger) Offer(events uint64) { l.tally.Offered += events }
 

@@ -71,24 +71,25 @@ const (
 	LostNewest                  // DropNewest
 	LostSkip                    // Skip
 	LostDetach                  // Detach
-	LostPurge                   // someone asked for it
+	LostPurge                   // someone asked for all that waits
+	LostPicked                  // someone asked for these
 )
 
 // Losses lists all reasons there are.
 func Losses() []Loss {
-	return []Loss{LostCorrupt, LostOldest, LostNewest, LostSkip, LostDetach, LostPurge}
+	return []Loss{LostCorrupt, LostOldest, LostNewest, LostSkip, LostDetach, LostPurge, LostPicked}
 }
 
 // String is the reason in a word.
 func (l Loss) String() string {
-	if l < LostCorrupt || l > LostPurge {
+	if l < LostCorrupt || l > LostPicked {
 		return fmt.Sprintf("loss %d", uint8(l))
 	}
-	return [...]string{"corrupt", "oldest", "newest", "skip", "detach", "purge"}[l-LostCorrupt]
+	return [...]string{"corrupt", "oldest", "newest", "skip", "detach", "purge", "picked"}[l-LostCorrupt]
 }
 
 // Lost counts events by the reason why they were given up.
-type Lost [LostPurge + 1]uint64
+type Lost [LostPicked + 1]uint64
 
 // All has an entry for each reason.
 func (l *Lost) All() map[Loss]uint64 {

@@ -27,3 +27,10 @@ type Seeker interface {
 	// Purge gives up all that the reader has not committed, before the space is free, and says how many events that were.
 	Purge(reader string) (events uint64, err error)
 }
+
+// Picker gives up events that someone has picked, of a reader that nobody has open.
+type Picker interface {
+	// Drop gives up some of what the reader has not committed, before the space is free, says how many events that were, and counts them as
+	// [LostPicked]. What it answered is durable. [ErrLimit]: the reader would have more than [MaxFinished] separate ranges; nothing was given up.
+	Drop(reader string, picked ...event.Range) (events uint64, err error)
+}

@@ -25,6 +25,16 @@ func (e *env) seeker() channel.Seeker {
 	return s
 }
 
+// picker is the channel's side for those who give up events one by one.
+func (e *env) picker() channel.Picker {
+	e.Helper()
+	p, ok := e.ch.(channel.Picker)
+	if !ok {
+		e.Fatal("the channel is no channel.Picker")
+	}
+	return p
+}
+
 // since is the offset of the first event that was committed then or later.
 func (e *env) since(t time.Time) event.Offset {
 	e.Helper()
@@ -143,6 +153,45 @@ var seekCases = []scenario{
 		e.same(e.drain(b, 1), []string{"5"})
 		e.same(e.drain(a, 1), []string{"5"})
 	}},
+	{"of what waits for a reader some is given up that was picked, and nothing else", func(e *env) {
+		e.open()
+		a, b := e.reader("sink.a"), e.reader("sink.b")
+		low := a.Info().Low
+		e.put("1", "2", "3", "4", "5")
+		if _, err := e.picker().Drop("sink.a", event.Range{First: low, Next: low + 1}); err == nil {
+			e.Error("events of a reader in use were given up")
+		}
+		e.must(e.take(a, 1).Commit())
+		e.must(a.Close())
+		n, err := e.picker().Drop("sink.a", event.Range{First: low, Next: low + 2}, event.Range{First: low + 3, Next: low + 4}, event.Range{First: low + 9, Next: low + 99})
+		e.must(err)
+		if s := e.operator().Stats(); n != 2 || s.Dropped[channel.LostPicked] != 2 || s.Readers["sink.a"].Waiting != 2 {
+			e.Errorf("%d were given up; stats are %+v", n, s)
+		}
+		if n, err := e.picker().Drop("sink.a", event.Range{First: low, Next: low + 2}); n != 0 || err != nil {
+			e.Errorf("again %d were given up: %v", n, err)
+		}
+		e.same(e.drain(e.reader("sink.a"), 2), []string{"3", "5"})
+		e.same(e.drain(b, 5), []string{"1", "2", "3", "4", "5"})
+	}},
+	{"what is picked in too many places is refused, and stays", func(e *env) {
+		e.open()
+		r := e.reader("sink.a")
+		low := r.Info().Low
+		e.put(bodies("", 2*channel.MaxFinished+4)...)
+		e.must(r.Close())
+		var picked []event.Range
+		for i := range event.Offset(channel.MaxFinished + 1) {
+			picked = append(picked, event.Range{First: low + 2*i + 1, Next: low + 2*i + 2})
+		}
+		_, err := e.picker().Drop("sink.a", picked...)
+		e.is(err, channel.ErrLimit)
+		n, err := e.picker().Drop("sink.a", picked[1:]...)
+		e.must(err)
+		if w := e.operator().Stats().Readers["sink.a"].Waiting; n != channel.MaxFinished || w != channel.MaxFinished+4 {
+			e.Errorf("%d were given up, %d wait", n, w)
+		}
+	}},
 	{"a purged or replayed reader passes over what is for another", func(e *env) {
 		e.open()
 		a, b := e.reader("sink.a"), e.reader("sink.b")
@@ -209,6 +258,17 @@ var durableSeekCases = []scenario{
 		n := int(e.seeker().Ahead(oldest))
 		e.reopen()
 		e.drain(e.reader("sink.a"), n)
+	}},
+	{"what was picked and given up does not come back, and all else does", func(e *env) {
+		e.open()
+		r := e.reader("sink.a")
+		low := r.Info().Low
+		e.put("1", "2", "3", "4")
+		e.must(r.Close())
+		_, err := e.picker().Drop("sink.a", event.Range{First: low + 1, Next: low + 2}, event.Range{First: low + 3, Next: low + 4})
+		e.must(err)
+		e.reopen()
+		e.same(e.drain(e.reader("sink.a"), 2), []string{"1", "3"})
 	}},
 	{"what was purged does not come back, and what another needs is there", func(e *env) {
 		e.open()

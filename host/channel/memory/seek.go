@@ -98,6 +98,28 @@ func (c *Channel) Purge(name string) (uint64, error) {
 	return n, nil
 }
 
+// Drop gives up some of what waits.
+func (c *Channel) Drop(name string, picked ...event.Range) (n uint64, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r, err := c.unused(name)
+	if err == nil {
+		err = r.ledger.Admits(picked...)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("give up events of %s: %w", name, err)
+	}
+	for _, span := range picked {
+		d := channel.Drop{Loss: channel.LostPicked, Reader: name, Range: span.Intersect(event.Range{Next: r.end()})}
+		if d.Events = r.ledger.Drop(d.Range, d.Loss); d.Events > 0 {
+			c.dropped(d)
+		}
+		n += d.Events
+	}
+	c.reclaim()
+	return n, nil
+}
+
 // oldest is the offset of the first event that is held.
 func (c *Channel) oldest() event.Offset {
 	if len(c.queue) > 0 {

@@ -162,6 +162,9 @@ func (c *Channel) giveUp(t *tx) {
 
 // giveUp has the reader go on behind what is given up, and returns how many events that were.
 func (r *reader) giveUp(d *drop) uint64 {
+	if d.loss == channel.LostPicked {
+		return r.giveUpPicked(d)
+	}
 	c := r.c
 	span := event.Range{First: r.ledger.Low(), Next: d.span.Next}
 	if d.loss == channel.LostDetach {
@@ -177,6 +180,16 @@ func (r *reader) giveUp(d *drop) uint64 {
 	if !span.Empty() {
 		c.say(channel.Drop{Loss: d.loss, Reader: d.reader, Range: span, Events: n})
 	}
+	return n
+}
+
+// giveUpPicked has the reader pass over what someone has picked. Where it stands says so already.
+func (r *reader) giveUpPicked(d *drop) (n uint64) {
+	for _, span := range d.picked {
+		n += r.ledger.Drop(span, d.loss)
+	}
+	r.c.touched(r)
+	r.c.say(channel.Drop{Loss: d.loss, Reader: d.reader, Range: d.span, Events: n})
 	return n
 }
 

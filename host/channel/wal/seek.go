@@ -7,13 +7,18 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/spec/event"
 )
 
-var _ channel.Seeker = (*Channel)(nil)
+var (
+	_ channel.Seeker = (*Channel)(nil)
+	_ channel.Picker = (*Channel)(nil)
+)
 
 // seize takes a reader that nobody has open, so that nobody opens it meanwhile.
 func (c *Channel) seize(name string) (*reader, error) {
@@ -116,16 +121,71 @@ func (c *Channel) purge(r *reader) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	return d.events, c.recordDrop(d)
+}
+
+// Drop has the position say first that the reader has these, like Purge.
+func (c *Channel) Drop(name string, picked ...event.Range) (uint64, error) {
+	r, err := c.seize(name)
+	n := uint64(0)
+	if err == nil {
+		n, err = c.pick(r, picked)
+		c.disclaim(r, false)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("give up events of %s: %w", name, err)
+	}
+	return n, nil
+}
+
+func (c *Channel) pick(r *reader, picked []event.Range) (uint64, error) {
+	d, err := c.leaveOut(r, picked)
+	if err != nil || d.events == 0 {
+		return 0, err
+	}
+	return d.events, c.recordDrop(d)
+}
+
+// leaveOut has the position of a reader say that it has what is picked, and returns what that gives up.
+func (c *Channel) leaveOut(r *reader, picked []event.Range) (drop, error) {
+	c.flushing.Lock()
+	defer c.flushing.Unlock()
+	c.mu.Lock()
+	d := drop{loss: channel.LostPicked, reader: r.entry.name, span: event.Range{First: math.MaxUint64}}
+	for _, span := range picked {
+		if span = r.mine(span); span.Empty() {
+			continue
+		}
+		d.picked = append(d.picked, span)
+		d.span = event.Range{First: min(d.span.First, span.First), Next: max(d.span.Next, span.Next)}
+		d.events += r.ledger.Uncommitted(span)
+	}
+	p := c.positionOf(r)
+	err := r.ledger.Admits(d.picked...)
+	c.mu.Unlock()
+	if err != nil || d.events == 0 {
+		return d, err
+	}
+	after := channel.NewLedger(p.low, append(p.finished, d.picked...)...)
+	p.low, p.finished = after.Low(), slices.Collect(after.Finished())
+	if err := c.writePosition(r, &p); err != nil {
+		return d, err
+	}
+	return d, c.syncPosition(r)
+}
+
+// recordDrop writes down what a position says already, and gives it up.
+func (c *Channel) recordDrop(d drop) error {
 	t := &tx{c: c, internal: true, changes: changes{drops: []drop{d}}}
-	err = t.Submit()()
+	err := t.Submit()()
 	if errors.Is(err, channel.ErrFull) {
-		c.log.Warn("there is no room for a record of what was given up", "dir", c.dir, "reader", r.entry.name, "error", err)
+		c.log.Warn("there is no room for a record of what was given up", "dir", c.dir, "reader", d.reader, "error", err)
 		c.mu.Lock()
 		c.giveUp(&tx{changes: changes{drops: []drop{d}}})
 		c.mu.Unlock()
 		err = c.flushPositions(true)
 	}
-	return d.events, err
+	return err
 }
 
 // moveToEnd has the position of a reader say that it has all, and returns what that gives up.

@@ -85,9 +85,9 @@ func (s *state) apply(h *header, c *changes) error {
 	return nil
 }
 
-// drop remembers up to where a reader has given up what it had not committed.
+// drop remembers up to where a reader has given up what it had not committed. Of what was picked here and there, its position says so.
 func (s *state) drop(d *drop) {
-	if r, ok := s.readers[d.reader]; ok && d.loss != channel.LostNewest {
+	if r, ok := s.readers[d.reader]; ok && d.loss != channel.LostNewest && d.loss != channel.LostPicked {
 		r.floor = max(r.floor, d.span.Next)
 		s.readers[d.reader] = r
 	}

@@ -50,7 +50,8 @@ type drop struct {
 	loss   channel.Loss
 	span   event.Range
 	events uint64
-	reader string // "": all
+	reader string        // "": all
+	picked []event.Range // of LostPicked: which, within span; where the reader stands says so, and no record
 }
 
 // appendTLV encodes one TLV onto dst, with the value that fill appends.
