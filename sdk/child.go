@@ -39,6 +39,7 @@ type child struct {
 	waiting     atomic.Int32  // calls that wait for the turn of one that sleeps
 	nudge       chan struct{} // a token: who sleeps should look whether somebody waits; never closed
 	interrupted atomic.Bool   // the agent wants the running call back
+	leaving     chan struct{} // closed when the agent asks for no more batches
 	closing     chan struct{} // closed by the first Close
 	once        sync.Once
 
@@ -101,7 +102,7 @@ const ioBuffer = 128 << 10
 
 func newChild(plugins map[string]Plugin) *child {
 	c := &child{
-		turn: make(chan struct{}, 1), nudge: make(chan struct{}, 1), closing: make(chan struct{}), timer: time.NewTimer(time.Hour),
+		turn: make(chan struct{}, 1), nudge: make(chan struct{}, 1), leaving: make(chan struct{}), closing: make(chan struct{}), timer: time.NewTimer(time.Hour),
 		ctx: context.Background(), reports: newReports(), outside: newOutside(),
 	}
 	c.timer.Stop()
@@ -180,6 +181,8 @@ func (c *child) interrupt() {
 // wanted says whether the agent wants the running call back.
 func (c *child) wanted() bool {
 	select {
+	case <-c.leaving:
+		return true
 	case <-c.closing:
 		return true
 	default:

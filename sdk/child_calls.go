@@ -56,14 +56,23 @@ func (s *childSource) Ack(ctx context.Context, r *pluginpb.AckRequest) (*pluginp
 	return &pluginpb.AckResponse{}, nil
 }
 
-// Read implements [pluginpb.SourceServer]: one batch for each credit.
+// errLeft is what there is to send when the agent asks for no more batches, and has all that were emitted.
+var errLeft = errors.New("there is nothing left")
+
+// Read implements [pluginpb.SourceServer]: one batch for each credit. When no more are asked for, what has been emitted is still sent.
 func (s *childSource) Read(stream grpc.BidiStreamingServer[pluginpb.ReadRequest, pluginpb.Emission]) error {
-	for {
-		r, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
+	asked, failed := make(chan *pluginpb.ReadRequest), make(chan error, 1)
+	go func() {
+		if err := s.receive(stream, asked); err != nil {
+			failed <- err
 		}
-		if err != nil {
+	}()
+	for {
+		r := &pluginpb.ReadRequest{Credit: maxQueue}
+		select {
+		case r = <-asked:
+		case <-s.leaving:
+		case err := <-failed:
 			return err
 		}
 		if r.MaxEvents > 0 {
@@ -74,6 +83,9 @@ func (s *childSource) Read(stream grpc.BidiStreamingServer[pluginpb.ReadRequest,
 		}
 		for range r.Credit {
 			e, err := s.next(stream.Context())
+			if errors.Is(err, errLeft) {
+				return nil
+			}
 			if err == nil {
 				err = stream.Send(e)
 				s.reuse(e)
@@ -81,6 +93,26 @@ func (s *childSource) Read(stream grpc.BidiStreamingServer[pluginpb.ReadRequest,
 			if err != nil {
 				return err
 			}
+		}
+	}
+}
+
+// receive reads what is asked for, until the agent wants no more.
+func (s *childSource) receive(stream grpc.BidiStreamingServer[pluginpb.ReadRequest, pluginpb.Emission], to chan<- *pluginpb.ReadRequest) error {
+	for {
+		r, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			close(s.leaving)
+			s.wake()
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case to <- r:
+		case <-stream.Context().Done():
+			return stream.Context().Err()
 		}
 	}
 }
@@ -99,11 +131,17 @@ func (s *childSource) next(ctx context.Context) (*pluginpb.Emission, error) {
 		if e != nil || err != nil {
 			return e, err
 		}
+		select {
+		case <-s.leaving:
+			return nil, errLeft
+		default:
+		}
 		if slept {
 			continue
 		}
 		select {
 		case <-time.After(wait):
+		case <-s.leaving:
 		case <-s.closing:
 			return nil, context.Canceled
 		case <-ctx.Done():
@@ -133,6 +171,8 @@ func (s *childSource) step(ctx context.Context) (e *pluginpb.Emission, slept boo
 // poll polls, and returns what the source said instead of a batch, if it did. The caller has the turn.
 func (s *childSource) poll() *pluginpb.Emission {
 	select {
+	case <-s.leaving:
+		return nil
 	case <-s.closing:
 		return nil
 	default:

@@ -151,8 +151,8 @@ func (c *Conn) CloseWrite() error { return check(c.host.NetShutdown(c.ID), "shut
 func (c *Conn) Close() error { return check(c.host.NetClose(c.ID), "close a connection") }
 
 // Pass gives a connection back that was accepted, for the next instance of the plugin, whose first reads of it are rest: what was read and is not in a
-// batch yet. So a connection outlives a reload; call it when the plugin is closed. On an error, as when something still waits to be written, it is the
-// plugin's as before, which closes it.
+// batch yet. So a connection outlives a reload; call it when the plugin is closed, and at no other time. On an error, as when a batch was
+// refused, it is the plugin's as before, which closes it.
 func (c *Conn) Pass(rest []byte) error {
 	return check(c.host.NetPass(c.ID, rest), "pass a connection on")
 }

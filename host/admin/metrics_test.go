@@ -309,7 +309,7 @@ func BenchmarkABatch(b *testing.B) {
 
 func TestWhatListensIsReadAtEachScrape(t *testing.T) {
 	reg, m := newTestMetrics()
-	l := Listener{Handle: "in", Address: "tcp://127.0.0.1:514", Limit: 10, Connections: 3, Accepted: 5, Refused: 2, Ended: 1, Failed: 4, Answers: map[string]uint64{"2xx": 7}}
+	l := Listener{Handle: "in", Address: "tcp://127.0.0.1:514", Limit: 10, Connections: 3, Accepted: 5, Refused: 2, Ended: 1, Passed: 8, Failed: 4, Answers: map[string]uint64{"2xx": 7}}
 	m.Listeners("source.in", func() []Listener { return []Listener{l, {Handle: "datagrams"}} })
 	l.Accepted = 6
 	got := expose(t, reg)
@@ -319,6 +319,7 @@ func TestWhatListensIsReadAtEachScrape(t *testing.T) {
 		"penstock_listener_connections_total{component=source.in,handle=in,result=refused}":  "2",
 		"penstock_listener_connections_total{component=source.in,handle=in,result=ended}":    "1",
 		"penstock_listener_connections_total{component=source.in,handle=in,result=failed}":   "4",
+		"penstock_listener_connections_total{component=source.in,handle=in,result=passed}":   "8",
 		"penstock_listener_answers_total{component=source.in,handle=in,status=2xx}":          "7",
 		"penstock_listener_connections{component=source.in,handle=datagrams}":                "",
 	} {

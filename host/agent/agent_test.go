@@ -22,12 +22,17 @@ import (
 	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/config"
 	"github.com/penstock-io/penstock/host/plugin/wasm"
+	"github.com/penstock-io/penstock/plugins/native"
+	"github.com/penstock-io/penstock/spec/pluginpb"
 )
 
 // data is the data directory of every agent here, one after the other, so that modules are compiled once.
 var data string
 
 func TestMain(m *testing.M) {
+	if os.Getenv(pluginpb.CookieKey) != "" { // started by an agent here, as a child process
+		native.Serve("std")
+	}
 	var err error
 	if data, err = os.MkdirTemp("", "penstock-agent"); err != nil {
 		panic(err)
@@ -112,7 +117,10 @@ func write(t testing.TB, dir, pipeline string) {
 
 // load reads a pipeline, as the command does.
 func load(file string) (Setup, error) {
-	modules := &Modules{}
+	modules := &Modules{Serve: func(string) (path string, args []string, ok bool) {
+		path, err := os.Executable()
+		return path, nil, err == nil
+	}}
 	c, sources, diags := config.Load(file, modules.ConfigOptions(filepath.Dir(file)))
 	if diags.HasErrors() {
 		var said strings.Builder

@@ -138,7 +138,7 @@ func shown(h config.Handle, at net.Addr, counts func() endpoint.Counts) func() a
 		n := counts()
 		l := admin.Listener{
 			Handle: h.Name, Address: h.Address.Scheme + "://" + at.String(), Connections: n.Open, Limit: n.Limit,
-			Accepted: n.Accepted, Refused: n.Refused, Ended: n.Ended, Failed: n.Failed,
+			Accepted: n.Accepted, Refused: n.Refused, Ended: n.Ended, Passed: n.Passed, Failed: n.Failed,
 		}
 		if h.Kind == abi.NeedServe {
 			l.Answers = map[string]uint64{"none": n.Answers[0]}

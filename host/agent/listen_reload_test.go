@@ -4,22 +4,14 @@ package agent
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -155,131 +147,4 @@ sink "file" "a" {
 	if len(count) < taken {
 		t.Errorf("%d were answered, %d are there", taken, len(count))
 	}
-}
-
-func TestConnectionsOutliveReloadsOfATCPSource(t *testing.T) {
-	for name, secure := range map[string]string{"plain": "", "tls": `
-  tls = tls.server`} {
-		t.Run(name, func(t *testing.T) {
-			pipeline := `
-source "tcp" "in" {
-  into = channel.main` + secure + `
-  config { listen = "SCHEME://127.0.0.1:0" }
-}
-channel "wal" "main" {
-  durability = "os"
-}
-sink "file" "a" {
-  from = channel.main
-  config { path = "DIR/a.log" }
-}
-`
-			dial := func(at string) (net.Conn, error) { return net.Dial("tcp", at) }
-			scheme := "tcp"
-			if secure != "" {
-				scheme = "tls"
-				pipeline += serverTLS(t)
-				dial = func(at string) (net.Conn, error) { return tls.Dial("tcp", at, &tls.Config{InsecureSkipVerify: true}) }
-			}
-			outlive(t, strings.Replace(pipeline, "SCHEME", scheme, 1), dial)
-		})
-	}
-}
-
-// outlive has senders write all the time, each over one connection, while its source is reloaded again and again.
-func outlive(t *testing.T, pipeline string, dial func(at string) (net.Conn, error)) {
-	r := run(t, t.TempDir(), pipeline)
-	eventually(t, "it listens", func() bool { return r.component("source.in").State == admin.Running })
-	at := r.address("source.in")
-	const many, reloads = 8, 10
-	var conns [many]net.Conn
-	var sent [many]int
-	for i := range conns {
-		c, err := dial(at)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		conns[i] = c
-	}
-	var seen calls
-	var text [many][]byte // not written yet
-	stop := clients(t, many, func(client, _ int) {
-		for len(text[client]) < 4<<10 {
-			text[client] = fmt.Appendf(text[client], "client %d line %d\n", client, sent[client])
-			sent[client]++
-		}
-		n, err := conns[client].Write(text[client][:1+(sent[client]*7919)%len(text[client])]) // most end within a line
-		text[client] = append(text[client][:0], text[client][n:]...)
-		seen.note(err)
-		time.Sleep(time.Millisecond)
-	})
-	for i := range reloads {
-		before := r.started()
-		changed := strings.Replace(pipeline, "into = channel.main", fmt.Sprintf("into = channel.main\n  through = [processor.f%d]", i), 1) +
-			fmt.Sprintf("processor \"filter\" \"f%d\" {\n  config { matches = \"client\" }\n}\n", i)
-		if err := r.reload(t, changed); err != nil {
-			t.Fatal(err)
-		}
-		r.onlyChanged(t, before, "source.in")
-	}
-	stop()
-	for i, c := range conns {
-		_, err := c.Write(text[i])
-		if err == nil {
-			err = c.(interface{ CloseWrite() error }).CloseWrite()
-		}
-		if err == nil {
-			_, err = io.Copy(io.Discard, c) // until the other side has read it all, and closes
-		}
-		seen.note(err)
-	}
-	seen.check(t)
-	total := 0
-	for _, n := range sent {
-		total += n
-	}
-	eventually(t, "all is delivered", func() bool { return int(r.component("sink.a").Events) >= total && r.component("sink.a").Waiting == 0 })
-	if err := r.stop(); err != nil {
-		t.Fatal(err)
-	}
-	next := map[int]int{}
-	for _, line := range r.out(t, "a") {
-		var client, n int
-		if _, err := fmt.Sscanf(line, "client %d line %d", &client, &n); err != nil || n != next[client] {
-			t.Fatalf("client %d: %q, wanted line %d", client, line, next[client])
-		}
-		next[client]++
-	}
-	for i, n := range sent {
-		if next[i] != n {
-			t.Errorf("client %d has sent %d lines, %d are there", i, n, next[i])
-		}
-	}
-}
-
-// serverTLS is a tls block with a certificate of its own.
-func serverTLS(t *testing.T) string {
-	t.Helper()
-	server := httptest.NewTLSServer(nil)
-	defer server.Close()
-	pair := server.TLS.Certificates[0]
-	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	for name, block := range map[string]*pem.Block{
-		"cert.pem": {Type: "CERTIFICATE", Bytes: pair.Certificate[0]}, "key.pem": {Type: "PRIVATE KEY", Bytes: key},
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return fmt.Sprintf(`
-tls "server" {
-  cert = %q
-  key  = %q
-}
-`, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"))
 }

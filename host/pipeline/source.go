@@ -111,6 +111,7 @@ func (s *Source) session(ctx context.Context) (moved bool, err error) {
 
 	late, cancel := grace(ctx, s.Drain)
 	defer cancel()
+	asked := ctx
 	ctx, stop := context.WithCancelCause(ctx)
 	working, abort := context.WithCancelCause(late) // what was read may be processed when ctx has ended, and not when a batch was refused
 	defer abort(nil)
@@ -130,6 +131,9 @@ func (s *Source) session(ctx context.Context) (moved bool, err error) {
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		err = nil // whatever has ended the reading says more
 	}
+	if err == nil && !s.Resumes && asked.Err() != nil && working.Err() == nil {
+		err = s.leave(working, inst, through, pos.Move, ahead)
+	}
 	close(ahead.pending)
 	end := <-acked
 	stop(nil)
@@ -144,12 +148,7 @@ func (s *Source) session(ctx context.Context) (moved bool, err error) {
 func (s *Source) read(ctx, working context.Context, inst plugin.Source, through *chain, move uint32, ahead flight) error {
 	retries, patience := 0, time.Duration(0)
 	for {
-		select {
-		case ahead.slots <- struct{}{}:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		tx, err := s.begin(ctx, patience)
+		tx, err := s.turn(ctx, patience, ahead)
 		if err != nil {
 			return err
 		}
@@ -157,6 +156,7 @@ func (s *Source) read(ctx, working context.Context, inst plugin.Source, through 
 		em, err := inst.Read(ctx)
 		if err != nil {
 			tx.Rollback()
+			<-ahead.slots
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
@@ -165,27 +165,75 @@ func (s *Source) read(ctx, working context.Context, inst plugin.Source, through 
 			}
 			retries++
 			s.pause(ctx, err, retries)
-			<-ahead.slots
 			continue
 		}
 		if retries > 0 {
 			s.Observer.State(Running, "")
 			retries = 0
 		}
-		events, bytes := em.Batch.Len(), em.Batch.Size()
-		batch, err := s.refine(working, through, em.Batch)
-		if err != nil {
-			tx.Rollback()
+		if err := s.put(working, tx, em, through, move, ahead); err != nil {
 			return err
 		}
-		err = tx.Put(channel.Put{Source: s.Address, Batch: batch, Changed: em.Changed, Version: s.Version, Move: move})
-		if err != nil {
-			tx.Rollback()
-			return fmt.Errorf("put: %w: %w", err, errHold)
-		}
-		ahead.pending <- inFlight{em.Seq, events, tx.Submit()}
-		s.Observer.Read(events, bytes)
 	}
+}
+
+// leave reads what a source that ends has taken in already, and cannot read again.
+func (s *Source) leave(working context.Context, inst plugin.Source, through *chain, move uint32, ahead flight) error {
+	l, ok := inst.(plugin.Leaver)
+	if !ok {
+		return nil
+	}
+	l.Leave()
+	for {
+		em, err := inst.Read(working)
+		if errors.Is(err, io.EOF) || working.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		tx, err := s.turn(working, 0, ahead)
+		if err != nil {
+			em.Batch.Release()
+			s.Log.Warn("there was no room in time for what was read last, and it is lost unless it is sent again: its senders see their connections end", "error", err)
+			return nil
+		}
+		if err := s.put(working, tx, em, through, move, ahead); err != nil {
+			return err
+		}
+	}
+}
+
+// turn waits for a slot, and for room. Who has it puts a batch, or gives both back.
+func (s *Source) turn(ctx context.Context, patience time.Duration, ahead flight) (channel.Tx, error) {
+	select {
+	case ahead.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	tx, err := s.begin(ctx, patience)
+	if err != nil {
+		<-ahead.slots
+	}
+	return tx, err
+}
+
+// put takes a batch through the processors, and puts and submits what becomes of it.
+func (s *Source) put(ctx context.Context, tx channel.Tx, em plugin.Emission, through *chain, move uint32, ahead flight) error {
+	events, bytes := em.Batch.Len(), em.Batch.Size()
+	batch, err := s.refine(ctx, through, em.Batch)
+	if err != nil {
+		tx.Rollback()
+		return err
+	}
+	err = tx.Put(channel.Put{Source: s.Address, Batch: batch, Changed: em.Changed, Version: s.Version, Move: move})
+	if err != nil {
+		tx.Rollback()
+		return fmt.Errorf("put: %w: %w", err, errHold)
+	}
+	ahead.pending <- inFlight{em.Seq, events, tx.Submit()}
+	s.Observer.Read(events, bytes)
+	return nil
 }
 
 // refine takes a batch through the processors. What of it goes to the dead letters is durable there before the rest is put: a

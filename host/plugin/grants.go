@@ -44,10 +44,33 @@ type Listener struct {
 	Pass func(net.Conn)
 }
 
-// Passed is a connection of which an instance has read more than it handed over: Rest comes before what is read of Conn.
+// Passed is a connection on its way from one instance to the next.
 type Passed struct {
 	net.Conn
-	Rest []byte
+	Rest   []byte   // what was read of it and not handed over: it comes before what is read of Conn
+	Unsent [][]byte // what was written to it, may leave, and has not: it goes before what is written to Conn
+}
+
+// lastWords is how long the other end of a connection that nobody takes may take for what was not sent.
+const lastWords = 200 * time.Millisecond
+
+// Close sends what has waited, if that does not take long, and ends the connection: no instance came for it.
+func (p *Passed) Close() error {
+	_ = p.SetWriteDeadline(time.Now().Add(lastWords))
+	for _, data := range p.Unsent {
+		if _, err := p.Write(data); err != nil {
+			break // its end says so
+		}
+	}
+	return p.Conn.Close()
+}
+
+// Size is how many bytes it keeps.
+func (p *Passed) Size() (n int) {
+	for _, data := range p.Unsent {
+		n += len(data)
+	}
+	return n + len(p.Rest)
 }
 
 // HTTPClient sends requests to one granted URL, and to what lies below it.

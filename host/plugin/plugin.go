@@ -39,6 +39,12 @@ type Emission struct {
 	Changed event.Cursor // an empty value deletes
 }
 
+// Leaver is a Source that can hand out what it has taken in already, before it is closed: of what it reads there is no second copy.
+type Leaver interface {
+	// Leave has the source take nothing in any more. Read then hands out what is left, and at its end answers io.EOF. It is called where Read is.
+	Leave()
+}
+
 // Sink takes events out. Its methods are called by one goroutine.
 type Sink interface {
 	// Write hands over the batch of range r. nil: the destination holds all of it but Outcome.Rejected.

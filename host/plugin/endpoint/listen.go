@@ -47,9 +47,11 @@ const (
 	makeRoomEvery = 100 * time.Millisecond
 	// firstRetry and lastRetry are the pauses after an accept that failed, for want of files mostly.
 	firstRetry, lastRetry = 5 * time.Millisecond, time.Second
-	// maxPassed bounds what was read of connections that are passed on to the next instance, all together: thousands with a line each, or a few with
-	// the longest.
+	// maxPassed bounds what is kept of connections that are passed on to the next instance, all together: thousands with a line each, or a few with
+	// the longest. They count as open, so there are never more than may be.
 	maxPassed = 64 << 20
+	// passedFor is how long such a connection waits: longer than any reload takes, with its way back. Later its sender is better told than kept waiting.
+	passedFor = 5 * time.Minute
 	// datagramBuffer is asked of the system for what comes in while nobody receives; it may give less (net.core.rmem_max).
 	datagramBuffer = 8 << 20
 )
@@ -58,7 +60,8 @@ const (
 type Counts struct {
 	Accepted uint64 // connections that were let in, and are handed on when somebody asks
 	Refused  uint64 // closed at once: no room, or too many from one address
-	Ended    uint64 // that were quiet for too long
+	Ended    uint64 // that were quiet for too long, or passed on and not taken
+	Passed   uint64 // how often one was passed on to the next instance
 	Failed   uint64 // accepts and handshakes that failed
 	Open     int    // connections now
 	Limit    int    // of connections; 0: there are none, but datagrams
@@ -80,7 +83,7 @@ type Listener struct {
 	closed  error
 	over    overs
 
-	accepted, refused, ended, failed atomic.Uint64
+	accepted, refused, ended, passedOn, failed atomic.Uint64
 
 	mu       sync.Mutex
 	open     map[*conn]struct{}
@@ -221,7 +224,7 @@ func (l *Listener) Grant() plugin.Listener {
 
 // pass hands on a connection that an instance gives back, whenever somebody takes it. It does not wait.
 func (l *Listener) pass(c net.Conn) {
-	n := restOf(c)
+	n := sizeOf(c)
 	l.mu.Lock()
 	full := n > 0 && l.passed+n > maxPassed
 	if !full {
@@ -230,12 +233,20 @@ func (l *Listener) pass(c net.Conn) {
 	l.mu.Unlock()
 	if full {
 		l.over.tell(limitPassed, c.RemoteAddr(), "bytes", n)
-		_ = c.Close()
+		l.work.Go(func() { _ = c.Close() })
 		return
 	}
+	l.passedOn.Add(1)
 	l.work.Go(func() {
+		late := time.NewTimer(passedFor)
+		defer late.Stop()
 		select {
 		case l.conns <- c:
+		case <-late.C:
+			l.ended.Add(1)
+			l.o.Log.Warn("a connection is closed that was passed on: no instance has taken it", "address", l.address.String(),
+				"peer", c.RemoteAddr().String(), "bytes", n, "waited", passedFor)
+			_ = c.Close()
 		case <-l.closing:
 			if n > 0 {
 				l.o.Log.Warn("a connection is closed, and what had been read of it and was not stored is lost: nobody listens any more",
@@ -249,10 +260,10 @@ func (l *Listener) pass(c net.Conn) {
 	})
 }
 
-// restOf is how much was read of a connection that is passed on.
-func restOf(c net.Conn) int {
+// sizeOf is how much is kept of a connection that is passed on.
+func sizeOf(c net.Conn) int {
 	if p, ok := c.(*plugin.Passed); ok {
-		return len(p.Rest)
+		return p.Size()
 	}
 	return 0
 }
@@ -261,7 +272,7 @@ func restOf(c net.Conn) int {
 func (l *Listener) Counts() Counts {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := Counts{Accepted: l.accepted.Load(), Refused: l.refused.Load(), Ended: l.ended.Load(), Failed: l.failed.Load(), Open: len(l.open)}
+	n := Counts{Accepted: l.accepted.Load(), Refused: l.refused.Load(), Ended: l.ended.Load(), Passed: l.passedOn.Load(), Failed: l.failed.Load(), Open: len(l.open)}
 	if l.stream != nil {
 		n.Limit = l.o.Connections
 	}

@@ -69,6 +69,13 @@ func (s *Set) Ack(seq uint64, durable bool) {
 	}
 }
 
+// Settled says whether every batch up to seq is durable, and none was refused.
+func (s *Set) Settled(seq uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refused == 0 && s.durable >= seq
+}
+
 // Close refuses what is undecided, and all that comes.
 func (s *Set) Close() {
 	s.mu.Lock()

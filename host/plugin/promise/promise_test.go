@@ -55,6 +55,21 @@ func TestPromisesEndWithTheInstance(t *testing.T) {
 	}
 }
 
+func TestABatchIsSettledWhenItAndAllBeforeAreDurable(t *testing.T) {
+	var c Set
+	if !c.Settled(0) || c.Settled(1) {
+		t.Error("before any commit")
+	}
+	c.Ack(2, true)
+	if !c.Settled(2) || c.Settled(3) {
+		t.Error("2 is durable")
+	}
+	c.Ack(3, false)
+	if c.Settled(2) || c.Settled(3) {
+		t.Error("3 was refused")
+	}
+}
+
 func TestPromisesAreBounded(t *testing.T) {
 	var c Set
 	for range Max {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"sync"
-	"time"
 )
 
 const (
@@ -41,17 +40,6 @@ func (in *inbox) begin() {
 		in.err = io.ErrClosedPipe
 		close(in.over)
 	}
-}
-
-// leave ends the reader without the connection, and answers rest and what was read after it.
-func (in *inbox) leave(rest []byte) []byte {
-	in.close()
-	if in.over != nil {
-		_ = in.st.conn.SetReadDeadline(time.Unix(1, 0)) // it does not harm TLS
-		<-in.over
-		_ = in.st.conn.SetReadDeadline(time.Time{})
-	}
-	return append(rest, in.buf[in.from:in.to]...)
 }
 
 // readAhead reads until the connection ends or is closed; where the inbox is full, from when it is empty.

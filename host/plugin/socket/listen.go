@@ -4,7 +4,6 @@ package socket
 
 import (
 	"net"
-	"slices"
 	"time"
 
 	"github.com/penstock-io/penstock/host/plugin"
@@ -113,9 +112,9 @@ func (s *Set) Accept(fd int32, timeout time.Duration) (int32, abi.Code) {
 
 // adopt gives a connection a handle. It was accepted from l, or dialled where that is nil.
 func (s *Set) adopt(conn net.Conn, l *listener) (int32, abi.Code) {
-	var rest []byte
+	var before plugin.Passed
 	if p, ok := conn.(*plugin.Passed); ok {
-		conn, rest = p.Conn, p.Rest
+		conn, before = p.Conn, *p
 	}
 	st, err := s.newStream(conn, l == nil)
 	if err == nil {
@@ -134,31 +133,9 @@ func (s *Set) adopt(conn net.Conn, l *listener) (int32, abi.Code) {
 	if l != nil {
 		st.pass = l.pass
 	}
-	st.begin(rest)
+	st.begin(before.Rest)
+	st.out.resume(before.Unsent)
 	return st.handle, abi.OK
-}
-
-// Pass gives an accepted connection back to its listener, for the next instance, which reads rest before all else, and frees the handle. The
-// guest closes the connection itself where the answer is not OK: EAGAIN, something waits to be written to it; ETOOBIG, rest is over [MaxRest]; EINVAL,
-// it was not accepted from a listener that goes on.
-func (s *Set) Pass(fd int32, rest []byte) abi.Code {
-	st, ok := find[*stream](s, fd)
-	switch {
-	case !ok || st.pass == nil:
-		return abi.EINVAL
-	case len(rest) > MaxRest:
-		return abi.ETOOBIG
-	case !st.out.leave():
-		return abi.EAGAIN
-	}
-	s.all.remove(st.fd)
-	if rest = st.in.leave(slices.Clone(rest)); len(rest) > 0 {
-		st.pass(&plugin.Passed{Conn: st.conn, Rest: rest})
-	} else {
-		st.pass(st.conn)
-	}
-	s.forget(fd)
-	return abi.OK
 }
 
 // Wait finds handles that can be read, received or accepted from, and puts them into out: as many as there is room for.

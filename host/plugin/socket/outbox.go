@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -46,9 +47,10 @@ type outbox struct {
 	busy    bool // the writer has the connection
 	err     error
 	ending  ending
-	ended   ending    // how much of ending has been done
-	hurry   time.Time // zero, or when everything has to be over
-	counted bool      // among those that are being closed
+	ended   ending        // how much of ending has been done
+	hurry   time.Time     // zero, or when everything has to be over
+	counted bool          // among those that are being closed
+	left    chan struct{} // not nil: nothing more is written here. The writer closes it
 }
 
 // parcel is one write.
@@ -230,17 +232,6 @@ func (o *outbox) finish(closed bool) {
 	o.push()
 }
 
-// leave ends the outbox without the connection, unless something is to be written to it, or it is given up.
-func (o *outbox) leave() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.err != nil || o.ending != open || o.busy || len(o.queue) > 0 {
-		return false
-	}
-	o.ending, o.ended = gone, gone
-	return true
-}
-
 func (o *outbox) end(closed bool) {
 	o.ending = max(o.ending, shut)
 	if closed && o.ending != gone {
@@ -286,9 +277,7 @@ func (o *outbox) push() {
 		case n == len(head.data) || o.st.message:
 			o.pop()
 		default:
-			head.data = head.data[n:]
-			o.bytes -= n
-			o.set.spent.give(n - parcelOverhead)
+			o.cutHead(n)
 		}
 	}
 	if o.busy || len(o.queue) > 0 || o.ended >= o.ending {
@@ -300,6 +289,14 @@ func (o *outbox) push() {
 	}
 	todo := o.ending
 	o.concluded(todo, conclude(o.st.conn, todo))
+}
+
+// cutHead drops the first n bytes of the queue, which were written.
+func (o *outbox) cutHead(n int) {
+	head := o.queue[0]
+	head.data = head.data[n:]
+	o.bytes -= n
+	o.set.spent.give(n - parcelOverhead)
 }
 
 // pop drops the head of the queue, which was written.
@@ -382,8 +379,8 @@ func (o *outbox) drain() {
 			return
 		}
 		if how == open {
-			_, err := o.st.conn.Write(data)
-			o.written(err)
+			n, err := o.st.conn.Write(data)
+			o.written(n, err)
 			continue
 		}
 		stop := time.AfterFunc(o.patience(), func() { cut(o.st.conn) })
@@ -400,6 +397,8 @@ func (o *outbox) next() (data []byte, how ending, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
+	case o.left != nil:
+		defer close(o.left)
 	case o.err == nil && len(o.queue) > 0 && !o.queue[0].held:
 		_ = o.st.conn.SetWriteDeadline(o.by())
 		return o.queue[0].data, open, true
@@ -427,11 +426,13 @@ func (o *outbox) patience() time.Duration {
 }
 
 // written notes what became of the head of the queue.
-func (o *outbox) written(err error) {
+func (o *outbox) written(n int, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
 	case o.err != nil: // given up meanwhile
+	case o.left != nil && o.st.fd >= 0 && errors.Is(err, os.ErrDeadlineExceeded): // by stop
+		o.cutHead(n)
 	case err == nil, o.st.message && errors.Is(err, unix.EMSGSIZE):
 		if len(o.queue) > 0 {
 			o.pop()

@@ -246,3 +246,49 @@ func TestWhoWasNotAcceptedYetIsPassedOn(t *testing.T) {
 		t.Errorf("%s, not %v", code, io.EOF)
 	}
 }
+
+// TestWhatHasNotLeftIsSentByTheNext has more to send than the system takes while the other end does not read.
+func TestWhatHasNotLeftIsSentByTheNext(t *testing.T) {
+	for name, held := range map[string]bool{"written": false, "released": true} {
+		t.Run(name, func(t *testing.T) {
+			r := newRelay(t)
+			peer := r.connect(false)
+			fd := r.accept()
+			var want []byte
+			if held { // all that is written afterwards waits behind it
+				want = []byte("begin ")
+				must[int](t)(r.Write(fd, want, 0, 1))
+			}
+			for full := false; !full && len(want) < 64<<20; {
+				piece := bytes.Repeat([]byte{byte(len(want))}, 100<<10)
+				n, code := r.Write(fd, piece, 0, 0)
+				want, full = append(want, piece[:max(n, 0)]...), code == abi.EAGAIN
+				if held && len(want) > 6<<10 {
+					r.caller.(*fake).decide(1, true)
+				}
+			}
+			if code := r.Pass(fd, []byte("rest")); code != abi.OK {
+				t.Fatal(code)
+			}
+			r.next()
+			fd = r.accept()
+			buf := make([]byte, 10)
+			if n := must[int](t)(r.Read(fd, buf, 0)); string(buf[:n]) != "rest" {
+				t.Errorf("%q", buf[:n])
+			}
+			written := make(chan error, 1)
+			go func() {
+				got := make([]byte, len(want)+3)
+				_, err := io.ReadFull(peer, got)
+				if err == nil && string(got) != string(want)+"end" {
+					err = errors.New("something else comes")
+				}
+				written <- err
+			}()
+			must[int](t)(r.Write(fd, []byte("end"), 10*time.Second, 0))
+			if err := <-written; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

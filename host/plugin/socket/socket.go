@@ -9,7 +9,8 @@
 // Invariants:
 //   - The methods of a [Set] are called by whoever has the instance's turn. What runs beside it (readers, writers, promises) touches a
 //     stream's inbox and outbox alone, each under its own lock.
-//   - Nothing waits but in [Caller.Await]: so every wait ends as soon as the host wants the guest back.
+//   - Nothing waits but in [Caller.Await]: so every wait ends as soon as the host wants the guest back. Only [Set.Pass] waits
+//     for goroutines of the set to let go of a connection, over all calls for [farewell] at most.
 //   - What was written to a connection leaves in that order. What waits for a commit holds up what was written after it.
 //   - A connection that is given back is whole: what was read of it and not handed over comes first when it is read again.
 //   - A view of guest memory is not kept beyond the call.
@@ -37,7 +38,7 @@ const (
 	unclaimed = 10 * time.Second
 	// MaxRest bounds what a guest gives back with a connection: what it had read, and not handed over. The longest record that it may wait for fits.
 	MaxRest = event.MaxBatch
-	// farewell is how long Close waits for what is on its way out.
+	// farewell is how long Close waits for what is on its way out, and Pass for who is at a connection.
 	farewell = 200 * time.Millisecond
 )
 
@@ -77,6 +78,7 @@ type Set struct {
 	soft  softList      // streams with a reader of their own that can be read
 	work  group         // every goroutine
 	spent account       // bytes in outboxes, and connections that are being closed
+	by    time.Time     // when passing on has to be over; zero: nothing was passed on
 }
 
 // New makes a set without handles. Limit 0 is [abi.DefaultHandles].

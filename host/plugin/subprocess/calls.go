@@ -47,6 +47,7 @@ type calls struct {
 
 	kept    promise.Set
 	emitted atomic.Uint64 // the last emission that has come
+	whole   atomic.Bool   // there are no others
 
 	// What follows belongs to serve.
 	sockets  *socket.Set
@@ -160,7 +161,7 @@ func (c *calls) answer(q *pluginpb.Call) *pluginpb.CallReply {
 	case abi.ImportNetClose:
 		code = c.sockets.CloseHandle(q.Fd)
 	case abi.ImportNetPass:
-		code = c.sockets.Pass(q.Fd, q.Data)
+		code = c.pass(q.Fd, q.Data)
 	case abi.ImportNetInfo:
 		a.Data, code = c.sockets.Info(q.Fd)
 	case abi.ImportNetWait:
@@ -171,6 +172,17 @@ func (c *calls) answer(q *pluginpb.Call) *pluginpb.CallReply {
 		return c.answerHTTP(q, wait)
 	}
 	return result(a, n+int(fd), code)
+}
+
+// pass gives a connection back while the instance is closed, if all that it emitted is here and durable: else the connection ends, and so tells its sender.
+func (c *calls) pass(fd int32, rest []byte) abi.Code {
+	switch {
+	case !c.in.closing.Load():
+		return abi.EINVAL
+	case !c.whole.Load() || !c.kept.Settled(c.emitted.Load()):
+		return abi.EAGAIN
+	}
+	return c.sockets.Pass(fd, rest)
 }
 
 // answerHTTP does what is asked of HTTP.

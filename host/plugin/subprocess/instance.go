@@ -65,6 +65,7 @@ type instance struct {
 	cancel    context.CancelFunc // of its streams
 	watching  sync.WaitGroup
 	dead      atomic.Pointer[plugin.Error]
+	closing   atomic.Bool // it is told to close
 	closed    atomic.Bool
 
 	sampling sync.Mutex
@@ -240,6 +241,7 @@ func (in *instance) shut() error {
 
 // sayClose has the instance close.
 func (in *instance) sayClose() error {
+	in.closing.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	var answer *pluginpb.CloseResponse

@@ -103,7 +103,7 @@ func (in *instance) open(ctx context.Context, open plugin.Request) (made plugin.
 	}
 	switch in.kind {
 	case abi.Source:
-		made.Source, err = newSource(in, open.Limits, answer.Acks)
+		made.Source, err = newSource(in, open, answer.Acks)
 	case abi.Sink:
 		if made.Held, err = heldOf(answer.Held); err != nil {
 			return made, in.broke("open", err.Error())

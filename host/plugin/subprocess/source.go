@@ -24,6 +24,9 @@ const (
 	ackTimeout = time.Minute
 	// maxChanges is how many bytes of cursor changes go with one batch: what a source's whole cursor may have.
 	maxChanges = 2 << 20
+	// leaveTimeout is how long it is waited for what a source has emitted and not sent, when no more is asked for. One that does not know of that
+	// polls on.
+	leaveTimeout = time.Second
 )
 
 // source is an instance that brings events in.
@@ -36,13 +39,18 @@ type source struct {
 	seq     uint64 // of the last emission
 	acks    bool   // it wants to be told
 	ended   bool
+	listens bool      // connections come to it
+	leaving time.Time // zero, or when it is not waited any longer for what it has emitted
 }
 
-var _ plugin.Source = (*source)(nil)
+var (
+	_ plugin.Source = (*source)(nil)
+	_ plugin.Leaver = (*source)(nil)
+)
 
-func newSource(in *instance, l plugin.Limits, acks bool) (*source, error) {
-	s := &source{client: pluginpb.NewSourceClient(in.conn), acks: acks}
-	s.credit = &pluginpb.ReadRequest{Credit: 1, MaxEvents: uint32(cmp.Or(l.BatchEvents, defaultEvents)), MaxBytes: uint32(in.limit)}
+func newSource(in *instance, open plugin.Request, acks bool) (*source, error) {
+	s := &source{client: pluginpb.NewSourceClient(in.conn), acks: acks, listens: len(open.Grants.Listen) > 0}
+	s.credit = &pluginpb.ReadRequest{Credit: 1, MaxEvents: uint32(cmp.Or(open.Limits.BatchEvents, defaultEvents)), MaxBytes: uint32(in.limit)}
 	var err error
 	s.stream, err = newStream(in, "read", s.client.Read)
 	return s, err
@@ -55,6 +63,9 @@ func (s *source) Read(ctx context.Context) (plugin.Emission, error) {
 	}
 	if err := ctx.Err(); err != nil {
 		return plugin.Emission{}, err
+	}
+	if !s.leaving.IsZero() {
+		return s.readLast(ctx)
 	}
 	if !s.pending {
 		if err := s.ask(s.credit); err != nil {
@@ -76,6 +87,37 @@ func (s *source) Read(ctx context.Context) (plugin.Emission, error) {
 		return plugin.Emission{}, failed("read", e.Status)
 	}
 	return s.take(e)
+}
+
+// Leave implements [plugin.Leaver]. Only of connections there is no second copy.
+func (s *source) Leave() {
+	s.ended = s.ended || !s.listens || s.dead.Load() != nil || s.CloseSend() != nil
+	s.leaving = time.Now().Add(leaveTimeout)
+}
+
+// readLast takes what the source had emitted when it was told that no more is asked for, until it ends its stream.
+func (s *source) readLast(ctx context.Context) (plugin.Emission, error) {
+	limited, cancel := context.WithDeadline(ctx, s.leaving)
+	defer cancel()
+	for {
+		select {
+		case e, ok := <-s.arrived:
+			switch {
+			case !ok && errors.Is(s.stream.ended, io.EOF):
+				s.ended = true
+				s.calls.whole.Store(true)
+				return plugin.Emission{}, io.EOF
+			case !ok:
+				return plugin.Emission{}, s.gone(s.stream.ended)
+			case e.Status.GetCode() < 0:
+				continue // its stream ends too
+			}
+			return s.take(e)
+		case <-limited.Done():
+			s.ended = true
+			return plugin.Emission{}, io.EOF
+		}
+	}
 }
 
 // take checks what was emitted, and copies it.

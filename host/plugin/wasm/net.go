@@ -104,14 +104,18 @@ func netClose(in *instance, _ api.Memory, stack []uint64) {
 	stack[0] = answer(in.sockets.CloseHandle(int32(stack[0])))
 }
 
-// netPass keeps no view: what was read is copied.
+// netPass gives a connection back while the guest is closed. Where not everything that the guest emitted has become durable it does not: the connection
+// then ends, and so tells its sender that something is missing.
 func netPass(in *instance, mem api.Memory, stack []uint64) {
-	view, ok := mem.Read(uint32(stack[1]), uint32(stack[2]))
-	if !ok {
+	rest, ok := mem.Read(uint32(stack[1]), uint32(stack[2]))
+	switch {
+	case !ok || in.inside != abi.ExportClose:
 		stack[0] = answer(abi.EINVAL)
-		return
+	case !in.commits.Settled(in.seq):
+		stack[0] = answer(abi.EAGAIN)
+	default:
+		stack[0] = answer(in.sockets.Pass(int32(stack[0]), rest))
 	}
-	stack[0] = answer(in.sockets.Pass(int32(stack[0]), view))
 }
 
 func netInfo(in *instance, mem api.Memory, stack []uint64) {

@@ -33,9 +33,14 @@ type source struct {
 	// These belong to whoever has the turn.
 	next int   // of queue
 	then error // what to answer when the queue is empty; nil: poll
+
+	left bool // there are no more polls; Read's and Leave's
 }
 
-var _ plugin.Source = (*source)(nil)
+var (
+	_ plugin.Source = (*source)(nil)
+	_ plugin.Leaver = (*source)(nil)
+)
 
 func newSource(in *instance, l plugin.Limits) *source {
 	return &source{
@@ -68,6 +73,9 @@ func (s *source) step(ctx context.Context) (e plugin.Emission, slept bool, err e
 		return e, false, err
 	}
 	defer s.leave()
+	if s.left && (s.next == len(s.queue) || len(s.grants.Listen) == 0) { // who has no connections can read the rest again
+		return e, false, io.EOF
+	}
 	if s.next == len(s.queue) && s.then == nil {
 		if err := s.poll(ctx); err != nil {
 			return e, false, err
@@ -103,6 +111,9 @@ func (s *source) poll(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Leave implements [plugin.Leaver].
+func (s *source) Leave() { s.left = true }
 
 // rest waits between polls of a guest that has nothing.
 func (s *source) rest(ctx context.Context, d time.Duration) error {
