@@ -15,7 +15,7 @@ agent runs as may read it:
     sudo -u penstock cat pipeline.hcl`},
 	"E1002": {"No configuration here", `
 The directory has no file whose name ends in .hcl or .hcl.json, so there is nothing to load.
-Files that begin with a dot, and *.test.hcl, are left out.
+Files that begin with a dot, *.test.hcl, and the plugin.hcl of a plugin are left out.
 
 Name the directory or file that holds the pipeline:
 

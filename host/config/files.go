@@ -149,10 +149,13 @@ func (f *faults) find(path string, overlay map[string][]byte) []string {
 			names = append(names, name)
 		}
 	}
-	names = withUnsaved(path, names, overlay)
+	names = slices.DeleteFunc(withUnsaved(path, names, overlay), func(name string) bool {
+		src, err := readOver(name, overlay)
+		return err == nil && IsManifest(name, src) // what cannot be read is reported later
+	})
 	switch {
 	case len(names) == 0:
-		f.add("E1002", fileRange(path), "There is no *.hcl file in the directory %q. Name the file or directory that holds the pipeline.", path)
+		f.add("E1002", fileRange(path), "There is no *.hcl file of a pipeline in the directory %q. Name the file or directory that holds the pipeline.", path)
 	case len(names) > MaxFiles:
 		f.add("E1003", fileRange(path), "There are %d files; %d are the most that make up one configuration.", len(names), MaxFiles)
 		return nil

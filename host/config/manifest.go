@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"path/filepath"
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
@@ -29,6 +30,17 @@ func ParseManifest(src []byte, filename string) (abi.Manifest, *Sources, hcl.Dia
 		return abi.Manifest{}, files, d.sorted()
 	}
 	return m, files, d.sorted()
+}
+
+// IsManifest tells the declaration of a plugin from a pipeline file that has the same name: a plugin's directory may hold both a plugin and a pipeline
+// to try it with. A manifest names itself, and a pipeline file has no argument outside of its blocks.
+func IsManifest(filename string, src []byte) bool {
+	if filepath.Base(filename) != "plugin.hcl" {
+		return false
+	}
+	var unheard faults // mistakes are told where the file is read for what it is
+	body, ok := unheard.parse(src, filename).Body.(*hclsyntax.Body)
+	return ok && body.Attributes["name"] != nil
 }
 
 // declarer reads one plugin.hcl.

@@ -166,7 +166,7 @@ func (l *loader) variableValue(d *variable) (cty.Value, bool) {
 	if !d.isGiven && !d.hasFault {
 		expr := d.args["default"].expr
 		if expr == nil {
-			l.add("E1402", d.at, "The variable %q has no default, and was given no value: --var %s=VALUE, or %s%s in the environment.", d.name(), d.name(), VariablePrefix, d.name())
+			l.add("E1402", d.at, "The variable %q has no default, and was given no value: --var %s=VALUE, a --var-file with %s = VALUE, or %s%s in the environment.", d.name(), d.name(), d.name(), VariablePrefix, d.name())
 			d.hasFault = true
 			return v, false
 		}

@@ -17,13 +17,13 @@ import (
 // codePage is where codes are explained.
 const codePage = "https://github.com/penstock-io/penstock/blob/main/spec/errors.md#"
 
-// opened lists the open pipeline files of a directory, sorted. Files of tests and of variables are none.
+// opened lists the open pipeline files of a directory, sorted. Files of tests and of variables, and manifests of plugins, are none.
 func (s *server) opened(dir string) (paths []string) {
 	for path := range s.documents {
 		name := filepath.Base(path)
 		test := strings.HasSuffix(name, ".test.hcl") || strings.HasSuffix(name, ".test.hcl.json")
 		pipeline := strings.HasSuffix(name, ".hcl") || strings.HasSuffix(name, ".hcl.json")
-		if filepath.Dir(path) == dir && pipeline && !test {
+		if filepath.Dir(path) == dir && pipeline && !test && !config.IsManifest(path, s.documents[path]) {
 			paths = append(paths, path)
 		}
 	}

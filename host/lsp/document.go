@@ -105,7 +105,9 @@ func (d *document) declarations() (all []declaration) {
 		}
 	}
 	for _, path := range paths {
-		all = append(all, scan(d.text(path), path, d.roots).declared...)
+		if src := d.text(path); !config.IsManifest(path, src) {
+			all = append(all, scan(src, path, d.roots).declared...)
+		}
 	}
 	return all
 }
