@@ -440,3 +440,17 @@ func TestWrongArgumentsAreNamed(t *testing.T) {
 		}
 	}
 }
+
+func TestMissingDirectoryIsNamedWithWhatToDo(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "archive")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := sdktest.OpenSink(t, New, config{Path: filepath.Join(dir, "out.log")})
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Restart(); err == nil || !strings.Contains(err.Error(), "mkdir -p "+dir) {
+		t.Fatalf("open without the directory: %v, want that it is to be made", err)
+	}
+}

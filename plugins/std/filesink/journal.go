@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/penstock-io/penstock/spec/event"
 )
@@ -115,6 +117,9 @@ type journal struct {
 // openJournal opens or creates the journal and returns what it says, or fresh if it never said anything.
 func openJournal(path string) (j *journal, s state, fresh bool, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if errors.Is(err, fs.ErrNotExist) { // what comes first for somebody who tries it out
+		return nil, state{}, false, fmt.Errorf("the directory %[1]s is not there: make it, mkdir -p %[1]s (open journal: %[2]w)", filepath.Dir(path), err)
+	}
 	if err != nil {
 		return nil, state{}, false, fmt.Errorf("open journal: %w", err)
 	}
