@@ -43,7 +43,7 @@ func serveBuiltin(module string) (path string, args []string, ok bool) {
 
 // newModules finds the plugins of a pipeline, those that come with the binary among them.
 func newModules() *agent.Modules {
-	m := &agent.Modules{Serve: serveBuiltin, Launcher: launcher(), Native: map[string]abi.Manifest{}}
+	m := &agent.Modules{Serve: serveBuiltin, Launcher: launcher(), Native: map[string]abi.Manifest{}, Check: native.Check}
 	for name, src := range native.Manifests() {
 		manifest, _, diags := config.ParseManifest([]byte(src), name+"/plugin.hcl")
 		if diags.HasErrors() {

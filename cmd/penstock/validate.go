@@ -31,7 +31,8 @@ func newValidateCommand(a *app) *cobra.Command {
 		Use:   "validate [PATH]",
 		Short: "Check pipeline files, and say what they promise",
 		Long: `Check pipeline files: their language, each plugin's arguments, what plugins may touch, and that every channel is
-drained. Every mistake is shown at once, with its line. Nothing is run: no plugin's code, no channel, no network, and no secret is read.
+drained. Every mistake is shown at once, with its line. Nothing is run: no channel, no network, no code of a plugin but what those that come with the
+binary say of their own arguments; and no secret is read.
 
 PATH is a file, or a directory of which all *.hcl files are one configuration; "." by default.
 Exit code 2 when there is an error.`,

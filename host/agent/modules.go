@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -34,6 +35,10 @@ type Modules struct {
 
 	// Native are the manifests of builtin modules that run as child processes alone, since they need more than WebAssembly has; Serve has them all.
 	Native map[string]abi.Manifest
+
+	// Check has a plugin of a builtin module look at its config, without any I/O. path is the argument that err is about, "" for the config as a whole.
+	// nil: none looks.
+	Check func(module string, kind abi.Kind, name string, config json.RawMessage) (path string, err error)
 
 	anew map[string]bool // plugins that are loaded again, by their names, though nothing but their file may have changed; set before they are
 
@@ -69,7 +74,16 @@ func (m *Modules) ConfigOptions(dir string) config.Options {
 		_, ok := m.Native[module]
 		return ok
 	}
-	return config.Options{Manifest: m.Manifest, Builtin: m.Builtin, Native: native, Builtins: m.Builtins, Dir: dir, DiskFree: diskFree, Isolation: sync.OnceValues(m.isolation)}
+	return config.Options{Manifest: m.Manifest, Check: m.check, Builtin: m.Builtin, Native: native, Builtins: m.Builtins, Dir: dir, DiskFree: diskFree, Isolation: sync.OnceValues(m.isolation)}
+}
+
+// check has a builtin plugin look at its config. Code from elsewhere does not run before it is opened.
+func (m *Modules) check(ref config.PluginRef, kind abi.Kind, name string, c json.RawMessage) (path string, err error) {
+	module, builtin := strings.CutPrefix(ref.Source, builtinScheme)
+	if !builtin || m.Check == nil {
+		return "", nil
+	}
+	return m.Check(module, kind, name, c)
 }
 
 // isolation asks the system what keeps child processes to their grants.

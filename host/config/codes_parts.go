@@ -254,6 +254,12 @@ in its plugin.hcl:
     sink "mine" {
       concurrent = true
     }`},
+	"E4010": {"Refused by the plugin", `
+Each argument is as the plugin's manifest wants it, and the plugin itself finds that they do not do: two
+of them exclude each other, say, or a pattern is none. The message is the plugin's own. It has looked
+at the config and at nothing else: what it may find when it runs, it says then.
+
+Where the config holds a secret, it looks only when it is opened.`},
 	"E4101": {"Invalid argument declaration", `
 In a plugin.hcl, an argument block has a part that does not hold together. The type is written in
 HCL type syntax:

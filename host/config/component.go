@@ -3,7 +3,9 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -71,7 +73,33 @@ func (l *loader) component(kind abi.Kind, v *values) (Component, bool) {
 	if !l.diags[before:].HasErrors() {
 		l.unusedTLS(&c, v)
 	}
+	if !l.diags[before:].HasErrors() {
+		l.deeper(&c, v, settings)
+	}
 	return c, !l.diags[before:].HasErrors()
+}
+
+// deeper has the plugin itself look at its config.
+func (l *loader) deeper(c *Component, v *values, settings map[string]setting) {
+	if l.opts.Check == nil || len(c.Secrets)+len(c.hidden)+len(c.secretHandles) > 0 {
+		return
+	}
+	path, err := l.opts.Check(c.Ref, c.Kind, c.Plugin.Name, c.Config)
+	if err == nil {
+		return
+	}
+	at := v.at
+	if b := v.child("config"); b.body != nil {
+		at = b.at
+	}
+	name, _, _ := strings.Cut(path, ".")
+	if s := settings[name]; s.expr != nil {
+		at = s.expr.Range()
+	}
+	if path != "" {
+		path = fmt.Sprintf("The argument %q ", path)
+	}
+	l.add("E4010", at, "%s", stop(cmp.Or(path, "Its config: ")+err.Error()))
 }
 
 // unknown says whether something has no value because of a mistake that was reported elsewhere.

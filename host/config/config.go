@@ -29,6 +29,9 @@ type Options struct {
 	// Manifest loads a plugin's manifest; no code of the plugin runs. The text of its error is shown to
 	// the user at the line that names the plugin, and should say what can be done.
 	Manifest func(ref PluginRef) (abi.Manifest, error)
+	// Check has a plugin look deeper at its config than the manifest can: nil: it finds nothing wrong. path is the argument that err is about, "a.b" for
+	// what is within one, "" for the config as a whole. It does no I/O, and is not asked where the config holds secrets, which are not known.
+	Check func(ref PluginRef, kind abi.Kind, name string, config json.RawMessage) (path string, err error)
 	// Builtin says which builtin module holds the plugin of that kind and name, e.g. "std".
 	Builtin func(kind abi.Kind, name string) (module string, ok bool)
 	// Native says of a builtin module that it runs as a child process alone.

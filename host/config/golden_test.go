@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -232,6 +233,15 @@ func testOptions(std abi.Manifest, dir string) Options {
 	return Options{
 		Dir:     dir,
 		Version: "0.3.1",
+		Check: func(ref PluginRef, kind abi.Kind, name string, config json.RawMessage) (string, error) {
+			switch {
+			case strings.Contains(string(config), "refused.log"):
+				return "path", errors.New("is refused, as in this test")
+			case strings.Contains(string(config), "doubtful.log"):
+				return "", errors.New("it does not do")
+			}
+			return "", nil
+		},
 		Manifest: func(ref PluginRef) (abi.Manifest, error) {
 			if name, ok := strings.CutPrefix(ref.Source, "builtin:"); ok {
 				if name == "net" {

@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 	"plugins":            {"spec", "sdk"},
 	"plugins/bundle":     {},
 	"plugins/skeleton":   {"spec/abi"},
-	"plugins/native":     {"sdk", "plugins"},
+	"plugins/native":     {"sdk", "plugins", "spec"},
 	"plugins/std/module": {"spec", "sdk", "plugins/std"}, // what there is, under its names
 
 	"plugins/exec":         {"spec", "sdk", "plugins/std/stream="},

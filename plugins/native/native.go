@@ -5,6 +5,8 @@
 package native
 
 import (
+	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/penstock-io/penstock/plugins/postgres"
 	"github.com/penstock-io/penstock/plugins/std/module"
 	"github.com/penstock-io/penstock/sdk"
+	"github.com/penstock-io/penstock/spec/abi"
 )
 
 var modules = map[string]func() map[string]sdk.Plugin{
@@ -29,6 +32,20 @@ func Manifests() map[string]string {
 
 // Names are the modules there are, sorted.
 func Names() []string { return slices.Sorted(maps.Keys(modules)) }
+
+// Check has a plugin of a module look deeper at a config than its manifest can, without any I/O: nil: it finds nothing wrong, or does not look. path
+// is the argument that err is about, "" for the config as a whole.
+func Check(module string, kind abi.Kind, name string, config json.RawMessage) (path string, err error) {
+	plugins, ok := modules[module]
+	if !ok {
+		return "", nil
+	}
+	err = sdk.Check(plugins(), kind, name, config)
+	if e, ok := errors.AsType[*sdk.Error](err); ok {
+		return e.Path, e.Err
+	}
+	return "", err
+}
 
 // Serve serves a module to the agent that has started this process, and does not return; or, started by a person, says what that is for
 // and exits with status 2. It returns false when there is no such module.
