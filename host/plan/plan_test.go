@@ -276,3 +276,21 @@ func alter(v reflect.Value) {
 		panic(fmt.Sprint("no way to alter a ", v.Type()))
 	}
 }
+
+func TestWhatARemovedSinkLeavesIsSaidWithHowToGiveItUp(t *testing.T) {
+	p := Compare(side(), side(func(s *Side) { s.Config.Sinks = s.Config.Sinks[1:] }))
+	i := slices.IndexFunc(p.Steps, func(s Step) bool { return s.Do == Remove })
+	if i < 0 {
+		t.Fatalf("nothing is removed: %+v", p.Steps)
+	}
+	sink := p.Steps[i]
+	for pending, want := range map[uint64]bool{0: false, 3: true} {
+		p.Status.Pending[sink.Address] = pending
+		var text strings.Builder
+		p.Write(&text, nil)
+		command := "penstock channel forget " + strings.TrimPrefix(sink.Channel, "channel.") + " " + sink.Address
+		if strings.Contains(text.String(), command) != want {
+			t.Errorf("with %d events pending:\n%s", pending, &text)
+		}
+	}
+}

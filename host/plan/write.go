@@ -34,6 +34,7 @@ func (p *Plan) Write(w io.Writer, paint Paint) {
 		}
 		out("  %s %s  %s\n", paint(mark, string(mark)), pad(paint(mark, name), name, addressColumn), p.says(s))
 		s.details(out, paint)
+		p.left(s, out, paint)
 	}
 	for _, why := range p.Refused {
 		out("%s %s\n", paint('!', "refused:"), why)
@@ -107,6 +108,13 @@ func (s Step) because() string {
 		return " (it is held, and is tried again)"
 	}
 	return ""
+}
+
+// left says what becomes of the events that a sink leaves.
+func (p *Plan) left(s Step, out func(string, ...any), paint Paint) {
+	if s.Do == Remove && strings.HasPrefix(s.Address, "sink.") && p.Status.Pending[s.Address] > 0 {
+		out("      %s they take room in %s until they are given up: penstock channel forget %s %s\n", paint('!', "kept:"), s.Channel, strings.TrimPrefix(s.Channel, "channel."), s.Address)
+	}
 }
 
 func (s Step) details(out func(string, ...any), paint Paint) {
