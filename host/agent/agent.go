@@ -74,6 +74,7 @@ type Agent struct {
 	metrics  *admin.Metrics
 	server   *admin.Server
 	moves    moves
+	groups   groups
 	closers  []func() error // in the order of opening
 	work     errgroup.Group // the goroutines of components
 
@@ -166,6 +167,7 @@ func (a *Agent) build(ctx context.Context) error {
 
 // become makes r what the agent runs.
 func (a *Agent) become(r *revision) {
+	a.groups.arrange(r.Config)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.rev = r

@@ -32,6 +32,7 @@ type layout struct {
 	want   []channel.ReaderSpec
 	before []string // addresses that the sink had, the newest first
 	loops  func(stage []*laneReader) []*pipeline.Sink
+	join   func() (*laneReader, error) // nil: it is in no group
 
 	// c.mu guards these.
 	readers map[string]*laneReader // all that are registered for this sink, and open
@@ -43,7 +44,8 @@ type laneReader struct {
 	name string // of the reader
 	lane channel.Lane
 
-	suspects pipeline.Suspects // of all loops that read it
+	suspects *pipeline.Suspects // of all loops that read it
+	member   *membership        // nil: it is the sink's alone
 }
 
 // layoutOf is what the configuration wants.
@@ -69,6 +71,9 @@ func layoutOf(s config.Sink) []channel.ReaderSpec {
 
 // open finds the readers that are there, registers what is wanted, and opens all of them.
 func (l *layout) open() error {
+	if l.join != nil {
+		return l.openReader(l.want[0])
+	}
 	there := l.c.channel.Stats().Readers
 	for name, info := range there {
 		if l.isReader(name, there) {
@@ -100,14 +105,22 @@ func (l *layout) order(name string) channel.Order {
 }
 
 func (l *layout) openReader(spec channel.ReaderSpec) error {
-	r, err := l.c.channel.Reader(spec)
+	r, err := l.find(spec)
 	if err != nil {
 		return err
 	}
 	l.c.mu.Lock()
 	defer l.c.mu.Unlock()
-	l.readers[spec.Name] = &laneReader{Reader: r, name: spec.Name, lane: spec.Lane}
+	l.readers[spec.Name] = r
 	return nil
+}
+
+func (l *layout) find(spec channel.ReaderSpec) (*laneReader, error) {
+	if l.join != nil {
+		return l.join()
+	}
+	r, err := l.c.channel.Reader(spec)
+	return &laneReader{Reader: r, name: spec.Name, lane: spec.Lane, suspects: new(pipeline.Suspects)}, err
 }
 
 // stages are the readers, in the order in which they have to be read: those with the lowest end first, those without one last.

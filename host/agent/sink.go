@@ -27,6 +27,12 @@ func (r *revision) buildSink(s config.Sink) (*component, error) {
 	c.sink = r.agent.metrics.Sink(c.Address(), c.channel.address)
 	dead := r.deadLetters(c)
 	c.layout = &layout{c: c, want: layoutOf(s), before: r.formerly(c.Address()), readers: map[string]*laneReader{}}
+	if g, in := r.Config.GroupOf(s); in {
+		c.layout.want = []channel.ReaderSpec{{Name: g.Address()}}
+		c.layout.join = func() (*laneReader, error) {
+			return r.agent.groups.join(c.channel, r.Config, g, c.Address())
+		}
+	}
 	c.layout.loops = func(stage []*laneReader) []*pipeline.Sink { return r.loops(c, s, dead, stage) }
 	if err := c.layout.open(); err != nil {
 		return c, fmt.Errorf("register %s with %s: %w", c.Address(), c.channel.address, err)
@@ -56,6 +62,7 @@ func (r *revision) loops(c *component, s config.Sink, dead *pipeline.DeadLetters
 		p.component, p.state = c, pipeline.Starting
 		loop := r.loop(p, s)
 		loop.Dead = dead
+		inGroup(loop, p)
 		loops = append(loops, loop)
 	}
 	c.mu.Lock()
@@ -71,7 +78,7 @@ func (r *revision) loop(p *part, s config.Sink) *pipeline.Sink {
 	request.Instance, request.Log = p.instance, p.log
 	return &pipeline.Sink{
 		Address: c.Address(), From: c.channel.address, Plugin: r.pluginOf(c.Component),
-		Reader: p.reader, Suspects: &p.reader.suspects, Buffers: c.channel.pool, Backoff: pipeline.Backoff{Min: s.Retry.Min, Max: s.Retry.Max},
+		Reader: p.reader, Suspects: p.reader.suspects, Buffers: c.channel.pool, Backoff: pipeline.Backoff{Min: s.Retry.Min, Max: s.Retry.Max},
 		Want:    channel.Want{Events: s.Batch.Events, Bytes: s.Batch.Bytes, Wait: s.Batch.Wait},
 		Timeout: s.Timeout, Drain: r.Config.Agent.DrainTimeout, Observer: p, Log: p.log,
 		Open: func(ctx context.Context, info channel.ReaderInfo) (plugin.Instance, error) {

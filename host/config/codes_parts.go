@@ -81,6 +81,23 @@ it, and so the events of this case would vanish. Have a sink read it:
     }
 
 Or remove the case. To throw its events away on purpose, use the sink discard.`},
+	"E2009": {"Members of a group", `
+A sink_group names the sinks that compete for its events. It has at least one, and a sink is a member
+of one group, once:
+
+    sink_group "orders" {
+      from    = channel.main
+      members = [sink.first, sink.second]
+    }`},
+	"E2010": {"Said of the group", `
+The members of a sink_group share one reader of the channel. What is said of that reader stands in the
+sink_group block and in none of its sinks: from, where, start, and how long a member pauses that
+failed. A member has no lanes, no on_lag and no retry block.`},
+	"E2011": {"The member does not know what it holds", `
+With delivery = "exactly_once", what was sent to a member of a sink_group and not confirmed waits for
+that member, and is sent to it again. So each member must be "transactional" or "idempotent": see
+"penstock schema sink NAME". With delivery = "at_least_once" any sink can be a member, and what is
+not confirmed goes to another one.`},
 	"E2101": {"The test does not fit", `
 In a *.test.hcl, which says what a pipeline is tried with, something does not fit: it names a source,
 sink or channel that the pipeline has not, expects nothing, or asks for what excludes each other.

@@ -22,7 +22,11 @@ func (l *loader) source(v *values) (Source, bool) {
 }
 
 func (l *loader) sink(v *values) (Sink, bool) {
-	feed, linked := l.feed(v)
+	var feed Feed
+	linked := true
+	if l.grouped[v.name()] == nil && v.args["from"].expr != nil {
+		feed, linked = l.feed(v)
+	}
 	c, ok := l.component(abi.Sink, v)
 	batch, retry := v.child("batch"), v.child("retry")
 	s := Sink{
@@ -44,7 +48,8 @@ func (l *loader) sink(v *values) (Sink, bool) {
 	}
 	parallel := l.parallel(v, &s)
 	lags := l.lagging(v, &s)
-	return s, ok && linked && parallel && lags
+	grouped := l.member(v, &s)
+	return s, ok && linked && parallel && lags && grouped
 }
 
 // component checks what sources, processors and sinks have in common: plugin, config, grants.

@@ -79,6 +79,7 @@ type Config struct {
 	Routes     []Route
 	Sources    []Source
 	Sinks      []Sink
+	Groups     []Group  // of sinks
 	Moved      []Move   // names that things had before; see [Config.Formerly]
 	Off        []string // addresses of what is switched off
 	Revision   string   // sha256 over the files' names and contents, and the values of variables, in hex
@@ -159,6 +160,8 @@ type Sink struct {
 	Feed
 	Start string // "oldest", "now": where it begins when it is new
 	OnLag string // "hold", "skip", "detach"
+	// Group is the name of the sink_group that it is a member of; "" = it reads alone. Feed and Start are then those of the group.
+	Group string
 	// Delivery is what it asks of the paths that end in it: "exactly_once", "at_least_once"; "" = nothing.
 	Delivery string
 	// OrderBy is the attribute by which events are dealt over Lanes; "" = they are not, and Lanes is 1.

@@ -348,9 +348,15 @@ func dump(c *Config) string {
 		if k.Delivery != "" {
 			fmt.Fprintf(&s, "  delivery=%s\n", k.Delivery)
 		}
+		if k.Group != "" {
+			fmt.Fprintf(&s, "  of sink_group.%s\n", k.Group)
+		}
 		if k.Route != "" || k.Where != nil {
 			fmt.Fprintf(&s, "  reads %s%s\n", k.Reads(), dumpCondition(" where", k.Where))
 		}
+	}
+	for _, g := range c.Groups {
+		fmt.Fprintf(&s, "%s %s of %v delivery=%s cool_down=%v..%v fail_back=%v return_in=%v\n", g.Address(), g.Policy, g.Members, g.Delivery, g.CoolDown.Min, g.CoolDown.Max, g.FailBack, g.ReturnIn)
 	}
 	return s.String()
 }

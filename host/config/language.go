@@ -137,7 +137,7 @@ var pipelineLanguage = block{blocks: slices.Concat(valueBlocks, []block{
 		name: "sink", labels: []string{"plugin", "name"},
 		doc: "Takes events out: one instance of a plugin, draining one channel. Each sink of a channel gets every event, or those that its `where` and its case of a `route` choose.",
 		args: arguments(
-			arg{name: "from", typ: "channel", required: true, doc: "The channel that it drains, `channel.NAME`; or of a channel those events that are of one case of a `route`: `route.NAME.CASE`."},
+			arg{name: "from", typ: "channel", shown: "–", doc: "The channel that it drains, `channel.NAME`; or of a channel those events that are of one case of a `route`: `route.NAME.CASE`. It must be set, but for a member of a `sink_group`."},
 			arg{name: "where", typ: "expression", shown: "–", doc: "Which events it gets, as an expression over `event`: see [Expressions over events](expressions.md). The others count as delivered to it; so do those of which it cannot be said. Both are counted."},
 			arg{name: "start", typ: "string", def: defaultStart, enum: []string{"oldest", "now"}, doc: "Where it begins when it is new: with the oldest event that is still there, or with the next."},
 			arg{name: "on_lag", typ: "string", def: defaultOnLag, enum: []string{"hold", "skip", "detach"}, doc: "What is done when the channel is full because of this sink alone: `hold` leaves it to the channel's `on_full`; `skip` has the sink go on with the oldest events that leave room, and never get those before; `detach` ends it, so that it holds nothing, until the agent is started again, when it begins anew. The last sink of a channel is never detached. No other sink loses anything by it."},
@@ -160,6 +160,7 @@ var pipelineLanguage = block{blocks: slices.Concat(valueBlocks, []block{
 			configBlock,
 		},
 	},
+	groupBlock,
 	movedBlock,
 })}
 
@@ -170,7 +171,7 @@ var (
 )
 
 // laterBlocks are known to the language and not to this version, so that nobody looks for a typing error.
-var laterBlocks = []string{"sink_group", "test"}
+var laterBlocks = []string{"test"}
 
 // laterArguments are so too, by block, with what there is meanwhile.
 var laterArguments = map[string]map[string]string{
@@ -236,7 +237,7 @@ func arguments(table ...arg) []argument {
 	return out
 }
 
-var hostTypes = map[string]form{"channel": formReference, "secret": formReference, "tls": formReference, "list(secret)": formRaw, "list(processor)": formRaw, "type": formRaw, "expression": formRaw, "any": formRaw, "map or set": formRaw}
+var hostTypes = map[string]form{"channel": formReference, "secret": formReference, "tls": formReference, "list(secret)": formRaw, "list(processor)": formRaw, "list(sink)": formRaw, "type": formRaw, "expression": formRaw, "any": formRaw, "map or set": formRaw}
 
 func (a arg) compile() (argument, error) {
 	decl := abi.Argument{Name: a.name, Type: a.typ, Required: a.required, Enum: a.enum, Pattern: a.pattern, Doc: a.doc}

@@ -32,6 +32,7 @@ func Load(path string, o Options) (*Config, *Sources, hcl.Diagnostics) {
 		fed:       make(map[string]bool),
 		drained:   make(map[string]bool),
 		dead:      make(map[string]string),
+		grouped:   make(map[string]*Group),
 		each:      make(map[string][]string),
 
 		unexpanded: make(map[string]bool),
@@ -88,6 +89,7 @@ type loader struct {
 	drained    map[string]bool     // channels that a sink drains
 	routes     map[string]*Route   // also those in which something is wrong
 	chosen     map[string]bool     // cases that a sink reads, as they are written: "route.by_level.loud"
+	grouped    map[string]*Group   // by the name of a member
 	dead       map[string]string   // channels that keep dead letters, and of which one
 	each       map[string][]string // the keys of blocks with for_each, by kind and name
 	unexpanded map[string]bool     // those of which the keys are not known, which was reported
@@ -241,6 +243,7 @@ func (l *loader) build() *Config {
 			return ok, func() { c.Sources = append(c.Sources, s) }
 		})
 	}
+	l.declareGroups(c)
 	for _, v := range l.blocks["sink"] {
 		l.declare(v, func() (ok bool, add func()) {
 			s, ok := l.sink(v)

@@ -44,6 +44,9 @@ func (c *Config) stage(k Sink) guarantee.Stage {
 	if k.Route != "" {
 		s.Case = k.Reads()
 	}
+	if g, in := c.GroupOf(k); in && !g.Exact() {
+		s.Sink.Group = g.Address()
+	}
 	for _, ch := range c.Channels {
 		if ch.Name != k.From {
 			continue
@@ -79,8 +82,11 @@ func (l *loader) promises(c *Config) {
 	for _, p := range c.Paths() {
 		r := p.Report()
 		sink := l.blockAt(r.Sink)
+		if g := l.grouped[sink.name()]; g != nil {
+			sink = l.blockAt(g.Address())
+		}
 		level, asked := guarantee.Parse(sink.text("delivery"))
-		if !asked {
+		if !asked || !sink.isSet("delivery") {
 			continue
 		}
 		for _, f := range r.Faults {
@@ -105,7 +111,7 @@ func orLess(l guarantee.Level) string {
 
 // blockAt finds the block of an address; of a name that nothing has, one without arguments.
 func (l *loader) blockAt(address string) *values {
-	for _, kind := range []string{"source", "processor", "channel", "sink"} {
+	for _, kind := range []string{"source", "processor", "channel", "sink", groupReference} {
 		for _, v := range l.blocks[kind] {
 			if fmt.Sprintf("%s.%s", kind, v.name()) == address {
 				return v

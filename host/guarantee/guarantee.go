@@ -68,6 +68,7 @@ type Sink struct {
 	Address string
 	Effects string // what its plugin claims: "transactional", "idempotent", or anything else
 	OnLag   string // "skip" and "detach" give events up
+	Group   string // address of the group that gives another member what this one may hold; "" = none does
 }
 
 // Stage is a channel, and who takes events out of it.

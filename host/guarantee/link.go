@@ -71,6 +71,13 @@ func (s Sink) faults() (list []Fault) {
 		lag.Why, lag.Repeats = s.Address+" is detached when it is far behind, and begins anew", true
 		list = append(list, lag)
 	}
+	if s.Group != "" {
+		list = append(list, Fault{
+			Address: s.Group, Argument: "delivery", Repeats: true,
+			Why:    s.Group + " gives another member what this one may hold",
+			Remedy: "set delivery = \"exactly_once\" in it",
+		})
+	}
 	if s.Effects != "transactional" && s.Effects != "idempotent" {
 		list = append(list, Fault{
 			Address: s.Address, Repeats: true,

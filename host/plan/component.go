@@ -137,7 +137,7 @@ func (c *comparison) sources() {
 func (c *comparison) sinks() {
 	parts := func(s Side) (list []part) {
 		for _, sink := range s.Config.Sinks {
-			p := s.part(sink.Component, append(feedArguments(s.Config, sink.Feed), sinkArguments(sink)...))
+			p := s.part(sink.Component, append(feedArguments(s.Config, sink.Feed), append(sinkArguments(sink), groupArguments(s.Config, sink)...)...))
 			p.channel = "channel." + sink.From
 			list = append(list, p)
 		}
@@ -177,6 +177,22 @@ func sinkArguments(k config.Sink) (s set) {
 	s.text("batch.wait", duration(k.Batch.Wait))
 	s.time("retry.min", k.Retry.Min)
 	s.time("retry.max", k.Retry.Max)
+	return s
+}
+
+// groupArguments are those of the group that a sink is a member of. Which others are is nothing to it.
+func groupArguments(c *config.Config, k config.Sink) (s set) {
+	g, in := c.GroupOf(k)
+	if !in {
+		return nil
+	}
+	s.text("group", g.Address())
+	s.text("group.policy", g.Policy)
+	s.text("group.delivery", g.Delivery)
+	s.time("group.cool_down", g.CoolDown.Min)
+	s.time("group.max_cool_down", g.CoolDown.Max)
+	s.time("group.fail_back", g.FailBack)
+	s.time("group.return_in", g.ReturnIn)
 	return s
 }
 

@@ -34,7 +34,6 @@ var errMoved = errors.New("it is another member's turn")
 // Group is the members of one reader. All methods may be called by many goroutines at once.
 type Group struct {
 	reader channel.Reader
-	exact  bool
 
 	mu     sync.Mutex
 	roster *roster
@@ -51,9 +50,9 @@ type taker struct {
 	moved context.CancelCauseFunc
 }
 
-// New makes a group of a reader, which stays the caller's. In an exact one, each event is given to one member only.
-func New(r channel.Reader, s Settings, exact bool) *Group {
-	return &Group{reader: r, exact: exact, roster: newRoster(s)}
+// New makes a group of a reader, which stays the caller's.
+func New(r channel.Reader, s Settings) *Group {
+	return &Group{reader: r, roster: newRoster(s)}
 }
 
 // Arrange sets the members, those that are preferred first, and how they are chosen.
@@ -99,6 +98,12 @@ func (g *Group) Members() []Standing {
 		all = append(all, Standing{Name: m.name, State: g.roster.state(m, now), Failures: m.failures, Pending: m.pending})
 	}
 	return all
+}
+
+func (g *Group) exact() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.roster.Exact
 }
 
 // next gives the turn to whom the policy picks. g.mu is held.
@@ -186,7 +191,7 @@ func (g *Group) ended(m *member, events int, delivered bool) {
 	m.pending -= uint64(events)
 	if delivered {
 		m.succeed()
-	} else if g.exact { // it is its own still: whichever of its loops is there takes it
+	} else if g.roster.Exact { // it is its own still: whichever of its loops is there takes it
 		for i := len(g.queue) - 1; i >= 0; i-- {
 			if t := g.queue[i]; t.m == m {
 				g.dequeue(i)
@@ -226,7 +231,7 @@ func (r *Member) Take(ctx context.Context, want channel.Want) (channel.Lease, er
 
 // own takes what is this member's already. Both nil: nothing is.
 func (r *Member) own(ctx context.Context, want channel.Want) (channel.Lease, error) {
-	if !r.g.exact {
+	if !r.g.exact() {
 		return nil, nil
 	}
 	want.Member, want.Own, want.Wait = r.m.name, true, 0
@@ -248,7 +253,7 @@ func (r *Member) any(ctx context.Context, want channel.Want) (channel.Lease, err
 	if again, err := r.g.enter(turn, t); again || err != nil {
 		return nil, err
 	}
-	if r.g.exact {
+	if r.g.exact() {
 		want.Member = r.m.name
 	}
 	l, err := r.Reader.Take(turn, want)

@@ -45,7 +45,8 @@ func open(t *testing.T, s Settings, exact bool, names ...string) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.g = New(r, s, exact)
+	s.Exact = exact
+	b.g = New(r, s)
 	b.g.Arrange(s, names)
 	for _, name := range names {
 		b.sinks[name] = &sink{Member: b.g.Join(name), left: 1 << 30}

@@ -30,6 +30,7 @@ type Settings struct {
 	Policy   Policy
 	CoolDown pipeline.Backoff // how long a member is left alone that failed
 	FailBack time.Duration    // of Failover: how long a member that came back is not preferred to the one that takes
+	Exact    bool             // what a member was given stays with it until it is committed or somebody has decided
 	ReturnIn time.Duration    // of the others: in which time a member that came back gets its full share again
 }
 
