@@ -177,6 +177,7 @@ func sinkArguments(k config.Sink) (s set) {
 	s.text("batch.wait", duration(k.Batch.Wait))
 	s.time("retry.min", k.Retry.Min)
 	s.time("retry.max", k.Retry.Max)
+	s.text("group", k.Group)
 	return s
 }
 
@@ -186,7 +187,6 @@ func groupArguments(c *config.Config, k config.Sink) (s set) {
 	if !in {
 		return nil
 	}
-	s.text("group", g.Address())
 	s.text("group.policy", g.Policy)
 	s.text("group.delivery", g.Delivery)
 	s.time("group.cool_down", g.CoolDown.Min)
