@@ -76,7 +76,7 @@ type sinkFamilies struct {
 
 func newSinkFamilies(r registrar) sinkFamilies {
 	return sinkFamilies{
-		events:       r.counter("sink_events_total", "Events, by what became of them: committed, rejected.", "component", "result"),
+		events:       r.counter("sink_events_total", "Events, by what became of them: committed; rejected; filtered = not for the sink, by where and its case; and of these undecided = it cannot be said, unmatched = of no case of the route, which gives them up.", "component", "result"),
 		bytes:        r.counter("sink_bytes_total", "Bytes of encoded events, by what became of them.", "component", "result"),
 		retries:      r.counter("sink_retries_total", "Batches that were rolled back to be tried again.", "component"),
 		errors:       r.counter("sink_errors_total", "Errors of the destination or the plugin, by class.", "component", "class"),
@@ -93,6 +93,7 @@ var classNames = [...]string{"retry", "reject", "config", "fatal"}
 // SinkMetrics is one sink's part. Its methods may be called by many goroutines.
 type SinkMetrics struct {
 	committed, committedBytes, rejected prometheus.Counter
+	filtered, undecided, unmatched      prometheus.Counter
 	retries, expired                    prometheus.Counter
 	errors                              [len(classNames)]prometheus.Counter
 	otherErrors                         prometheus.Counter
@@ -108,6 +109,9 @@ func (m *Metrics) Sink(component, channel string) *SinkMetrics {
 	s := &SinkMetrics{
 		committed:      f.events.WithLabelValues(component, "committed"),
 		rejected:       f.events.WithLabelValues(component, "rejected"),
+		filtered:       f.events.WithLabelValues(component, "filtered"),
+		undecided:      f.events.WithLabelValues(component, "undecided"),
+		unmatched:      f.events.WithLabelValues(component, "unmatched"),
 		committedBytes: f.bytes.WithLabelValues(component, "committed"),
 		retries:        f.retries.WithLabelValues(component),
 		expired:        f.expired.WithLabelValues(component),
@@ -132,11 +136,22 @@ func (s *SinkMetrics) Committed(events, bytes int, took, latency time.Duration) 
 	s.committed.Add(float64(events))
 	s.committedBytes.Add(float64(bytes))
 	s.taken.Inc()
+	if events == 0 {
+		return // the destination was not asked
+	}
 	s.batchSeconds.Observe(took.Seconds())
 	s.batchEvents.Observe(float64(events))
 	if latency >= 0 {
 		s.latency.Observe(latency.Seconds())
 	}
+}
+
+// Filtered counts events of a lease that ended well and are not for the sink; of these, so many of which it could not be said, and so many that are
+// of no case of the route.
+func (s *SinkMetrics) Filtered(events, undecided, unmatched int) {
+	s.filtered.Add(float64(events))
+	s.undecided.Add(float64(undecided))
+	s.unmatched.Add(float64(unmatched))
 }
 
 // Retried counts a batch that was rolled back because of an error of that class.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/penstock-io/penstock/host/config"
+	"github.com/penstock-io/penstock/host/pipeline"
 	"github.com/penstock-io/penstock/host/plan"
 )
 
@@ -40,6 +41,7 @@ type revision struct {
 	tried    atomic.Pointer[config.Config] // what was gone over to, and back from; nil: nothing
 	plugins  map[string]*loaded            // by address of the component
 	grants   map[string]*granted           // by address of the component
+	routes   map[string]*pipeline.Route    // by name
 	channels []*openChannel
 	spares   spares
 	opened   []io.Closer // all of it, in the order of opening; pointers, so that what is shared is seen
@@ -51,7 +53,7 @@ func (a *Agent) prepare(ctx context.Context, s Setup, before *revision, p *plan.
 	if s.Modules == nil {
 		s.Modules = &Modules{}
 	}
-	r := &revision{Setup: s, agent: a, log: a.opts.Log, plan: p, plugins: map[string]*loaded{}, grants: map[string]*granted{}}
+	r := &revision{Setup: s, agent: a, log: a.opts.Log, plan: p, plugins: map[string]*loaded{}, grants: map[string]*granted{}, routes: routesOf(s.Config)}
 	if before == nil {
 		before = &revision{}
 	}

@@ -16,13 +16,9 @@ import (
 	"github.com/penstock-io/penstock/host/pipeline"
 	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/spec/abi"
-	"github.com/penstock-io/penstock/spec/event"
 )
 
 func (r *revision) buildSink(s config.Sink) (*component, error) {
-	if s.Route != "" || s.Where != nil {
-		return nil, fmt.Errorf("%s: this version checks routes and where, and does not run them yet", s.Address())
-	}
 	c := r.newComponent(s.Component, s.From)
 	c.sink = r.agent.metrics.Sink(c.Address(), c.channel.address)
 	dead := r.deadLetters(c)
@@ -79,6 +75,7 @@ func (r *revision) loop(p *part, s config.Sink) *pipeline.Sink {
 	return &pipeline.Sink{
 		Address: c.Address(), From: c.channel.address, Plugin: r.pluginOf(c.Component),
 		Reader: p.reader, Suspects: p.reader.suspects, Buffers: c.channel.pool, Backoff: pipeline.Backoff{Min: s.Retry.Min, Max: s.Retry.Max},
+		Filter:  r.filter(s.Feed),
 		Want:    channel.Want{Events: s.Batch.Events, Bytes: s.Batch.Bytes, Wait: s.Batch.Wait},
 		Timeout: s.Timeout, Drain: r.Config.Agent.DrainTimeout, Observer: p, Log: p.log,
 		Open: func(ctx context.Context, info channel.ReaderInfo) (plugin.Instance, error) {
@@ -138,13 +135,14 @@ func (p *part) State(s pipeline.State, reason string) {
 }
 
 // Committed counts a delivery. Its latency is that of its first event, by the event's own time: the moment at which the source read it.
-func (p *part) Committed(b event.Batch, took time.Duration) {
+func (p *part) Committed(d pipeline.Delivered) {
 	latency := time.Duration(-1)
-	for _, e := range b.All() {
+	for _, e := range d.Batch.All() {
 		latency = time.Since(time.Unix(0, e.Time))
 		break
 	}
-	p.sink.Committed(b.Len(), b.Size(), took, latency)
+	p.sink.Committed(d.Batch.Len(), d.Batch.Size(), d.Took, latency)
+	p.sink.Filtered(d.Filtered, d.Undecided, d.Unmatched)
 }
 
 func (p *part) Failed(class abi.Class) {

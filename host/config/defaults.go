@@ -98,8 +98,8 @@ const (
 	maxConnections = 64
 	// maxThrough bounds the processors of one source: each copies every batch twice, and takes the memory of a guest.
 	maxThrough = 16
-	// maxCases bounds the cases of one route, its default included: which of them an event is of is kept in 64 bits.
-	maxCases = 64
+	// maxCases bounds the cases of one route, its default included: pipeline.MaxCases.
+	maxCases = 62
 	// maxLanes is channel.MaxLanes: each lane is a reader that looks at every event.
 	maxLanes = 64
 	// maxOrderKey bounds the name of the attribute in order_by, which becomes a part of the names of readers.

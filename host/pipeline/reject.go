@@ -126,11 +126,12 @@ func identity(info channel.ReaderInfo, o event.Offset) []event.Attribute {
 
 // broken decides what is done after the plugin broke on d. The instance is dead already: what is committed here it does not touch any more.
 // Else the lease is the caller's, to be rolled back when the instance has ended.
-func (s *Sink) broken(ctx context.Context, lease channel.Lease, d channel.Delivery, err error) (left channel.Lease, cause error) {
+func (s *Sink) broken(ctx context.Context, o offer, err error) (left channel.Lease, cause error) {
+	lease, d := o.lease, o.d
 	if errors.Is(err, errDeadline) || d.Batch.Len() == 0 {
 		return lease, err
 	}
-	p := s.Suspects.broke(d)
+	p := s.Suspects.broke(d, o.all)
 	last := d.Batch.Last() // the only one, where it matters
 	switch {
 	case p.times < poisonAttempts:
@@ -145,36 +146,43 @@ func (s *Sink) broken(ctx context.Context, lease channel.Lease, d channel.Delive
 			poisonBudget, last, err, errHold)
 	}
 	d.Attempt = max(d.Attempt, p.times)
-	if left, err := s.giveUp(ctx, lease, d, plugin.Rejection{Reason: rejection(err).Reason}); err != nil {
+	o.d = d
+	if left, err := s.giveUp(ctx, o, plugin.Rejection{Reason: rejection(err).Reason}); err != nil {
 		return left, err
 	}
 	return nil, fmt.Errorf("%w: %w", errConvicted, err)
 }
 
 // tooBig decides what is done after the plugin said that it cannot take so much as d: it is handed half, down to one event.
-func (s *Sink) tooBig(ctx context.Context, lease channel.Lease, d channel.Delivery, err error) (left channel.Lease, cause error) {
+func (s *Sink) tooBig(ctx context.Context, o offer, err error) (left channel.Lease, cause error) {
+	lease, d := o.lease, o.d
 	switch {
 	case d.Batch.Len() > 1:
-		s.Suspects.halve(d)
+		s.Suspects.halve(d, o.all)
 		lease.Rollback()
 		return nil, nil
 	case s.Dead == nil:
 		out := plugin.Outcome{Rejected: []plugin.Rejection{rejection(err)}}
 		return lease, s.rejected(d, out)
 	}
-	return s.giveUp(ctx, lease, d, rejection(err))
+	return s.giveUp(ctx, o, rejection(err))
 }
 
 // giveUp commits the one event of d when it is durable among the dead letters.
-func (s *Sink) giveUp(ctx context.Context, lease channel.Lease, d channel.Delivery, why plugin.Rejection) (left channel.Lease, err error) {
-	if err := s.bury(ctx, d, []plugin.Rejection{why}); err != nil {
-		return lease, err
+func (s *Sink) giveUp(ctx context.Context, o offer, why plugin.Rejection) (left channel.Lease, err error) {
+	if err := s.bury(ctx, o.d, []plugin.Rejection{why}); err != nil {
+		return o.lease, err
 	}
 	s.Observer.Step("commit")
-	if err := lease.Commit(); err != nil {
+	if o.chosen.Filtered > 0 {
+		o.chosen.Batch = event.Batch{}
+		s.Observer.Committed(o.chosen)
+	}
+	if err := o.lease.Commit(); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
-	s.Suspects.passed(d, false)
+	s.Suspects.passed(o.d, o.all)
+	s.Suspects.convicted()
 	return nil, nil
 }
 

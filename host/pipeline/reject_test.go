@@ -403,10 +403,10 @@ func TestABatchOfSeveralIsNeverConvicted(t *testing.T) {
 	s.Suspects = new(Suspects)
 	one := channel.Delivery{Range: event.Range{First: 5, Next: 6}, Batch: encode(t, "x").WithBase(5)}
 	for range poisonAttempts {
-		s.Suspects.broke(one)
+		s.Suspects.broke(one, 1)
 	}
 	two := channel.Delivery{Range: event.Range{First: 5, Next: 7}, Batch: encode(t, "x", "y").WithBase(5)} // as another loop may have taken it before
-	if _, err := s.broken(t.Context(), nil, two, &plugin.Error{Class: abi.Fatal}); !errors.Is(err, errSuspect) {
+	if _, err := s.broken(t.Context(), offer{d: two, all: 2}, &plugin.Error{Class: abi.Fatal}); !errors.Is(err, errSuspect) {
 		t.Error(err)
 	}
 }

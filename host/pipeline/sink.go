@@ -33,8 +33,8 @@ type SinkObserver interface {
 	Lifecycle
 	// Expired: a delivery was not over in time.
 	Expired()
-	// Committed: a lease ended well; took is the destination's time.
-	Committed(b event.Batch, took time.Duration)
+	// Committed: a lease ended well.
+	Committed(d Delivered)
 	// Step names what comes next ("take", "write", "commit"): for tests that kill the process there.
 	Step(name string)
 }
@@ -47,14 +47,18 @@ type Sink struct {
 	Reader   channel.Reader
 	Open     func(ctx context.Context, info channel.ReaderInfo) (plugin.Instance, error)
 	Want     channel.Want
+	Filter   Filter // which events it gets
 	Backoff  Backoff
 	Timeout  time.Duration // how long a delivery may take before its instance is ended; 0 = no bound
 	Drain    time.Duration // how long a delivery that has begun may take after ctx ended
 	Dead     *DeadLetters  // nil: what is rejected holds the sink
-	Buffers  event.Buffers // for batches of which some is rejected; may be nil without Dead
+	Buffers  event.Buffers // for batches of which some is rejected or left out; may be nil without Dead and Filter
 	Suspects *Suspects     // those of its reader; nil: it is the only one
 	Observer SinkObserver
 	Log      *slog.Logger
+
+	picker *picker
+	said   time.Time // when the log last said that something cannot be said of events
 }
 
 // Run delivers until ctx ends or the reader is drained (nil), or the sink must be held (*HeldError). What was taken is
@@ -63,6 +67,7 @@ func (s *Sink) Run(ctx context.Context) error {
 	if s.Suspects == nil {
 		s.Suspects = new(Suspects)
 	}
+	s.picker = newPicker(s.Filter, s.Buffers)
 	sup := supervisor{address: s.Address, backoff: s.Backoff, log: s.Log, fate: s.Observer}
 	return sup.run(ctx, s.session)
 }
@@ -99,14 +104,15 @@ func (s *Sink) session(ctx context.Context) (moved bool, err error) {
 	pruned := time.Now()
 	s.Observer.State(Running, "")
 	for {
-		left, err = s.deliver(ctx, late, inst.Sink)
+		var idle bool
+		left, idle, err = s.deliver(ctx, late, inst.Sink)
 		switch {
 		case errors.Is(err, channel.ErrDrained):
 			return moved, nil
 		case err != nil:
 			return moved, err
 		}
-		moved = true
+		moved = moved || !idle
 		if time.Since(pruned) < pruneEvery {
 			continue
 		}
@@ -133,23 +139,76 @@ func (s *Sink) prune(ctx context.Context, to plugin.Sink, low event.Offset) erro
 }
 
 // deliver is the loop's body: take, write, commit. When the instance must end with it, the lease is the caller's, who
-// rolls it back after that. Only where the plugin itself said that it may be asked again is it rolled back here.
-func (s *Sink) deliver(ctx, late context.Context, to plugin.Sink) (left channel.Lease, err error) {
+// rolls it back after that. Only where the plugin itself said that it may be asked again is it rolled back here. It is idle when nothing of
+// what was taken was for the sink: that says nothing of the plugin.
+func (s *Sink) deliver(ctx, late context.Context, to plugin.Sink) (left channel.Lease, idle bool, err error) {
 	s.Observer.Step("take")
-	lease, err := s.Reader.Take(ctx, s.Suspects.narrow(s.Want))
+	lease, err := s.Reader.Take(ctx, s.Suspects.narrow(s.picker.want(s.Want)))
 	if err != nil {
-		return nil, fmt.Errorf("take: %w", err)
+		return nil, true, fmt.Errorf("take: %w", err)
 	}
 	d := lease.Delivery()
+	chosen, err := s.choose(d)
+	if err != nil {
+		return lease, true, err
+	}
+	defer chosen.release()
+	if !s.picker.fits(s.Want, d.Batch, chosen.Batch) {
+		lease.Rollback()
+		return nil, true, nil
+	}
+	all := d.Batch.Len()
+	if d.Batch = chosen.Batch; d.Batch.Len() == 0 {
+		return nil, true, s.pass(lease, d, chosen.Delivered, all)
+	}
+	left, err = s.give(ctx, late, to, offer{lease, d, chosen.Delivered, all})
+	return left, false, err
+}
+
+// choose finds what of a delivery is for the sink.
+func (s *Sink) choose(d channel.Delivery) (picked, error) {
+	p, err := s.picker.pick(d.Batch)
+	if s.picker.unsaid != "" && time.Since(s.said) >= undecidedEvery {
+		s.said = time.Now()
+		s.Log.Warn("it cannot be said of some events whether they are for the sink: they are not given to it", "events", p.Undecided, "reason", s.picker.unsaid)
+	}
+	s.picker.unsaid = ""
+	return p, err
+}
+
+// pass commits a lease of which nothing is for the sink: its destination is not asked.
+func (s *Sink) pass(lease channel.Lease, d channel.Delivery, left Delivered, all int) error {
+	s.Observer.Step("commit")
+	left.Batch = event.Batch{}
+	s.Observer.Committed(left)
+	s.Suspects.passed(d, all)
+	if err := lease.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+// offer is what was taken.
+type offer struct {
+	lease  channel.Lease
+	d      channel.Delivery // with what is for the sink
+	chosen Delivered
+	all    int // events of the lease, those of others too
+}
+
+// give writes what is for the sink, and commits.
+func (s *Sink) give(ctx, late context.Context, to plugin.Sink, o offer) (left channel.Lease, err error) {
+	lease, d := o.lease, o.d
 	s.Observer.Step("write")
 	start := time.Now()
 	taken, err := s.hand(ctx, late, to, d)
 	defer taken.release()
-	took := time.Since(start)
 	if err == nil {
 		s.Observer.Step("commit")
-		s.Observer.Committed(taken.batch, took) // before Commit: the batch is ours until then
-		s.Suspects.passed(d, d.Batch.Len() > 0)
+		o.chosen.Batch, o.chosen.Took = taken.batch, time.Since(start)
+		s.Observer.Committed(o.chosen) // before Commit: the batch is ours until then
+		s.Suspects.passed(d, o.all)
+		s.Suspects.delivered()
 		if err := lease.Commit(); err != nil {
 			return nil, fmt.Errorf("commit: %w", err)
 		}
@@ -162,9 +221,9 @@ func (s *Sink) deliver(ctx, late context.Context, to plugin.Sink) (left channel.
 	case errors.Is(err, errHold), errors.Is(err, errNotKept):
 		return lease, err
 	case class == abi.Fatal:
-		return s.broken(ctx, lease, d, err)
+		return s.broken(ctx, o, err)
 	case class == abi.Reject:
-		return s.tooBig(ctx, lease, d, err)
+		return s.tooBig(ctx, o, err)
 	case !retry(ctx, err):
 		return lease, err
 	}

@@ -50,11 +50,11 @@ func (s *Suspects) narrow(w channel.Want) channel.Want {
 	return w
 }
 
-// broke notes that the plugin broke on d, and answers how often it did.
-func (s *Suspects) broke(d channel.Delivery) suspect {
+// broke notes that the plugin broke on d, of which the lease has so many events, and answers how often it did.
+func (s *Suspects) broke(d channel.Delivery, all int) suspect {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.find(d)
+	p := s.find(d, all)
 	p.times++
 	if d.Batch.Len() == 1 {
 		p.alone++
@@ -63,34 +63,45 @@ func (s *Suspects) broke(d channel.Delivery) suspect {
 }
 
 // halve has less be taken at a time than d.
-func (s *Suspects) halve(d channel.Delivery) {
+func (s *Suspects) halve(d channel.Delivery, all int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.find(d)
+	p := s.find(d, all)
 	p.times = max(p.times, poisonAttempts)
 }
 
 // find returns what is known of d, and narrows it to d. s.mu is held.
-func (s *Suspects) find(d channel.Delivery) *suspect {
+func (s *Suspects) find(d channel.Delivery, all int) *suspect {
 	i := slices.IndexFunc(s.list, func(p suspect) bool { return !p.span.Intersect(d.Range).Empty() })
 	if i < 0 {
 		if i = len(s.list); i == maxSuspects {
 			s.list, i = s.list[1:], i-1
 		}
-		s.list = append(s.list, suspect{span: d.Range, events: d.Batch.Len()})
+		s.list = append(s.list, suspect{span: d.Range, events: all})
 	}
 	p := &s.list[i]
-	p.span, p.events = p.span.Intersect(d.Range), min(p.events, d.Batch.Len())
+	p.span, p.events = p.span.Intersect(d.Range), min(p.events, all)
 	return p
 }
 
-// passed notes that d is out of the way: delivered, or convicted.
-func (s *Suspects) passed(d channel.Delivery, delivered bool) {
+// delivered notes that the plugin is able to.
+func (s *Suspects) delivered() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.row++; delivered {
-		s.row = 0
-	}
+	s.row = 0
+}
+
+// convicted notes that one more event is taken for the cause.
+func (s *Suspects) convicted() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.row++
+}
+
+// passed notes that d, of which the lease has so many events, is out of the way: delivered, convicted, or not for the sink.
+func (s *Suspects) passed(d channel.Delivery, all int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if len(s.list) == 0 {
 		return
 	}
@@ -99,9 +110,9 @@ func (s *Suspects) passed(d channel.Delivery, delivered bool) {
 		switch in := p.span.Intersect(d.Range); {
 		case in.Empty():
 		case in.First == p.span.First:
-			p.span.First, p.events = in.Next, p.events-d.Batch.Len()
+			p.span.First, p.events = in.Next, p.events-all
 		case in.Next == p.span.Next:
-			p.span.Next, p.events = in.First, p.events-d.Batch.Len()
+			p.span.Next, p.events = in.First, p.events-all
 		}
 	}
 	s.list = slices.DeleteFunc(s.list, func(p suspect) bool { return p.span.Empty() || p.events <= 0 })
