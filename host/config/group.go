@@ -150,7 +150,7 @@ func (l *loader) members(v *values, g *Group) bool {
 func (l *loader) member(v *values, s *Sink) bool {
 	g := l.grouped[v.name()]
 	if g == nil {
-		if v.args["from"].expr == nil && !v.broken {
+		if v.args["from"].expr == nil {
 			l.add("E1204", v.at, "A sink block needs the argument \"from\": write from = channel.NAME. A sink without it is a member of a sink_group.")
 			l.adrift = true
 			return false
