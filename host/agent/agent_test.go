@@ -160,6 +160,7 @@ func run(t testing.TB, dir, pipeline string, edit ...func(*Options)) rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	first := a.Status()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
@@ -171,7 +172,7 @@ func run(t testing.TB, dir, pipeline string, edit ...func(*Options)) rig {
 		if err := stop(); err != nil && !errors.Is(err, ErrNotDrained) && !errors.Is(err, net.ErrClosed) { // those are for the test to judge, and goleak
 			t.Error(err)
 		}
-		addsUp(t, a.Status())
+		addsUp(t, first, a.Status())
 		if t.Failed() {
 			t.Logf("the agent says:\n%s", log)
 		}

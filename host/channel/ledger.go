@@ -77,10 +77,7 @@ func (l *Ledger) Separate() int { return l.done.Len() }
 
 // Waiting is the number of offsets that are not committed, leased ones included.
 func (l *Ledger) Waiting(end event.Offset) uint64 {
-	if end <= l.low {
-		return l.doomed.Count()
-	}
-	return uint64(end-l.low) - l.done.Count() + l.doomed.Count()
+	return l.Uncommitted(event.Range{First: l.low, Next: end}) + l.doomed.Count() // what is committed may lie behind end: openings skip offsets there
 }
 
 // Tally is what was counted since the ledger was made.

@@ -313,3 +313,13 @@ func TestWhatIsCoveredIsNotNextThoughItWasRolledBack(t *testing.T) {
 		t.Errorf("next is %s", got)
 	}
 }
+
+func TestWhatIsCommittedBehindTheEndOfAReaderDoesNotCountAsWaitingLess(t *testing.T) {
+	l := NewLedger(10)
+	l.Cover(event.Range{First: 20, Next: 1 << 32}) // an opening skipped it
+	for end, want := range map[event.Offset]uint64{5: 0, 10: 0, 15: 5, 20: 10, 1 << 32: 10, 1<<32 + 1: 11} {
+		if got := l.Waiting(end); got != want {
+			t.Errorf("before %d there wait %d, not %d", end, got, want)
+		}
+	}
+}
