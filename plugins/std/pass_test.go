@@ -5,15 +5,66 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/host/plugin/endpoint"
 )
+
+// store reads until there are n events, and has them stored: a connection of which something is not is not passed on.
+func store(t *testing.T, s plugin.Source, n int) (bodies []string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for len(bodies) < n {
+		e, err := s.Read(ctx)
+		if err != nil {
+			t.Fatalf("after %q: %v", bodies, err)
+		}
+		for _, ev := range e.Batch.All() {
+			bodies = append(bodies, string(ev.Body))
+		}
+		e.Batch.Release()
+		if err := s.Ack(ctx, e.Seq, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return bodies
+}
+
+// end ends an instance as a source of a pipeline does.
+func end(t *testing.T, s plugin.Source) {
+	t.Helper()
+	if l, ok := s.(plugin.Leaver); ok {
+		l.Leave()
+		for {
+			e, err := s.Read(t.Context())
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Batch.Len() > 0 {
+				t.Errorf("%d events more", e.Batch.Len())
+			}
+			e.Batch.Release()
+			if err := s.Ack(t.Context(), e.Seq, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
 
 func TestAConnectionOutlivesTheInstance(t *testing.T) {
 	inBoth(t, func(t *testing.T, p plugin.Plugin) {
@@ -34,18 +85,16 @@ func TestAConnectionOutlivesTheInstance(t *testing.T) {
 					if i == 0 {
 						want[0] = "end of 0"
 					}
-					if got := read(t, s, 2); !slices.Equal(got, want) {
+					if got := store(t, s, 2); !slices.Equal(got, want) {
 						t.Errorf("%q, wanted %q", got, want)
 					}
-					if err := s.Close(); err != nil {
-						t.Fatal(err)
-					}
+					end(t, s)
 				}
 				s := openSource(t, p, c.name, c.config, grants)
 				if err := conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
 					t.Fatal(err)
 				}
-				if got := read(t, s, 1); strings.TrimSpace(got[0]) != "begin" {
+				if got := store(t, s, 1); strings.TrimSpace(got[0]) != "begin" {
 					t.Errorf("at the end: %q", got)
 				}
 				if _, err := io.Copy(io.Discard, conn); err != nil {
