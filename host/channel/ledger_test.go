@@ -323,3 +323,17 @@ func TestWhatIsCommittedBehindTheEndOfAReaderDoesNotCountAsWaitingLess(t *testin
 		}
 	}
 }
+
+func TestWhatIsPickedInTooManyPlacesIsNotAdmitted(t *testing.T) {
+	l := NewLedger(0)
+	var apart []event.Range
+	for i := range event.Offset(MaxFinished + 1) {
+		apart = append(apart, event.Range{First: 2*i + 1, Next: 2*i + 2})
+	}
+	if err := l.Admits(apart[:MaxFinished]...); err != nil {
+		t.Error(err)
+	}
+	if err := l.Admits(apart...); !errors.Is(err, ErrLimit) {
+		t.Errorf("%d places: %v", len(apart), err)
+	}
+}
