@@ -337,3 +337,23 @@ func TestWhatIsPickedInTooManyPlacesIsNotAdmitted(t *testing.T) {
 		t.Errorf("%d places: %v", len(apart), err)
 	}
 }
+
+func TestALedgerWithSharesLeasesNothingThatIsNotThere(t *testing.T) {
+	for _, r := range []event.Range{{First: 3, Next: 6}, {First: 1, Next: 3}} { // beyond what was rolled back, and before it
+		l := NewLedger(0)
+		l.Lease(event.Range{First: 0, Next: 2})
+		l.Commit(event.Range{First: 0, Next: 2}, 2)
+		given := event.Range{First: 2, Next: 4}
+		l.Lease(given)
+		l.Assign(given, "sink.a")
+		l.Rollback(given, 1)
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%v is leased", r)
+				}
+			}()
+			l.Lease(r)
+		}()
+	}
+}
