@@ -309,6 +309,7 @@ func TestOneThatDoesNotComeIsNotWaitedForForLong(t *testing.T) {
 		delete(b.sinks, "a") // it opens its destination for ever
 		b.run()
 		b.put(1)
+		synctest.Wait()
 		if got := b.sinks["b"].got; got != 0 {
 			t.Errorf("b got %d at once", got)
 		}
