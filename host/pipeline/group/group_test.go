@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,7 +35,7 @@ type bench struct {
 // sink is a member that takes events one by one, until it was given so many; then it fails.
 type sink struct {
 	*Member
-	left, got, failures int
+	left, got, failures atomic.Int64
 }
 
 var settings = Settings{Policy: Failover, CoolDown: pipeline.Backoff{Min: time.Second, Max: 8 * time.Second}, FailBack: time.Minute, ReturnIn: time.Minute}
@@ -49,7 +50,8 @@ func open(t *testing.T, s Settings, exact bool, names ...string) *bench {
 	b.g = New(r, s)
 	b.g.Arrange(s, names)
 	for _, name := range names {
-		b.sinks[name] = &sink{Member: b.g.Join(name), left: 1 << 30}
+		b.sinks[name] = &sink{Member: b.g.Join(name)}
+		b.sinks[name].left.Store(1 << 30)
 	}
 	return b
 }
@@ -74,14 +76,14 @@ func (s *sink) step(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	if s.left == 0 {
-		s.failures++
+	if s.left.Load() == 0 {
+		s.failures.Add(1)
 		l.Rollback()
 		s.Failed()
 		return
 	}
-	s.left--
-	s.got++
+	s.left.Add(-1)
+	s.got.Add(1)
 	_ = l.Commit()
 }
 
@@ -125,8 +127,7 @@ func (b *bench) expect(says string, want ...int) {
 	var got []int
 	for _, m := range b.g.Members() {
 		s := b.sinks[m.Name]
-		got = append(got, s.got)
-		s.got = 0
+		got = append(got, int(s.got.Swap(0)))
 	}
 	if !slices.Equal(got, want) {
 		b.Errorf("%s: the members got %v, want %v (%v)", says, got, want, b.g.Members())
@@ -138,13 +139,14 @@ func bubble(t *testing.T, test func(t *testing.T)) { synctest.Test(t, test) }
 func TestFailoverGoesDownTheOrderAndComesBackAfterThePause(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := open(t, settings, false, "s1", "s2", "s3")
-		b.sinks["s1"].left, b.sinks["s2"].left = 10, 50
+		b.sinks["s1"].left.Store(10)
+		b.sinks["s2"].left.Store(50)
 		b.run()
 		b.put(15)
 		b.expect("of 15", 10, 5, 0)
 		b.put(50)
 		b.expect("of 50", 0, 45, 5)
-		b.sinks["s2"].left = 1000 // revived
+		b.sinks["s2"].left.Store(1000) // revived
 		b.put(20)
 		b.expect("before the pause of s2 is over", 0, 0, 20)
 		time.Sleep(settings.CoolDown.Max)
@@ -199,7 +201,7 @@ func TestALoadIsSharedEvenly(t *testing.T) {
 			b.run()
 			b.put(300)
 			for _, m := range b.g.Members() {
-				if got := b.sinks[m.Name].got; p != Random && got != 100 || got < 60 || got > 140 {
+				if got := b.sinks[m.Name].got.Load(); p != Random && got != 100 || got < 60 || got > 140 {
 					t.Errorf("policy %d: %s got %d of 300", p, m.Name, got)
 				}
 			}
@@ -217,27 +219,26 @@ func TestAMemberThatDiedGetsNothingUntilItIsBackAndThenMoreAndMore(t *testing.T)
 		b.run()
 		b.put(30)
 		b.expect("all work", 10, 10, 10)
-		b.sinks["b"].left = 0
+		b.sinks["b"].left.Store(0)
 		b.put(30)
 		b.expect("b is dead", 15, 0, 15)
-		if b.sinks["b"].failures != 1 {
-			t.Errorf("b was tried %d times", b.sinks["b"].failures)
+		if b.sinks["b"].failures.Load() != 1 {
+			t.Errorf("b was tried %d times", b.sinks["b"].failures.Load())
 		}
 		time.Sleep(time.Second + time.Millisecond) // its pause is over, once more it fails
 		b.put(3)
 		time.Sleep(time.Second + time.Millisecond)
 		b.put(9)
-		if n := b.sinks["b"].failures; n != 2 {
+		if n := b.sinks["b"].failures.Load(); n != 2 {
 			t.Errorf("b was tried %d times; the second pause is twice as long", n)
 		}
 		b.expect("b is dead still", 6, 0, 6)
-		b.sinks["b"].left = 1 << 30
+		b.sinks["b"].left.Store(1 << 30)
 		time.Sleep(time.Second + time.Millisecond)
 		var shares []int
 		for range 3 {
 			b.put(60)
-			shares = append(shares, b.sinks["b"].got)
-			b.sinks["b"].got = 0
+			shares = append(shares, int(b.sinks["b"].got.Swap(0)))
 			time.Sleep(s.ReturnIn / 2)
 		}
 		if shares[0] < 1 || shares[0] > 3 || shares[1] <= shares[0] || shares[1] > 15 || shares[2] != 20 {
@@ -253,14 +254,14 @@ func TestAMemberThatDiedGetsNothingUntilItIsBackAndThenMoreAndMore(t *testing.T)
 func TestWhatMayHaveArrivedWaitsForItsMember(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := open(t, settings, true, "a", "b")
-		b.sinks["a"].left = 3
+		b.sinks["a"].left.Store(3)
 		b.run()
 		b.put(10)
 		b.expect("a fails with the fourth", 3, 6)
 		if n := b.g.reader.Info().Waiting; n != 1 {
 			t.Errorf("%d events wait for a", n)
 		}
-		b.sinks["a"].left = 1
+		b.sinks["a"].left.Store(1)
 		time.Sleep(settings.CoolDown.Max)
 		b.expect("a is back, and gets that one, though it is not its turn", 1, 0)
 		b.put(5)
@@ -272,7 +273,7 @@ func TestWhatMayHaveArrivedWaitsForItsMember(t *testing.T) {
 func TestInAnyOtherGroupItMovesOn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := open(t, settings, false, "a", "b")
-		b.sinks["a"].left = 3
+		b.sinks["a"].left.Store(3)
 		b.run()
 		b.put(10)
 		b.expect("a fails with the fourth", 3, 7)
@@ -310,12 +311,12 @@ func TestOneThatDoesNotComeIsNotWaitedForForLong(t *testing.T) {
 		b.run()
 		b.put(1)
 		synctest.Wait()
-		if got := b.sinks["b"].got; got != 0 {
+		if got := b.sinks["b"].got.Load(); got != 0 {
 			t.Errorf("b got %d at once", got)
 		}
 		time.Sleep(patience)
 		synctest.Wait()
-		if got := b.sinks["b"].got; got != 1 {
+		if got := b.sinks["b"].got.Load(); got != 1 {
 			t.Errorf("b got %d then", got)
 		}
 		slow.Close()
