@@ -34,7 +34,7 @@ PROTOC_PYTHON_DIR     := .ci/python/grpcio-tools-$(PROTOC_PYTHON_VERSION)
 # Where plugins in Python find what they import: below /usr, which each of them may read. $(PYTHON) is the same with what tests need.
 PYTHON ?= /usr/local/lib/penstock/python/bin/python3
 
-.PHONY: all build proto python deadcode plugins skeleton guests test race fuzz crash damage kills powercut mutated figures soak mutations model bench quickstart examples tidy help
+.PHONY: all build proto python deadcode plugins skeleton guests test race fuzz crash damage kills powercut fanout mutated figures soak chaos mutations model bench quickstart examples tidy help
 
 all: build vet test ## build, vet and test
 
@@ -87,9 +87,9 @@ skeleton:
 vet: plugins
 	@$(GO) vet ./...
 
-test: plugins ## all tests that need nothing but Go
+test: plugins ## all tests that need nothing but Go (EXCEPT=PATTERN leaves packages out, ARGS=... goes to go test)
 	@echo "==> testing"
-	@$(GO) test -timeout 20m ./...
+	@$(GO) test -timeout 20m $(ARGS) $$($(GO) list ./... | grep -vE '$(or $(EXCEPT),^$$)')
 
 # What runs guests is left out, or kept short: compiling them under the race detector takes minutes. So do crashes that are simulated, step by
 # step, in one goroutine.
@@ -104,9 +104,9 @@ quickstart: build ## a running demo: a log that is being written flows through p
 FIGURES := $(CURDIR)/bin/figures
 SEEDED   = $(if $(SEED),-seed=$(SEED))
 
-crash: build ## kill -9, SIGTERM, power cuts, failing system calls, full disks, damage; one table, and what it has to hold (short; see soak)
+crash: build ## kill -9, SIGTERM, power cuts, failing system calls, full disks, damage, a chain of agents; one table, and what it has to hold (short; see soak)
 	@rm -rf $(FIGURES)
-	@failed=; for part in damage kills powercut $(MORE); do $(MAKE) --no-print-directory $$part || failed="$$failed $$part"; done; \
+	@failed=; for part in damage kills powercut chaos $(MORE); do $(MAKE) --no-print-directory $$part $(if $(FOR),,FOR=60s) || failed="$$failed $$part"; done; \
 		$(MAKE) --no-print-directory figures || failed="$$failed figures"; \
 		test -z "$$failed" || { echo "==> failed:$$failed"; exit 1; }
 
@@ -114,10 +114,13 @@ damage: plugins ## the part of crash that needs no machine: simulated crashes, e
 	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 -v -run 'FlippedByte|ACrashBeforeAnyStep' ./host/channel/wal
 
 kills: build ## the part of crash that ends real agents, fills their disks, damages their files (Linux, root, strace)
-	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 -v -timeout 60m ./cmd/penstock/crash -args -agent=$(CURDIR)/$(BIN) -kills=$(or $(KILLS),50) -terms=$(or $(TERMS),10) -lines=$(or $(LINES),1000000) $(SEEDED)
+	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 -v -timeout 60m -skip AChainOfAgents ./cmd/penstock/crash -args -agent=$(CURDIR)/$(BIN) -kills=$(or $(KILLS),50) -terms=$(or $(TERMS),10) -lines=$(or $(LINES),1000000) $(if $(HOPS),-relaykills=$(HOPS) -hopkills=$(HOPS) -rejectkills=$(HOPS) -certrounds=$(HOPS) -poisonamong=1000000) $(SEEDED)
 
 powercut: ## the part of crash that ends, starves and fails a channel and its disk (Linux, root, /dev/fuse, loop devices, strace, mkfs.ext4, mkfs.xfs, mkfs.btrfs)
 	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 -v -timeout 60m ./host/channel/wal/crash -args -states=$(or $(STATES),80) -injections=$(or $(INJECTIONS),32) -kills=$(or $(WORKERKILLS),100) -backlog=$(or $(BACKLOG),512) $(SEEDED)
+
+fanout: plugins ## eight sinks on one channel, of which one is dead and one slow, behind five million events
+	@$(GO) test -count=1 -v -timeout 10m -run ADeadAndASlowSink ./host/agent -args -backlog=5000000
 
 mutated: # the counts of the mutation run, for the table
 	@mkdir -p $(FIGURES)
@@ -127,7 +130,13 @@ figures: ## the table of what crash or soak found, and whether that is enough
 	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 -v -run TestTheTable ./host/reliability -args -form=$(or $(FORM),short) $(if $(WRITE),-write)
 
 soak: ## crash for long, with new choices each time; writes spec/reliability.md
-	@$(MAKE) --no-print-directory crash KILLS=500 TERMS=40 LINES=10000000 STATES=520 INJECTIONS=0 WORKERKILLS=1000 BACKLOG=5120 FORM=soak WRITE=yes MORE=mutated
+	@$(MAKE) --no-print-directory crash KILLS=500 HOPS=100 TERMS=40 LINES=10000000 STATES=520 INJECTIONS=0 WORKERKILLS=1000 BACKLOG=5120 FOR=10m EVENTS=1000000 FORM=soak WRITE=yes MORE='fanout mutated'
+	@$(GO) test -count=1 -timeout 60m -run UnderLoad ./host/agent -args -rounds=100
+	@GROUP_KILLS=200 $(GO) test -timeout 60m -run TestKillsWithAnExactGroup ./cmd/penstock
+
+# Beside each other, since all wait most of the time: with proxies as links, on networks of their own, and how soon one of those is used again.
+chaos: build ## three agents in a chain into PostgreSQL, while all of it is killed, stopped, cut off, slow, and loses packets (FOR=60s EVENTS=1000000 SEED=; root, ip, nft)
+	@PENSTOCK_FIGURES=$(FIGURES) $(GO) test -count=1 -v -timeout 180m -parallel 3 -run AChainOfAgents ./cmd/penstock/crash -args -agent=$(CURDIR)/$(BIN) -chaosfor=$(or $(FOR),5m) -chaosevents=$(or $(EVENTS),$(if $(FOR),0,1000000)) $(SEEDED)
 
 mutations: ## take each sync, check, latch and ordering of the durable channel out, and see a test fail (ARGS="--only flush.go", --json)
 	@$(GO) run ./host/channel/wal/mutate $(ARGS)
@@ -153,10 +162,13 @@ examples: build ## run the examples' own tests
 $(PROTOC_DIR) $(PROTOC_PYTHON_DIR):
 	@python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target $@ 'grpcio-tools==$(@:.ci/python/grpcio-tools-%=%)'
 
-proto: $(PROTOC_DIR) $(PROTOC_PYTHON_DIR) ## the code of spec/pluginpb and sdk/python, from the .proto (needs Python with pip)
+proto: $(PROTOC_DIR) $(PROTOC_PYTHON_DIR) ## the code of spec/pluginpb, spec/hoppb and sdk/python, from the .proto (needs Python with pip)
 	@PYTHONPATH=$(PROTOC_DIR) python3 -m grpc_tools.protoc -I spec/pluginpb \
 		--plugin=protoc-gen-go="$$($(GO) tool -n protoc-gen-go)" --plugin=protoc-gen-go-grpc="$$($(GO) tool -n protoc-gen-go-grpc)" \
 		--go_out=spec/pluginpb --go_opt=paths=source_relative --go-grpc_out=spec/pluginpb --go-grpc_opt=paths=source_relative plugin.proto
+	@PYTHONPATH=$(PROTOC_DIR) python3 -m grpc_tools.protoc -I spec/hoppb \
+		--plugin=protoc-gen-go="$$($(GO) tool -n protoc-gen-go)" --plugin=protoc-gen-go-grpc="$$($(GO) tool -n protoc-gen-go-grpc)" \
+		--go_out=spec/hoppb --go_opt=paths=source_relative --go-grpc_out=spec/hoppb --go-grpc_opt=paths=source_relative hop.proto
 	@PYTHONPATH=$(PROTOC_PYTHON_DIR) python3 -m grpc_tools.protoc -I spec/pluginpb --python_out=sdk/python/penstock --pyi_out=sdk/python/penstock plugin.proto
 
 # A copy is installed: setuptools writes into the folder that it installs from.

@@ -34,12 +34,16 @@ func (a *app) setup(path string, f runFlags) (loaded, agent.Setup, error) {
 		return l, agent.Setup{}, err
 	}
 	keys, unread := agent.ReadKeys(l.config)
-	revealed, hidden := config.Reveal(l.config)
+	secrets, hidden := config.ReadSecrets(l.config)
+	var revealed map[string]config.Revealed
+	if !hidden.HasErrors() {
+		revealed, hidden = config.RevealWith(l.config, secrets)
+	}
 	unread = append(unread, hidden...)
 	if l.diags = append(l.diags, unread...); unread.HasErrors() {
 		return l, agent.Setup{}, a.mistakes(l)
 	}
-	return l, agent.Setup{Config: l.config, Keys: keys, Revealed: revealed, Modules: l.modules, Sources: l.sources}, nil
+	return l, agent.Setup{Config: l.config, Keys: keys, Secrets: secrets, Revealed: revealed, Modules: l.modules, Sources: l.sources}, nil
 }
 
 // reader is how a running agent reads its files again: the same way as at the start.
@@ -59,9 +63,11 @@ func (r *reader) beside() []string {
 	return r.wants
 }
 
-// read reads the files at another path, "" for those of the start, given more values of variables. Mistakes come as a refusal that holds all of them.
-func (r *reader) read(other string, given admin.Variables) (agent.Setup, error) {
+// read reads the files at another path, "" for those of the start, given more values of variables; look is how plugins
+// are asked about their configs. Mistakes come as a refusal that holds all of them.
+func (r *reader) read(other string, given admin.Variables, look agent.Look) (agent.Setup, error) {
 	of := *r.app
+	of.look = look
 	all := admin.Variables(of.variables).And(given)
 	of.variables = config.Variables(all)
 	l, setup, err := of.setup(cmp.Or(other, r.path), r.runFlags)

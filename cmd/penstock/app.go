@@ -36,6 +36,10 @@ type app struct {
 	leave func(code int)
 	// variables are what the pipeline files are given.
 	variables config.Variables
+	// loadedHere are the pipeline files of this directory, for here; nil: they were not asked for yet.
+	loadedHere func() (loaded, error)
+	// look has plugins that are not builtin look at their configs; nil: they do so when they are opened.
+	look agent.Look
 	// unread says of secrets in the pipeline files why they could not be read, where a command would have used them.
 	unread []string
 }
@@ -113,7 +117,7 @@ var groups = []struct {
 	commands  []func(*app) *cobra.Command
 }{
 	{"run", "Run:", []func(*app) *cobra.Command{
-		newQuickstartCommand, newRunCommand, newPlanCommand, newReloadCommand, newStatusCommand, newLogsCommand,
+		newQuickstartCommand, newRunCommand, newPlanCommand, newReloadCommand, newStatusCommand, newLogsCommand, newWhyCommand, newSendCommand,
 	}},
 	{"write", "Write pipelines:", []func(*app) *cobra.Command{
 		newValidateCommand, newGraphCommand, newFmtCommand, newSchemaCommand, newExplainCommand, newConvertCommand,

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/host/channel/wal"
 	"github.com/penstock-io/penstock/spec/event"
 )
@@ -144,7 +145,7 @@ func damages(list []wal.Damage) []damage {
 }
 
 func unknownReader(err error) error {
-	if errors.Is(err, wal.ErrNoReader) {
+	if errors.Is(err, channel.ErrNoReader) {
 		return &fault{err: err, exit: exitUsage, code: "usage", hint: "A reader is the address of a sink, such as sink.archive."}
 	}
 	return err

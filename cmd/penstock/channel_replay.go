@@ -16,7 +16,7 @@ import (
 func newChannelReplayCommand(a *app) *cobra.Command {
 	var dataDir, from string
 	cmd := &cobra.Command{
-		Use:   "replay CHANNEL READER --from OFFSET|TIME|oldest",
+		Use:   "replay CHANNEL READER --from OFFSET|TIME|oldest|here",
 		Short: "Deliver to a sink again what the channel still has",
 		Long: `Set the sink READER, such as sink.archive, to an earlier place in the channel: it gets all events again from there on. Or to a
 later one: it never gets those in between.
@@ -26,6 +26,8 @@ once does not take them for what it holds: for the events that come again, exact
 these are, and asks. The sink is stopped for a moment, when it has ended what it is doing; the others go on.
 
 --from is an offset (see "peek" and "inspect"), "oldest", or a time: the first event that was committed then or later is the first to come.
+"here" is where the sink stands: nothing comes again that was delivered, but what comes is a new stream. So a sink goes on that is held
+because its destination has events of the old one that this channel does not know (diverged).
 A time is 2026-11-26T03:00:00Z, "2026-11-26 03:00" by this machine's clock, or 90m for so long ago. A channel keeps events that
 every sink has delivered only until their segment is unlinked; what is gone is refused, with the oldest offset that there is.
 
@@ -46,9 +48,9 @@ every sink has delivered only until their segment is unlinked; what is gone is r
 		},
 	}
 	dataDirFlag(cmd, &dataDir)
-	cmd.Flags().StringVar(&from, "from", "", `where to begin: an offset, a time, or "oldest"`)
+	cmd.Flags().StringVar(&from, "from", "", `where to begin: an offset, a time, "oldest" or "here"`)
 	_ = cmd.MarkFlagRequired("from") // it fails only for a flag that is not there
-	_ = cmd.RegisterFlagCompletionFunc("from", cobra.FixedCompletions([]cobra.Completion{"oldest"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("from", cobra.FixedCompletions([]cobra.Completion{"oldest", "here"}, cobra.ShellCompDirectiveNoFileComp))
 	keyFlag(cmd)
 	yesFlag(cmd)
 	return withJSON(cmd)
@@ -56,8 +58,11 @@ every sink has delivered only until their segment is unlinked; what is gone is r
 
 // parsePlace reads the value of --from.
 func parsePlace(from string, now time.Time) (*admin.Place, error) {
-	if from == "oldest" {
+	switch from {
+	case "oldest":
 		return &admin.Place{}, nil
+	case "here":
+		return &admin.Place{Stay: true}, nil
 	}
 	if n, err := strconv.ParseUint(from, 10, 64); err == nil {
 		o := event.Offset(n)
@@ -71,7 +76,7 @@ func parsePlace(from string, now time.Time) (*admin.Place, error) {
 			return &admin.Place{Since: t}, nil
 		}
 	}
-	return nil, wrongUse(`Such as: --from oldest, --from 4294967296, --from "2026-11-26 03:00", --from 90m`, "--from %q is neither an offset, nor a time, nor \"oldest\"", from)
+	return nil, wrongUse(`Such as: --from oldest, --from 4294967296, --from "2026-11-26 03:00", --from 90m`, "--from %q is neither an offset, nor a time, nor \"oldest\" or \"here\"", from)
 }
 
 func askReplay(r []admin.Moved) string {

@@ -163,7 +163,10 @@ func (m *offline) forecast() error {
 
 // locate finds out from where a replay would be, and what it means.
 func (m *offline) locate(r *admin.Moved, info wal.Info) (err error) {
-	if o := m.act.From.Offset; o != nil {
+	if m.act.From.Stay {
+		i := slices.IndexFunc(info.Readers, func(at wal.ReaderInfo) bool { return at.Name == r.Name })
+		r.From = info.Readers[i].Low
+	} else if o := m.act.From.Offset; o != nil {
 		if r.From = *o; r.From < info.First || r.From > info.Next {
 			return wrongUse("From the oldest that there is: --from oldest", "offset %d is not in the log: the oldest there is is %d, the next will be %d", r.From, info.First, info.Next)
 		}
@@ -211,7 +214,7 @@ func (a *app) move(cmd *cobra.Command, t channelTarget, act admin.Action, ask, d
 		return err
 	}
 	act.DryRun = false
-	if act.Verb == admin.Replay { // what was asked about, not what is there by now
+	if act.Verb == admin.Replay && !act.From.Stay { // what was asked about, not what is there by now
 		act.From = &admin.Place{Offset: &plan.Readers[0].From}
 	}
 	out, err := a.moving(cmd, t, act)

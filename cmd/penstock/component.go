@@ -45,7 +45,9 @@ It is for a source whose plugin doesn't read the form of the cursor that another
 }
 
 func newSinkCommand(a *app) *cobra.Command {
-	return newKindCommand(a, "sink", "What it had begun to deliver is delivered first, or comes again. Its events wait in the channel, which may become full meanwhile.")
+	cmd := newKindCommand(a, "sink", "What it had begun to deliver is delivered first, or comes again. Its events wait in the channel, which may become full meanwhile.")
+	cmd.AddCommand(newResolveCommand(a))
+	return cmd
 }
 
 func newKindCommand(a *app, kind, what string) *cobra.Command {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/agent"
+	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/host/channel/wal"
 	"github.com/penstock-io/penstock/spec/event"
 )
@@ -179,7 +180,7 @@ func (a *app) countDead(cmd *cobra.Command, c *deadChannel) error {
 		return true
 	}, keys...)
 	bar.clear()
-	if err != nil && !errors.Is(err, wal.ErrNoReader) { // purged and forgotten since
+	if err != nil && !errors.Is(err, channel.ErrNoReader) { // purged and forgotten since
 		return err
 	}
 	c.Damage = damages(passed)

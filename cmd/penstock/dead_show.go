@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/penstock/host/agent"
+	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/host/channel/wal"
 	"github.com/penstock-io/penstock/host/pipeline"
 	"github.com/penstock-io/penstock/spec/event"
@@ -121,7 +122,7 @@ func (a *app) collect(cmd *cobra.Command, c *deadChannel, q *deadQuery, shown *s
 		shown.Letters = append(shown.Letters, l)
 		return true
 	}, keys...)
-	if err != nil && !errors.Is(err, wal.ErrNoReader) {
+	if err != nil && !errors.Is(err, channel.ErrNoReader) {
 		return err
 	}
 	c.Damage = damages(passed)

@@ -46,7 +46,7 @@ PATH is a file, or a directory of which all *.hcl files are one configuration; "
 
 var graphFormats = map[string]func(g *graph.Graph, t *terminal){
 	"text": func(g *graph.Graph, t *terminal) {
-		colors := map[string]string{"source": green, "processor": yellow, "channel": bold, "route": yellow, "sink": green, "about": dim, "line": dim}
+		colors := map[string]string{"source": green, "processor": yellow, "channel": bold, "route": yellow, "sink_group": yellow, "sink": green, "about": dim, "line": dim}
 		g.WriteText(t, func(what, text string) string { return t.paint(colors[what], text) })
 	},
 	"dot":     func(g *graph.Graph, t *terminal) { g.WriteDot(t) },

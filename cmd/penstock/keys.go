@@ -52,7 +52,7 @@ func (a *app) keys(cmd *cobra.Command, dir channelDir) ([]wal.Key, error) {
 // pipelineKeys are those that the pipeline files here give the channel of that name; none where there are no files, or
 // where they cannot be read.
 func (a *app) pipelineKeys(dir channelDir) (keys []wal.Key) {
-	l, err := a.load(".")
+	l, err := a.here()
 	if err != nil {
 		return nil
 	}

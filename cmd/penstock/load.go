@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -28,10 +29,19 @@ type loaded struct {
 // load reads the pipeline files at path. Mistakes in them come as a fault that shows them all.
 func (a *app) load(path string) (loaded, error) { return a.loadIn(path, "") }
 
+// here is load of this directory's pipeline files, read once: some commands ask them for each channel that they come by.
+func (a *app) here() (loaded, error) {
+	if a.loadedHere == nil {
+		a.loadedHere = sync.OnceValues(func() (loaded, error) { return a.load(".") })
+	}
+	return a.loadedHere()
+}
+
 // loadIn does so with relative paths of data taken from dir; "" is the working directory.
 func (a *app) loadIn(path, dir string) (loaded, error) {
 	start := time.Now()
 	l := loaded{modules: newModules()}
+	l.modules.Look = a.look
 	opts := l.modules.ConfigOptions(dir)
 	opts.Version, opts.Variables = a.build.Version, a.variables
 	percent := debug.SetGCPercent(startGC)

@@ -37,7 +37,8 @@ func newLogsCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "logs [COMPONENT]",
 		Short: "Show the log of the running agent",
-		Long: `Show the last lines of the running agent's log, of all or of one component: "source.shop", "channel.main", "shop"; "agent" is what is of none.
+		Long: `Show the last lines of the running agent's log, of all or of one component: "source.shop", "channel.main", "shop"; "agent" is what is of none. Of a
+"sink_group.orders" the lines of its members are shown too.
 The agent keeps the last 8192 lines, and 4 MiB at most, in memory. What it printed earlier is where its standard error goes.
 
 --level shows that level and above. With --for it has the agent log from that level on, of the component or of all, for so long; the lines are
@@ -83,9 +84,10 @@ func (a *app) logs(ctx context.Context, cmd *cobra.Command, args []string, f log
 		}
 	}
 	if f.raise > 0 {
-		of := strings.TrimPrefix(q.Component, admin.AgentItself)
-		if err := admin.RaiseLog(ctx, dir, admin.LogLevel{Component: of, Level: q.Level, Seconds: f.raise.Seconds()}); err != nil {
-			return refused(err, dir)
+		for of := range strings.SplitSeq(strings.TrimPrefix(q.Component, admin.AgentItself), ",") {
+			if err := admin.RaiseLog(ctx, dir, admin.LogLevel{Component: of, Level: q.Level, Seconds: f.raise.Seconds()}); err != nil {
+				return refused(err, dir)
+			}
 		}
 	}
 	return a.showLog(ctx, dir, q, f.follow, wantsJSON(cmd))
@@ -107,21 +109,38 @@ func (a *app) logged(cmd *cobra.Command, dir, name string) (string, error) {
 	for _, c := range s.Channels {
 		there = append(there, c.Address)
 	}
+	for _, g := range s.Groups {
+		there = append(there, g.Address)
+	}
 	for _, address := range there {
 		if _, bare, _ := strings.Cut(address, "."); address == name || bare == name {
 			found = append(found, address)
 		}
 	}
 	if slices.Contains(found, name) {
-		return name, nil
+		found = []string{name}
 	}
 	switch len(found) {
 	case 0:
 		return "", wrongUse("There are: "+strings.Join(append(there, admin.AgentItself), ", "), "the agent has no component %q", name)
 	case 1:
-		return found[0], nil
+		return withMembers(s.Groups, found[0]), nil
 	}
 	return "", wrongUse("", "%q may be any of: %s", name, strings.Join(found, ", "))
+}
+
+// withMembers is the address, and of a sink group those of its members too, as a query has them.
+func withMembers(groups []admin.Group, address string) string {
+	all := []string{address}
+	for _, g := range groups {
+		if g.Address != address {
+			continue
+		}
+		for _, m := range g.Members {
+			all = append(all, m.Address)
+		}
+	}
+	return strings.Join(all, ",")
 }
 
 // showLog prints lines, and with follow those that come, until ctx ends.

@@ -38,6 +38,9 @@ The *.hcl files of a directory are one configuration, as for run. Nothing is run
 	}
 }
 
+// maxAnswers is how many answers of modules about configs are kept. Beyond it all are asked for again.
+const maxAnswers = 4096
+
 // maxManifests is how many manifests of modules beside pipeline files are kept; a configuration has a few. Beyond it all are read again.
 const maxManifests = 64
 
@@ -47,6 +50,7 @@ type editedPlugins struct {
 	builtin   *agent.Modules
 	isolation func() (kept bool, trusted []string)
 	kept      map[config.PluginRef]keptManifest
+	answers   map[keptAsk]config.Answer // of what modules said of configs
 }
 
 type keptManifest struct {
@@ -57,12 +61,12 @@ type keptManifest struct {
 
 func newEditedPlugins() *editedPlugins {
 	m := newModules()
-	return &editedPlugins{m, m.ConfigOptions("").Isolation, make(map[config.PluginRef]keptManifest)}
+	return &editedPlugins{m, m.ConfigOptions("").Isolation, make(map[config.PluginRef]keptManifest), make(map[keptAsk]config.Answer)}
 }
 
 func (p *editedPlugins) options(dir string) config.Options {
 	o := p.builtin.ConfigOptions(dir)
-	o.Manifest, o.Isolation = p.manifest, p.isolation
+	o.Manifest, o.Isolation, o.Check = p.manifest, p.isolation, p.check
 	return o
 }
 
@@ -87,4 +91,50 @@ func (p *editedPlugins) manifest(ref config.PluginRef) (abi.Manifest, error) {
 	}
 	p.kept[ref] = keptManifest{m, info.Size(), info.ModTime()}
 	return m, nil
+}
+
+// keptAsk is what a module was asked about.
+type keptAsk struct {
+	source       string
+	size         int64
+	at           time.Time // of the file
+	kind         abi.Kind
+	name, config string
+}
+
+// check has plugins look at their configs. What a module from a file has said of a config it is not asked again.
+func (p *editedPlugins) check(dataDir string, asks []config.Ask) []config.Answer {
+	answers := make([]config.Answer, len(asks))
+	var open []config.Ask
+	var at []int
+	for i, ask := range asks {
+		said, ok := p.answers[keyOfAsk(ask)]
+		if answers[i] = said; !ok {
+			open, at = append(open, ask), append(at, i)
+		}
+	}
+	if len(open) == 0 {
+		return answers
+	}
+	m := newModules()
+	m.Look = newLook()
+	said := m.ConfigOptions("").Check(dataDir, open)
+	if len(p.answers)+len(open) > maxAnswers {
+		clear(p.answers)
+	}
+	for n, i := range at {
+		answers[i] = said[n]
+		if len(p.answers) < maxAnswers {
+			p.answers[keyOfAsk(open[n])] = said[n]
+		}
+	}
+	return answers
+}
+
+func keyOfAsk(ask config.Ask) keptAsk {
+	k := keptAsk{source: ask.Ref.Source, kind: ask.Kind, name: ask.Name, config: string(ask.Config)}
+	if info, err := os.Stat(ask.Ref.Source); err == nil { // else it is builtin, or says so itself
+		k.size, k.at = info.Size(), info.ModTime()
+	}
+	return k
 }

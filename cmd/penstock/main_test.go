@@ -46,7 +46,11 @@ func (l leakChecked) Run() int {
 	return code
 }
 
+// TestMain is the program too where a test starts a child, since an agent starts its own program for that.
 func TestMain(m *testing.M) {
+	if l := launcher(); len(os.Args) > len(l) && slices.Equal(os.Args[:len(l)], l) {
+		main()
+	}
 	testscript.Main(leakChecked{m}, map[string]func(){"penstock": main})
 }
 
@@ -404,7 +408,9 @@ func appendLines(ts *testscript.TestScript, neg bool, args []string) {
 func fromJSON(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 2, 2, "json VAR PATH")
 	var v any
-	ts.Check(json.NewDecoder(bytes.NewReader([]byte(ts.ReadFile("stdout")))).Decode(&v))
+	d := json.NewDecoder(bytes.NewReader([]byte(ts.ReadFile("stdout"))))
+	d.UseNumber() // offsets are more than a float holds
+	ts.Check(d.Decode(&v))
 	for step := range strings.SplitSeq(args[1], ".") {
 		switch at := v.(type) {
 		case map[string]any:

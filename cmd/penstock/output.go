@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -68,11 +69,15 @@ func (t *terminal) paint(color, s string) string {
 
 // table writes rows in columns. Cells must not be painted: their width would be counted wrongly.
 func (t *terminal) table(rows [][]string) {
-	w := tabwriter.NewWriter(t, 0, 0, 2, ' ', 0)
+	var b bytes.Buffer // a cell that is empty counts as one of its column, but leaves no blanks at the end of a line
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
-		_, _ = fmt.Fprintln(w, strings.TrimRight(strings.Join(row, "\t"), "\t"))
+		_, _ = fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
 	_ = w.Flush()
+	for line := range strings.Lines(b.String()) {
+		_, _ = fmt.Fprintln(t, strings.TrimRight(line, " \n"))
+	}
 }
 
 // envelope is what every command with --json prints.

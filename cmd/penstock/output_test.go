@@ -85,3 +85,51 @@ func TestStatusSaysWhatIsShortOfDisk(t *testing.T) {
 		}
 	}
 }
+
+// TestStatusSaysWhatSinksLeaveOut: behind what they were given, and only where one of them leaves anything out.
+func TestStatusSaysWhatSinksLeaveOut(t *testing.T) {
+	var out bytes.Buffer
+	sinks := []admin.Component{{Address: "source.in", Kind: "source", Events: 7}, {Address: "sink.a", Kind: "sink", Events: 3}, {Address: "sink.b", Kind: "sink"}}
+	printStatus(newTerminal(&out), admin.Status{Components: sinks}, time.Now())
+	if s := out.String(); strings.Contains(s, "FILTERED") || strings.Contains(s, "CONSUMED") {
+		t.Errorf("nothing is left out:\n%s", &out)
+	}
+	out.Reset()
+	sinks[2].Filtered = 1234
+	printStatus(newTerminal(&out), admin.Status{Components: sinks}, time.Now())
+	if s := out.String(); strings.Count(s, "FILTERED") != 1 || !strings.Contains(s, "1 234") {
+		t.Errorf("1234 are left out:\n%s", s)
+	}
+	out.Reset()
+	sinks[1].Consumed = 56
+	printStatus(newTerminal(&out), admin.Status{Components: sinks}, time.Now())
+	for _, line := range []string{"SINK PLUGIN STATE EVENTS FILTERED CONSUMED WAITING RETRIES FROM", "sink.a 3 0 56 0 0", "sink.b 0 1 234 0 0 0"} {
+		if !strings.Contains(strings.Join(strings.Fields(out.String()), " "), line) {
+			t.Errorf("%q is not in:\n%s", line, &out)
+		}
+	}
+}
+
+func TestStatusSaysWhatIsTheMatterWithCertificates(t *testing.T) {
+	var out bytes.Buffer
+	s := admin.Status{TLS: []admin.TLS{{Block: "tls.fine"}, {Block: "tls.a", Broken: "a.pem is cut off"}, {Block: "tls.b", Expiry: []string{"its certificate expires at noon"}}}}
+	printStatus(newTerminal(&out), s, time.Now())
+	for _, want := range []string{"tls.a has broken files, tls.b needs a new certificate", "\ntls.a the files cannot be used as they are, so what they said before is used on: a.pem is cut off\n",
+		"\ntls.b its certificate expires at noon\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in %s", want, &out)
+		}
+	}
+	if strings.Contains(out.String(), "tls.fine") {
+		t.Errorf("something is said of what is as it should be:\n%s", &out)
+	}
+}
+
+func TestColumnsStayStraightUnderEmptyCells(t *testing.T) {
+	var out bytes.Buffer
+	newTerminal(&out).table([][]string{{"GROUP", "IN DOUBT", "POLICY"}, {"a", "-", "failover"}, {"", "-", ""}, {"b", "-", "failover"}})
+	want := "GROUP  IN DOUBT  POLICY\na      -         failover\n       -\nb      -         failover\n"
+	if out.String() != want {
+		t.Errorf("it is\n%s\nnot\n%s", &out, want)
+	}
+}

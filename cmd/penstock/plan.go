@@ -72,6 +72,7 @@ func (a *app) plan(cmd *cobra.Command, path, dataDir string) (*plan.Plan, error)
 	}
 	out, err := admin.AskReload(cmd.Context(), dir, admin.Reload{Path: abs, DryRun: true, Variables: given})
 	if errors.Is(err, admin.ErrNoAgent) {
+		a.look = newLook()
 		l, err := a.load(path)
 		if err != nil {
 			return nil, err
@@ -134,7 +135,7 @@ func printPlan(t *terminal, p *plan.Plan) {
 	colors := map[byte]string{'+': green, '~': yellow, '-': red, '!': bold}
 	p.Write(t, func(mark byte, text string) string { return t.paint(colors[mark], text) })
 	t.printf("Plan: %s.", p.Summary())
-	if p.Status.Running && len(p.Refused) == 0 {
+	if p.Status.Running && len(p.Refused) == 0 && p.Status.Barred == "" {
 		t.printf("  Do it with: penstock reload --plan %s", p.Hash)
 	}
 	t.printf("\n")

@@ -107,6 +107,10 @@ func (a *app) plannedPlugins(path string) ([]admin.Plugin, error) {
 }
 
 func plannedPlugin(ref config.PluginRef) (admin.Plugin, error) {
+	if ref.Source == builtinScheme+config.RelayModule { // the agent itself
+		m := config.RelayManifest()
+		return admin.Plugin{Name: m.Name, Version: m.Version, Runtime: "agent", Source: ref.Source}, nil
+	}
 	inspect, runtime := inspectModule, "wasm"
 	if ref.Subprocess {
 		runtime = "subprocess"
@@ -125,7 +129,11 @@ func printPlugin(t *terminal, p admin.Plugin) {
 	if p.Trusted {
 		trusted = ", trusted"
 	}
-	t.printf("%s %s  %s, %s%s, sha256 %.12s…\n", t.paint(bold, p.Name), p.Version, p.Source, p.Runtime, trusted, p.Digest)
+	digest := ", sha256 " + p.Digest[:min(12, len(p.Digest))] + "…"
+	if p.Digest == "" {
+		digest = ""
+	}
+	t.printf("%s %s  %s, %s%s%s\n", t.paint(bold, p.Name), p.Version, p.Source, p.Runtime, trusted, digest)
 }
 
 func printPlugins(t *terminal, list []admin.Plugin, running bool) {

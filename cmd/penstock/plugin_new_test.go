@@ -58,7 +58,8 @@ func (n newcomer) goes(t *testing.T) {
 	if code, out := does(t, "plugin", "test", module); code != 0 || !strings.Contains(out, " 0 failed") || strings.Contains(out, "Not tried") {
 		t.Error(out)
 	}
-	if code, out := does(t, "validate", filepath.Join(n.dir, "pipeline.hcl")); code != 0 || strings.Contains(out, "Warning") {
+	// Where it writes is below where its user is, which a test is not.
+	if code, out := does(t, "validate", filepath.Join(n.dir, "pipeline.hcl")); code != 0 || strings.Count(out, "Warning") != strings.Count(out, "W3005") {
 		t.Error(out)
 	}
 	if n.runtime == abi.RuntimeWasm { // an agent starts its own program to start a child, and this one is a test: testdata/script/plugin_new_child.txtar

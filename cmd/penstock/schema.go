@@ -115,14 +115,18 @@ func manifests(module string) ([]moduleManifest, error) {
 	sources, native := []string{module}, newModules().Native
 	if module == "" {
 		sources = nil
-		for _, name := range slices.Concat(bundle.Names(), slices.Sorted(maps.Keys(native))) {
+		for _, name := range slices.Concat(bundle.Names(), []string{config.RelayModule}, slices.Sorted(maps.Keys(native))) {
 			sources = append(sources, builtinScheme+name)
 		}
 	}
 	var list []moduleManifest
 	for _, source := range sources {
 		if name, builtin := strings.CutPrefix(source, builtinScheme); builtin {
-			if m, ok := native[name]; ok {
+			m, ok := native[name]
+			if name == config.RelayModule {
+				m, ok = config.RelayManifest(), true
+			}
+			if ok {
 				list = append(list, moduleManifest{source, m})
 				continue
 			}

@@ -87,6 +87,19 @@ func summarize(s admin.Status) string {
 			troubled = append(troubled, c.Address+" does not add up")
 		}
 	}
+	for _, t := range s.TLS {
+		if t.Broken != "" {
+			troubled = append(troubled, t.Block+" has broken files")
+		}
+		if len(t.Expiry) > 0 {
+			troubled = append(troubled, t.Block+" needs a new certificate")
+		}
+	}
+	for _, g := range s.Groups {
+		if n := g.InDoubt(); n > 0 {
+			troubled = append(troubled, fmt.Sprintf("%s has %s in doubt", g.Address, plural(n, "event")))
+		}
+	}
 	if len(troubled) > 0 {
 		return strings.Join(troubled, ", ")
 	}
@@ -103,6 +116,13 @@ func printStatus(t *terminal, s admin.Status, now time.Time) {
 		{"process", fmt.Sprintf("%d, up %s, penstock %s, configuration %.12s", s.PID, span(now.Sub(s.Started)), s.Version, s.Revision)},
 		{"data", s.DataDir},
 	}
+	if len(s.Labels) > 0 {
+		var labels []string
+		for _, name := range slices.Sorted(maps.Keys(s.Labels)) {
+			labels = append(labels, name+"="+s.Labels[name])
+		}
+		rows = append(rows, []string{"labels", strings.Join(labels, ", ")})
+	}
 	if s.HTTP != "" {
 		scheme := "http://"
 		if s.HTTPS {
@@ -115,9 +135,19 @@ func printStatus(t *terminal, s admin.Status, now time.Time) {
 	printListeners(t, s.Components)
 	printChannels(t, s.Channels)
 	printComponents(t, "sink", s.Components)
+	printGroups(t, s.Groups, now)
 	printPaths(t, s.Paths)
 	printPermitted(t, permittedNow(s))
 	printReasons(t, s, now)
+}
+
+// leftOut are the columns of events that come to no destination, behind those that do. Each is there only when there are any.
+var leftOut = [...]struct {
+	title string
+	of    func(admin.Component) uint64
+}{
+	{"FILTERED", func(c admin.Component) uint64 { return c.Filtered }},
+	{"CONSUMED", func(c admin.Component) uint64 { return c.Consumed }},
 }
 
 func printComponents(t *terminal, kind string, components []admin.Component) {
@@ -125,13 +155,22 @@ func printComponents(t *terminal, kind string, components []admin.Component) {
 	if kind == "sink" {
 		waiting, joined = "WAITING", "FROM"
 	}
-	rows := [][]string{{strings.ToUpper(kind), "PLUGIN", "STATE", "EVENTS", waiting, "RETRIES", joined}}
-	for _, c := range components {
-		if c.Kind == kind {
-			rows = append(rows, []string{
-				c.Address, c.Plugin, string(c.State), number(c.Events), number(c.Waiting), number(c.Retries), c.Channel,
-			})
+	head, columns := []string{strings.ToUpper(kind), "PLUGIN", "STATE", "EVENTS"}, leftOut[:0:0]
+	for _, column := range leftOut {
+		if slices.ContainsFunc(components, func(c admin.Component) bool { return c.Kind == kind && column.of(c) > 0 }) {
+			head, columns = append(head, column.title), append(columns, column)
 		}
+	}
+	rows := [][]string{append(head, waiting, "RETRIES", joined)}
+	for _, c := range components {
+		if c.Kind != kind {
+			continue
+		}
+		row := []string{c.Address, c.Plugin, string(c.State), number(c.Events)}
+		for _, column := range columns {
+			row = append(row, number(column.of(c)))
+		}
+		rows = append(rows, append(row, number(c.Waiting), number(c.Retries), c.Channel))
 	}
 	if len(rows) > 1 {
 		t.printf("\n")
@@ -203,6 +242,15 @@ func printReasons(t *terminal, s admin.Status, now time.Time) {
 	for _, c := range s.Components {
 		if c.Dead > 0 {
 			t.printf("\n%s has given %s to the dead letters since the agent started\n", t.paint(bold, c.Address), plural(c.Dead, "event"))
+		}
+	}
+	printDoubts(t, s.Groups, now)
+	for _, of := range s.TLS {
+		if of.Broken != "" {
+			t.printf("\n%s the files cannot be used as they are, so what they said before is used on: %s\n", t.paint(bold, of.Block), of.Broken)
+		}
+		for _, what := range of.Expiry {
+			t.printf("\n%s %s\n", t.paint(bold, of.Block), what)
 		}
 	}
 	for _, c := range s.Components {

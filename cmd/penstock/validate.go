@@ -31,8 +31,9 @@ func newValidateCommand(a *app) *cobra.Command {
 		Use:   "validate [PATH]",
 		Short: "Check pipeline files, and say what they promise",
 		Long: `Check pipeline files: their language, each plugin's arguments, what plugins may touch, and that every channel is
-drained. Every mistake is shown at once, with its line. Nothing is run: no channel, no network, no code of a plugin but what those that come with the
-binary say of their own arguments; and no secret is read.
+drained. Every mistake is shown at once, with its line. Nothing is run: no channel, no network, no code of a plugin but what it says of its own
+arguments, without any grant; and no secret is read. A module is asked that comes with the binary, is small, or was compiled by an agent with that data
+directory; others say what they think when they are opened, or at a reload.
 
 PATH is a file, or a directory of which all *.hcl files are one configuration; "." by default.
 Exit code 2 when there is an error.`,
@@ -44,6 +45,7 @@ Exit code 2 when there is an error.`,
 			if format != "text" && format != formatGitHub {
 				return wrongUse("", `--format %q: it is "text" or "github"`, format)
 			}
+			a.look = newLook()
 			l, err := a.load(pathArg(args))
 			if format == formatGitHub && l.sources != nil {
 				return annotated(a.out, l, err)

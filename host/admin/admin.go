@@ -33,19 +33,22 @@ type Agent interface {
 
 // Status is a picture of a running agent. As JSON it is what /api/v1/status answers.
 type Status struct {
-	Agent      string      `json:"agent"`
-	Version    string      `json:"version"`
-	Revision   string      `json:"revision"` // of the configuration, as hex
-	PID        int         `json:"pid"`
-	Started    time.Time   `json:"started"`
-	DataDir    string      `json:"data_dir"`
-	HTTP       string      `json:"http,omitempty"`  // the address of metrics and health; "" when there is none
-	HTTPS      bool        `json:"https,omitempty"` // it is encrypted
-	Components []Component `json:"components"`
-	Channels   []Channel   `json:"channels"`
+	Agent      string            `json:"agent"`
+	Labels     map[string]string `json:"labels,omitempty"`
+	Version    string            `json:"version"`
+	Revision   string            `json:"revision"` // of the configuration, as hex
+	PID        int               `json:"pid"`
+	Started    time.Time         `json:"started"`
+	DataDir    string            `json:"data_dir"`
+	HTTP       string            `json:"http,omitempty"`  // the address of metrics and health; "" when there is none
+	HTTPS      bool              `json:"https,omitempty"` // it is encrypted
+	Components []Component       `json:"components"`
+	Channels   []Channel         `json:"channels"`
+	Groups     []Group           `json:"groups"`
 	// Paths are those from each source to each sink, with the guarantee that holds.
 	Paths  []guarantee.Report `json:"paths"`
 	Reload Reloads            `json:"reload"`
+	TLS    []TLS              `json:"tls,omitempty"` // the tls blocks that are in use
 }
 
 // Component is a source, a processor or a sink. Counters count since the agent started.
@@ -53,7 +56,8 @@ type Component struct {
 	Address  string    `json:"address"` // "source.shop"
 	Kind     string    `json:"kind"`    // "source", "processor" or "sink"
 	Plugin   string    `json:"plugin"`
-	Channel  string    `json:"channel"` // where it puts, or takes from
+	Channel  string    `json:"channel"`        // where it puts, or takes from
+	Into     string    `json:"into,omitempty"` // of a relay: the channel that it puts into
 	State    State     `json:"state"`
 	Since    time.Time `json:"since,omitzero"`   // of the state
 	Started  time.Time `json:"started,omitzero"` // as it is configured now: a reload that does not change it leaves it alone
@@ -63,6 +67,8 @@ type Component struct {
 	Waiting  uint64    `json:"waiting"` // sink: in the channel, not committed yet; source: read, not durable yet
 	Retries  uint64    `json:"retries"`
 	Rejected uint64    `json:"rejected"`
+	Filtered uint64    `json:"filtered"`        // sink: committed, and not for it by its case of a route or its where
+	Consumed uint64    `json:"consumed"`        // sink: committed, and its processors have left nothing of it, beside what is among the dead letters
 	Dead     uint64    `json:"dead_letters"`    // given to the dead letters
 	Parts    []Part    `json:"parts,omitempty"` // of a sink that delivers several batches at a time
 	May      []string  `json:"may"`             // what its plugin may touch, a few words each

@@ -23,6 +23,10 @@ func TestTheAlertsSpeakOfMetricsThatThereAre(t *testing.T) {
 	m.Sink("sink.orders", "channel.main")
 	m.DeadLetters("sink.orders", []string{"rejected"})
 	m.Channel("channel.main").Watch(operator{channel.Stats{Readers: map[string]channel.ReaderInfo{"sink.orders": {}}}})
+	m.Groups(func() []Group {
+		return []Group{{Address: "sink_group.all", Members: []Member{{Address: "sink.orders"}}}}
+	})
+	m.TLS(func() []TLS { return []TLS{{Block: "tls.a", CertUntil: time.Unix(1, 0)}} })
 	there := map[string]bool{}
 	for series := range expose(t, reg) {
 		name, _, _ := strings.Cut(series, "{")

@@ -31,7 +31,7 @@ func newChannelFamilies(r registrar) channelFamilies {
 }
 
 // refusals are the reasons of channel.Observer.Refused, which are results of a put.
-var refusals = [...]string{"full", "prior", "error", "limit"}
+var refusals = [...]string{"full", "prior", "error", "limit", "reader"}
 
 // ChannelMetrics is one channel's part.
 type ChannelMetrics struct {

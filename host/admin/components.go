@@ -76,7 +76,7 @@ type sinkFamilies struct {
 
 func newSinkFamilies(r registrar) sinkFamilies {
 	return sinkFamilies{
-		events:       r.counter("sink_events_total", "Events, by what became of them: committed; rejected; filtered = not for the sink, by where and its case; and of these undecided = it cannot be said, unmatched = of no case of the route, which gives them up.", "component", "result"),
+		events:       r.counter("sink_events_total", "Events, by what became of them: committed; rejected; filtered = not for the sink, by where and its case; and of these undecided = it cannot be said; consumed = nothing was left of it by the sink's processors.", "component", "result"),
 		bytes:        r.counter("sink_bytes_total", "Bytes of encoded events, by what became of them.", "component", "result"),
 		retries:      r.counter("sink_retries_total", "Batches that were rolled back to be tried again.", "component"),
 		errors:       r.counter("sink_errors_total", "Errors of the destination or the plugin, by class.", "component", "class"),
@@ -93,7 +93,8 @@ var classNames = [...]string{"retry", "reject", "config", "fatal"}
 // SinkMetrics is one sink's part. Its methods may be called by many goroutines.
 type SinkMetrics struct {
 	committed, committedBytes, rejected prometheus.Counter
-	filtered, undecided, unmatched      prometheus.Counter
+	filtered, undecided                 prometheus.Counter
+	consumed                            prometheus.Counter
 	retries, expired                    prometheus.Counter
 	errors                              [len(classNames)]prometheus.Counter
 	otherErrors                         prometheus.Counter
@@ -111,7 +112,7 @@ func (m *Metrics) Sink(component, channel string) *SinkMetrics {
 		rejected:       f.events.WithLabelValues(component, "rejected"),
 		filtered:       f.events.WithLabelValues(component, "filtered"),
 		undecided:      f.events.WithLabelValues(component, "undecided"),
-		unmatched:      f.events.WithLabelValues(component, "unmatched"),
+		consumed:       f.events.WithLabelValues(component, "consumed"),
 		committedBytes: f.bytes.WithLabelValues(component, "committed"),
 		retries:        f.retries.WithLabelValues(component),
 		expired:        f.expired.WithLabelValues(component),
@@ -146,12 +147,18 @@ func (s *SinkMetrics) Committed(events, bytes int, took, latency time.Duration) 
 	}
 }
 
-// Filtered counts events of a lease that ended well and are not for the sink; of these, so many of which it could not be said, and so many that are
-// of no case of the route.
-func (s *SinkMetrics) Filtered(events, undecided, unmatched int) {
+// Consumed counts events that the sink's processors have left nothing of, beside those that are dead letters.
+func (s *SinkMetrics) Consumed(events int) { s.consumed.Add(float64(events)) }
+
+// Filtered counts events of a lease that ended well and are not for the sink; of these, so many of which it could not be said.
+func (s *SinkMetrics) Filtered(events, undecided int) {
 	s.filtered.Add(float64(events))
 	s.undecided.Add(float64(undecided))
-	s.unmatched.Add(float64(unmatched))
+}
+
+// Unmatched counts events that are of no case of a route, which gives them up.
+func (m *Metrics) Unmatched(route string, events int) {
+	m.unmatched.WithLabelValues(route).Add(float64(events))
 }
 
 // Retried counts a batch that was rolled back because of an error of that class.
@@ -183,13 +190,13 @@ func (s *SinkMetrics) State(state State) { s.state.set(state) }
 
 // SinkCounts are a sink's counters at one moment.
 type SinkCounts struct {
-	Committed, Bytes, Rejected, Retries uint64 // events, bytes, events, batches
+	Committed, Bytes, Rejected, Filtered, Consumed, Retries uint64 // events, bytes, events, events, events, batches
 }
 
 // Counts reads the counters.
 func (s *SinkMetrics) Counts() SinkCounts {
 	return SinkCounts{
 		Committed: count(s.committed), Bytes: count(s.committedBytes),
-		Rejected: count(s.rejected), Retries: count(s.retries),
+		Rejected: count(s.rejected), Filtered: count(s.filtered), Consumed: count(s.consumed), Retries: count(s.retries),
 	}
 }

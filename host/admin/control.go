@@ -61,6 +61,7 @@ type Action struct {
 type Place struct {
 	Offset *event.Offset `json:"offset,omitempty"`
 	Since  time.Time     `json:"since,omitzero"`
+	Stay   bool          `json:"stay,omitempty"` // where the reader stands: nothing comes again, but as a new stream
 }
 
 // Outcome is what an [Action] did; with DryRun, what it would do now.

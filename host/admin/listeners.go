@@ -19,7 +19,8 @@ type Listener struct {
 	Refused     uint64            `json:"refused"`           // there was no room, or no more for that peer
 	Ended       uint64            `json:"ended"`             // quiet for too long, or passed on and not taken
 	Passed      uint64            `json:"passed"`            // how often one was passed on from an instance to the next
-	Failed      uint64            `json:"failed"`            // handshakes, and accepts
+	Failed      uint64            `json:"failed"`            // handshakes in which one side refused the other, and accepts
+	Lost        uint64            `json:"lost"`              // the client was gone before the handshake was over, or that took too long
 	Answers     map[string]uint64 `json:"answers,omitempty"` // of an HTTP server, by "2xx", "4xx", "5xx"; "none": the client had gone
 }
 
@@ -35,7 +36,7 @@ func newListenerCollector() *listenerCollector {
 	return &listenerCollector{
 		open: prometheus.NewDesc(namespace+"_listener_connections", "Connections that are open.", []string{"component", "handle"}, nil),
 		total: prometheus.NewDesc(namespace+"_listener_connections_total",
-			"Connections, by what became of them: accepted; refused = over limits.listen or limits.serve; ended = quiet for too long; passed = on to the next instance, each time; failed = no handshake.",
+			"Connections, by what became of them: accepted; refused = over limits.listen or limits.serve; ended = quiet for too long; passed = on to the next instance, each time; failed = refused in the handshake of TLS, by either side; lost = gone before that was over.",
 			[]string{"component", "handle", "result"}, nil),
 		answers: prometheus.NewDesc(namespace+"_listener_answers_total",
 			"Answers of an HTTP server, by status: 2xx, 4xx, 5xx and others; none = the client had gone.", []string{"component", "handle", "status"}, nil),
@@ -80,6 +81,7 @@ func (c *listenerCollector) Collect(out chan<- prometheus.Metric) {
 			counter(c.total, l.Ended, component, l.Handle, "ended")
 			counter(c.total, l.Passed, component, l.Handle, "passed")
 			counter(c.total, l.Failed, component, l.Handle, "failed")
+			counter(c.total, l.Lost, component, l.Handle, "lost")
 			for _, status := range sortedKeys(l.Answers) {
 				counter(c.answers, l.Answers[status], component, l.Handle, status)
 			}

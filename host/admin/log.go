@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"maps"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -123,7 +124,7 @@ func (l *Log) add(record []byte) {
 
 // LogQuery says which lines are asked for.
 type LogQuery struct {
-	Component string        // its address; AgentItself: those of no component; "" = all
+	Component string        // its address, or several with commas between; AgentItself: those of no component; "" = all
 	Level     slog.Level    // the least
 	After     uint64        // the number of the first line that is looked at
 	Last      int           // at most so many, the newest; 0 = all
@@ -185,7 +186,15 @@ func (l *Log) look(q LogQuery) (out LogLines, more <-chan struct{}) {
 }
 
 func (q LogQuery) of(component string) bool {
-	return q.Component == "" || q.Component == component || q.Component == AgentItself && component == ""
+	if q.Component == "" || q.Component == component || q.Component == AgentItself && component == "" {
+		return true
+	}
+	for one := range strings.SplitSeq(q.Component, ",") {
+		if one == component && one != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // logWriter gets each record in one Write, with the log's lock held.

@@ -146,13 +146,22 @@ func TestAQuestionWaitsForALine(t *testing.T) {
 
 // fakeComponents notes what is asked.
 type fakeComponents struct {
-	asked  Pause
-	answer error
+	asked    Pause
+	resolved Resolve
+	answer   error
 }
 
 func (c *fakeComponents) Pause(_ context.Context, p Pause) (Standing, error) {
 	c.asked = p
 	return Standing{Component: p.Component, State: Paused, Changed: true}, c.answer
+}
+
+func (c *fakeComponents) Resolve(_ context.Context, r Resolve) (Resolved, error) {
+	c.resolved = r
+	if r.Group != "sink_group.all" {
+		return Resolved{}, &Refusal{Code: CodeUsage, Message: "the agent has no " + r.Group}
+	}
+	return Resolved{Group: r.Group, Member: r.Member, Held: r.Held, Events: 5}, nil
 }
 
 func (c *fakeComponents) Plugins() []Plugin { return []Plugin{{Name: "std"}} }
@@ -172,6 +181,15 @@ func TestTheControlSocketServesComponentsAndLogs(t *testing.T) {
 	if r, ok := errors.AsType[*Refusal](err); !ok || r.Hint != "There are: none" {
 		t.Errorf("%v", err)
 	}
+	ask := Resolve{Group: "sink_group.all", Member: "sink.a", Ranges: []Span{{First: 5, Next: 10}}, Held: true}
+	if out, err := SettleDoubt(t.Context(), opts.DataDir, ask); err != nil || out.Events != 5 || !of.resolved.Held || of.resolved.By.PID == 0 || of.resolved.Ranges[0].Next != 10 {
+		t.Errorf("%+v, %v; asked for %+v", out, err, of.resolved)
+	}
+	for _, wrong := range []Resolve{{Group: "sink_group.no", Member: "sink.a", Ranges: ask.Ranges}, {Group: "sink_group.all", Member: "sink.a"}, {Group: "sink_group.all", Ranges: ask.Ranges}} {
+		if _, err := SettleDoubt(t.Context(), opts.DataDir, wrong); !isRefusal(err, CodeUsage) {
+			t.Errorf("%+v: %v", wrong, err)
+		}
+	}
 	if list, err := AskPlugins(t.Context(), opts.DataDir); err != nil || len(list) != 1 || list[0].Name != "std" {
 		t.Errorf("%+v, %v", list, err)
 	}
@@ -190,4 +208,9 @@ func TestTheControlSocketServesComponentsAndLogs(t *testing.T) {
 			t.Errorf("%s answers %d over TCP", path, code)
 		}
 	}
+}
+
+func isRefusal(err error, code string) bool {
+	r, ok := errors.AsType[*Refusal](err)
+	return ok && r.Code == code
 }

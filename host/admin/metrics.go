@@ -44,11 +44,16 @@ type Metrics struct {
 	source        sourceFamilies
 	channel       channelFamilies
 	sink          sinkFamilies
+	unmatched     *prometheus.CounterVec
 	processed     *prometheus.CounterVec
 	dead          *prometheus.CounterVec
 	plugin        *PluginMetrics
 	scraped       *channelCollector
 	listeners     *listenerCollector
+	groups        *groupCollector
+	agent         *agentCollector
+	tls           *tlsCollector
+	refreshes     *prometheus.CounterVec
 }
 
 // NewMetrics registers every family with reg, the agent's own registry, together with those of the
@@ -62,22 +67,28 @@ func NewMetrics(reg *prometheus.Registry, build Build) *Metrics {
 		source:    newSourceFamilies(r),
 		channel:   newChannelFamilies(r),
 		sink:      newSinkFamilies(r),
+		unmatched: r.counter("route_unmatched_events_total", "Events that are of no case of the route, which gives them up; each once.", "route"),
 		processed: newProcessorEvents(r),
 		dead:      newDeadLetterEvents(r),
 		plugin:    newPluginMetrics(r),
 		scraped:   newChannelCollector(),
 		listeners: newListenerCollector(),
+		groups:    newGroupCollector(),
+		agent:     &agentCollector{},
+		tls:       newTLSCollector(),
 	}
 	m.reloads = r.counter("config_reloads_total", "Reloads of the configuration, by result: applied; refused = nothing was touched; "+
 		"returned = what was new has failed and what ran before runs again; stuck = it has failed and there is no way back.", "result")
 	for _, result := range reloadResults {
 		m.reloads.WithLabelValues(result)
 	}
+	m.refreshes = r.counter("secret_refreshes_total", "Secrets that were read again, by result: same; changed = who uses it runs with it now; returned = they have failed with it, and run with the one before; "+
+		"unread = it could not be read, and the one before stays.", "secret", "result")
 	m.reloadSuccess = r.gauge("config_last_reload_success", "1 when what the files said at the last reload runs, or there was none; else 0.").WithLabelValues()
 	m.reloadSuccess.Set(1)
 	r.gauge("build_info", "1, with the version of this binary.", "version", "revision", "goversion").
 		WithLabelValues(build.Version, build.Revision, runtime.Version()).Set(1)
-	reg.MustRegister(m.scraped, m.listeners, collectors.NewGoCollector(),
+	reg.MustRegister(m.scraped, m.listeners, m.groups, m.agent, m.tls, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -87,6 +98,9 @@ func (m *Metrics) ConfigRevision(revision string) {
 	m.config.Reset()
 	m.config.WithLabelValues(revision).Set(1)
 }
+
+// Refreshed counts that a secret was read again.
+func (m *Metrics) Refreshed(secret, result string) { m.refreshes.WithLabelValues(secret, result).Inc() }
 
 // Plugin returns what the plugins' runtime reports to. It implements plugin.Metrics.
 func (m *Metrics) Plugin() *PluginMetrics { return m.plugin }

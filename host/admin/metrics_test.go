@@ -124,6 +124,8 @@ func TestABatchIsCountedOnItsWay(t *testing.T) {
 	sink.Committed(100, 25600, time.Second, 2*time.Second)
 	sink.Committed(1, 10, time.Second, -1)
 	sink.Rejected(2)
+	sink.Filtered(5, 1)
+	m.Unmatched("route.by_level", 3)
 	sink.Expired()
 	sink.State(Held)
 	m.ConfigRevision("old")
@@ -150,6 +152,9 @@ func TestABatchIsCountedOnItsWay(t *testing.T) {
 		"penstock_sink_errors_total{class=retry,component=sink.orders}":                          "1",
 		"penstock_sink_errors_total{class=fatal,component=sink.orders}":                          "1",
 		"penstock_sink_errors_total{class=other,component=sink.orders}":                          "1",
+		"penstock_sink_events_total{component=sink.orders,result=filtered}":                      "5",
+		"penstock_sink_events_total{component=sink.orders,result=undecided}":                     "1",
+		"penstock_route_unmatched_events_total{route=route.by_level}":                            "3",
 		"penstock_sink_retries_total{component=sink.orders}":                                     "1",
 		"penstock_sink_deadlines_total{component=sink.orders}":                                   "1",
 		"penstock_sink_batch_seconds{component=sink.orders}":                                     "2 of 2",
@@ -164,7 +169,7 @@ func TestABatchIsCountedOnItsWay(t *testing.T) {
 	if c, want := source.Counts(), (SourceCounts{100, 25600, 100}); c != want {
 		t.Errorf("source counts %+v, want %+v", c, want)
 	}
-	if c, want := sink.Counts(), (SinkCounts{101, 25610, 2, 1}); c != want {
+	if c, want := sink.Counts(), (SinkCounts{Committed: 101, Bytes: 25610, Rejected: 2, Filtered: 5, Retries: 1}); c != want {
 		t.Errorf("sink counts %+v, want %+v", c, want)
 	}
 }
@@ -309,7 +314,7 @@ func BenchmarkABatch(b *testing.B) {
 
 func TestWhatListensIsReadAtEachScrape(t *testing.T) {
 	reg, m := newTestMetrics()
-	l := Listener{Handle: "in", Address: "tcp://127.0.0.1:514", Limit: 10, Connections: 3, Accepted: 5, Refused: 2, Ended: 1, Passed: 8, Failed: 4, Answers: map[string]uint64{"2xx": 7}}
+	l := Listener{Handle: "in", Address: "tcp://127.0.0.1:514", Limit: 10, Connections: 3, Accepted: 5, Refused: 2, Ended: 1, Passed: 8, Failed: 4, Lost: 9, Answers: map[string]uint64{"2xx": 7}}
 	m.Listeners("source.in", func() []Listener { return []Listener{l, {Handle: "datagrams"}} })
 	l.Accepted = 6
 	got := expose(t, reg)
@@ -319,6 +324,7 @@ func TestWhatListensIsReadAtEachScrape(t *testing.T) {
 		"penstock_listener_connections_total{component=source.in,handle=in,result=refused}":  "2",
 		"penstock_listener_connections_total{component=source.in,handle=in,result=ended}":    "1",
 		"penstock_listener_connections_total{component=source.in,handle=in,result=failed}":   "4",
+		"penstock_listener_connections_total{component=source.in,handle=in,result=lost}":     "9",
 		"penstock_listener_connections_total{component=source.in,handle=in,result=passed}":   "8",
 		"penstock_listener_answers_total{component=source.in,handle=in,status=2xx}":          "7",
 		"penstock_listener_connections{component=source.in,handle=datagrams}":                "",
@@ -331,5 +337,49 @@ func TestWhatListensIsReadAtEachScrape(t *testing.T) {
 	m.Plugin().Denied("source.in", "listen.per_peer")
 	if n := m.Plugin().Denials("source.in"); len(n) != 1 || n["listen.per_peer"] != 2 {
 		t.Error(n)
+	}
+}
+
+func TestAScrapeReadsHowGroupsStand(t *testing.T) {
+	reg, m := newTestMetrics()
+	for series := range expose(t, reg) {
+		if strings.HasPrefix(series, "penstock_group_") {
+			t.Errorf("%s is there without a group", series)
+		}
+	}
+	m.Groups(func() []Group {
+		return []Group{{Address: "sink_group.all", Failovers: 3, Members: []Member{{Address: "sink.a", Doubt: &Doubt{Events: 7}}, {Address: "sink.b", Up: true}}}}
+	})
+	got := expose(t, reg)
+	for series, want := range map[string]string{
+		"penstock_group_failovers_total{component=sink_group.all}":               "3",
+		"penstock_group_member_up{component=sink_group.all,member=sink.a}":       "0",
+		"penstock_group_member_up{component=sink_group.all,member=sink.b}":       "1",
+		"penstock_group_in_doubt_events{component=sink_group.all,member=sink.a}": "7",
+		"penstock_group_in_doubt_events{component=sink_group.all,member=sink.b}": "0",
+	} {
+		if got[series] != want {
+			t.Errorf("%s is %q, want %s", series, got[series], want)
+		}
+	}
+}
+
+func TestCertificatesHaveTheirTime(t *testing.T) {
+	reg, m := newTestMetrics()
+	m.TLS(func() []TLS {
+		return []TLS{{Block: "tls.a", CertUntil: time.Unix(1000, 0), CAUntil: time.Unix(2000, 0)}, {Block: "tls.b", CAUntil: time.Unix(3000, 0), Broken: "why"}}
+	})
+	got := expose(t, reg)
+	for series, want := range map[string]string{
+		"penstock_tls_expiry_timestamp_seconds{file=cert,tls=a}": "1000",
+		"penstock_tls_expiry_timestamp_seconds{file=ca,tls=a}":   "2000",
+		"penstock_tls_expiry_timestamp_seconds{file=cert,tls=b}": "", // it has none
+		"penstock_tls_expiry_timestamp_seconds{file=ca,tls=b}":   "3000",
+		"penstock_tls_files_broken{tls=a}":                       "0",
+		"penstock_tls_files_broken{tls=b}":                       "1",
+	} {
+		if got[series] != want {
+			t.Errorf("%s is %q, want %q", series, got[series], want)
+		}
 	}
 }

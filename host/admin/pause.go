@@ -15,6 +15,8 @@ type Components interface {
 	// Pause has a component stand still, or go on, and logs who asked. It waits until the component has stopped, as long as ctx lives. The error is a
 	// [*Refusal], where what was asked is at fault.
 	Pause(ctx context.Context, p Pause) (Standing, error)
+	// Resolve ends the doubt over what a member of a sink group may hold, and logs who said so. The same holds for its error.
+	Resolve(ctx context.Context, r Resolve) (Resolved, error)
 	// Plugins lists the modules that are loaded, with what uses each.
 	Plugins() []Plugin
 }
@@ -41,6 +43,7 @@ const maxPause = 4 << 10
 // components serves what may be done to sources and sinks.
 func (s *Server) components(mux *http.ServeMux) {
 	mux.HandleFunc("POST /api/v1/components/{component}/pause", s.pause)
+	mux.HandleFunc("POST /api/v1/groups/{group}/resolve", s.resolve)
 	mux.HandleFunc("GET /api/v1/plugins", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, s.opts.Components.Plugins())
 	})

@@ -87,9 +87,12 @@ type LastReload struct {
 	Revision string    `json:"revision"`         // that ran afterwards
 }
 
-// Reloaded counts a reload.
-func (m *Metrics) Reloaded(result string) {
+// Reloaded counts a reload. One that is not of the files, such as of a plugin that there is not, leaves it as it is whether what they say runs.
+func (m *Metrics) Reloaded(result string, ofFiles bool) {
 	m.reloads.WithLabelValues(result).Inc()
+	if !ofFiles {
+		return
+	}
 	success := 0.0
 	if result == ReloadApplied {
 		success = 1

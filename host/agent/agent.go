@@ -31,7 +31,6 @@ import (
 	"github.com/penstock-io/penstock/host/config"
 	"github.com/penstock-io/penstock/host/pipeline"
 	"github.com/penstock-io/penstock/host/plugin"
-	"github.com/penstock-io/penstock/host/plugin/endpoint"
 )
 
 // ErrEnvironment is wrapped when the machine, not the configuration, is in the way: a data directory
@@ -52,7 +51,7 @@ type Options struct {
 	Setup
 	// Load reads the configuration at a path anew; "" is the one that the agent was started with. given is what it is given beside what it was
 	// given then. nil: there is no reload. An error that is an [*admin.Refusal] is passed on as it is.
-	Load   func(path string, given admin.Variables) (Setup, error)
+	Load   func(path string, given admin.Variables, look Look) (Setup, error)
 	Build  admin.Build
 	Log    *slog.Logger
 	Logs   *admin.Log // what Log keeps of itself, or nil
@@ -73,6 +72,7 @@ type Agent struct {
 	registry *prometheus.Registry
 	metrics  *admin.Metrics
 	server   *admin.Server
+	guarded  secured // the tls block of the agent's own address
 	moves    moves
 	groups   groups
 	closers  []func() error // in the order of opening
@@ -126,11 +126,19 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 		turn: make(chan struct{}, 1), reloads: make(chan struct{}, 1), begun: make(chan struct{}), stopping: make(chan struct{}),
 	}
 	a.metrics = admin.NewMetrics(a.registry, o.Build)
-	a.metrics.ConfigRevision(o.Config.Revision)
+	a.introduce(o.Config)
+	a.metrics.Groups(a.groups.status)
+	a.metrics.TLS(a.certificates)
 	if err := a.build(ctx); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
+}
+
+// introduce shows in metrics what runs, and who that is.
+func (a *Agent) introduce(c *config.Config) {
+	a.metrics.ConfigRevision(c.Revision)
+	a.metrics.Agent(c.Agent.Name, c.Agent.ID, c.Agent.Labels)
 }
 
 // build opens everything, the cheap and the likely to be refused first.
@@ -162,6 +170,7 @@ func (a *Agent) build(ctx context.Context) error {
 		a.components = append(a.components, c)
 	}
 	a.warnUnused()
+	a.warnStranded()
 	return nil
 }
 
@@ -233,8 +242,10 @@ func (a *Agent) guard(o *admin.Options) (err error) {
 	if c.TLS == nil {
 		return nil
 	}
-	t := endpoint.TLSOptions{Cert: c.TLS.Cert, Key: c.TLS.Key, CA: c.TLS.CA, MinVersion: c.TLS.MinVersion, Log: a.opts.Log.With("tls", c.TLS.Name)}
-	if o.TLS, err = endpoint.ServerTLS(t); err != nil {
+	if a.guarded, err = a.secure(c.TLS); err == nil {
+		o.TLS, err = a.guarded.files.Server()
+	}
+	if err != nil {
 		return fmt.Errorf("%w: http { } of the agent: %w (with tls.%s at %s line %d)", ErrEnvironment, err, c.TLS.Name, c.TLS.DeclRange.Filename, c.TLS.DeclRange.Start.Line)
 	}
 	return nil
@@ -260,12 +271,16 @@ func (a *Agent) Run(ctx context.Context) error {
 	of := a.current().Config
 	a.opts.Log.Info("agent runs", "sources", len(of.Sources), "sinks", len(of.Sinks), "data_dir", a.dir, "http", a.server.Addr())
 	freeAfterStart(ctx)
+	var beside sync.WaitGroup // those who read secrets, and certificates
+	beside.Go(func() { newRefresher(a).run(ctx) })
+	beside.Go(func() { (&expiries{agent: a}).run(ctx) })
 	<-ctx.Done()
 	within := a.current().Config.Agent.DrainTimeout
 	a.opts.Log.Info("draining: sources are not read any more, deliveries that have begun may finish", "because", context.Cause(ctx), "within", within)
 	a.stopAll(context.Cause(ctx))
 	drained := make(chan error, 1)
 	go func() {
+		beside.Wait()
 		a.reloads <- struct{}{} // a reload has seen that it is over
 		drained <- a.work.Wait()
 	}()

@@ -116,8 +116,8 @@ func write(t testing.TB, dir, pipeline string) {
 }
 
 // load reads a pipeline, as the command does.
-func load(file string) (Setup, error) {
-	modules := &Modules{Serve: func(string) (path string, args []string, ok bool) {
+func load(file string, look Look) (Setup, error) {
+	modules := &Modules{Look: look, Serve: func(string) (path string, args []string, ok bool) {
 		path, err := os.Executable()
 		return path, nil, err == nil
 	}}
@@ -145,13 +145,13 @@ func run(t testing.TB, dir, pipeline string, edit ...func(*Options)) rig {
 	}
 	file := filepath.Join(dir, "pipeline.hcl")
 	write(t, dir, pipeline)
-	setup, err := load(file)
+	setup, err := load(file, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	log := new(bytes.Buffer)
 	options := Options{
-		Setup: setup, Load: func(string, admin.Variables) (Setup, error) { return load(file) }, Log: slog.New(slog.NewTextHandler(log, nil)), Listen: admin.Off,
+		Setup: setup, Load: func(_ string, _ admin.Variables, look Look) (Setup, error) { return load(file, look) }, Log: slog.New(slog.NewTextHandler(log, nil)), Listen: admin.Off,
 	}
 	for _, e := range edit {
 		e(&options)
@@ -230,7 +230,7 @@ sink "file" "out" {
 	if err != nil || string(got) != want.String() {
 		t.Errorf("came out: %d bytes, wanted %d; %v", len(got), want.Len(), err)
 	}
-	if n := strings.Count(r.log.String(), "breaking, as I was told"); n != 3 {
+	if n := strings.Count(r.log.String(), `msg="panic: breaking, as I was told"`); n != 3 {
 		t.Errorf("the log tells of %d traps, there are 3", n)
 	}
 }

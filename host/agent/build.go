@@ -97,6 +97,7 @@ var runtimes = map[string]func(dataDir string, o Options, m *Modules) (plugin.Ru
 	"wasm": func(dataDir string, o Options, m *Modules) (plugin.Runtime, error) {
 		return wasm.New(wasm.Options{CacheDir: cmp.Or(o.Cache, CacheDir(dataDir)), Log: o.Log})
 	},
+	"agent": func(string, Options, *Modules) (plugin.Runtime, error) { return within{}, nil },
 	"subprocess": func(dataDir string, o Options, m *Modules) (plugin.Runtime, error) {
 		return subprocess.New(subprocess.Options{Dir: filepath.Join(dataDir, "children"), Launcher: m.Launcher, Log: o.Log})
 	},
@@ -104,6 +105,9 @@ var runtimes = map[string]func(dataDir string, o Options, m *Modules) (plugin.Ru
 
 // runtimeOf names the runtime of a plugin.
 func runtimeOf(ref config.PluginRef) string {
+	if _, ok := insideOf(ref.Source); ok {
+		return "agent"
+	}
 	if ref.Subprocess {
 		return "subprocess"
 	}

@@ -30,6 +30,7 @@ type component struct {
 	config.Component
 	run     func(context.Context) error
 	channel *openChannel
+	into    *openChannel // of a relay: that it puts into
 	log     *slog.Logger
 	plugins *admin.PluginMetrics
 	parts   []*part // of a sink: its loops
@@ -100,13 +101,21 @@ func (r *revision) buildSource(s config.Source) *component {
 		Address: c.Address(), Channel: c.channel, Version: c.Plugin.CursorVersion, Reads: c.Plugin.Reads,
 		Backoff: sourceBackoff, Drain: r.Config.Agent.DrainTimeout, Observer: sourceObserver{c}, Log: c.log,
 		Through: r.through(c, s.Through), Buffers: c.channel.pool, Dead: r.deadLetters(c), Resumes: c.Plugin.Replay == "cursor",
-		Fetch: func(ctx context.Context) error { return r.agent.fetch(ctx, s, r.formerly(s.Address())) },
+		Fetch: func(ctx context.Context) error {
+			return r.agent.fetch(ctx, s.Address(), s.Into, r.formerly(s.Address()))
+		},
 		Open: func(ctx context.Context, cursor event.Cursor) (plugin.Source, error) {
 			req := request
 			req.Cursor = cursor
 			inst, err := r.openInstance(ctx, c, &opened, req)
 			return inst.Source, err
 		},
+	}
+	if r.Config.Agent.Origin {
+		loop.Origin = &pipeline.Origin{Agent: r.Config.Agent.ID, Keep: hops(c.Component)}
+	}
+	if hops(c.Component) {
+		loop.Ahead = askedAhead
 	}
 	if c.Plugin.Replay == "ack" {
 		loop.Ahead, loop.Patience = askedAhead, askedPatience

@@ -71,12 +71,12 @@ func (a *Agent) named(address string) (*openChannel, error) {
 	return nil, &admin.Refusal{Code: admin.CodeAbsent, Message: fmt.Sprintf("the agent has no channel %q", bare(address)), Hint: "There are: " + strings.Join(names, ", ")}
 }
 
-// pauseSources pauses all that put into a channel, or with "" lets them go on, and names them.
+// pauseSources pauses all that put into a channel, relays too, or with "" lets them go on, and names them.
 func (a *Agent) pauseSources(ctx context.Context, c *openChannel, reason string) ([]string, error) {
 	names := []string{}
 	var g errgroup.Group
 	for _, s := range a.running() {
-		if s.source != nil && s.channel == c {
+		if s.source != nil && s.channel == c || s.into == c {
 			names = append(names, s.Address())
 			g.Go(func() error { return s.pause(ctx, reason) })
 		}
@@ -109,10 +109,10 @@ func readersOf(name string, there []string) []string {
 	return slices.DeleteFunc(slices.Clone(there), func(r string) bool { return r != name && !strings.HasPrefix(r, name+"/") })
 }
 
-// moveReader does it while the sink, if there is one, stands still.
+// moveReader does it while the sink, if there is one, stands still, or all members of the group.
 func (a *Agent) moveReader(ctx context.Context, c *openChannel, name string, act admin.Action) (m admin.Moved, err error) {
-	sink := a.sinkOf(c, name)
-	if act.Verb == admin.Forget && sink != nil {
+	sinks := a.sinksOf(c, name)
+	if act.Verb == admin.Forget && len(sinks) > 0 {
 		return m, &admin.Refusal{
 			Code: admin.CodeRefused, Message: fmt.Sprintf("%s is in the pipeline that runs, and would only begin anew", name),
 			Hint: fmt.Sprintf("To give up what waits for it: penstock channel purge %s %s\nTo forget it, take it out of the pipeline and start the agent again first.", bare(c.address), name),
@@ -120,26 +120,37 @@ func (a *Agent) moveReader(ctx context.Context, c *openChannel, name string, act
 	}
 	from := event.Offset(0)
 	if act.Verb == admin.Replay {
-		if from, err = placeOf(c, act.From); err != nil {
+		if from, err = placeOf(c, name, act.From); err != nil {
 			return m, err
 		}
 	}
-	do := func() error {
-		m = forecast(c, name, act.Verb, from)
-		return move(c, &m, act.Verb)
+	do := func() (err error) {
+		if act.From != nil && act.From.Stay { // it may have gone on until it stood still
+			from, err = placeOf(c, name, act.From)
+		}
+		if m = forecast(c, name, act.Verb, from); err == nil {
+			err = move(c, &m, act.Verb)
+		}
+		return err
 	}
-	switch {
+	switch err = a.groups.undoubted(c.address, name); {
+	case err != nil:
 	case act.DryRun:
 		m = forecast(c, name, act.Verb, from)
-	case sink != nil:
-		err = sink.refit(ctx, do)
+	case len(sinks) > 0:
+		err = still(ctx, sinks, func() error {
+			if err := a.groups.undoubted(c.address, name); err != nil {
+				return err
+			}
+			return refit(sinks, do)
+		})
 	case name == DeadReader && act.Verb != admin.Forget:
 		err = c.dead.without(c, do)
 	default:
 		err = do()
 	}
-	if sink != nil {
-		m.Effects = sink.Plugin.Effects
+	if len(sinks) > 0 {
+		m.Effects = sinks[0].Plugin.Effects
 	}
 	if errors.Is(err, channel.ErrGone) {
 		err = &admin.Refusal{Code: admin.CodeUsage, Message: err.Error(), Hint: oldestHint}
@@ -147,21 +158,30 @@ func (a *Agent) moveReader(ctx context.Context, c *openChannel, name string, act
 	return m, err
 }
 
-// sinkOf returns the sink that takes from a reader, or nil.
-func (a *Agent) sinkOf(c *openChannel, reader string) *component {
-	for _, s := range a.running() {
-		if s.sink != nil && s.channel == c && len(readersOf(s.Address(), []string{reader})) > 0 {
-			return s
+// sinksOf returns the sink that takes from a reader, or the members of the group that do.
+func (a *Agent) sinksOf(c *openChannel, reader string) (all []*component) {
+	var members []string
+	conf := a.current().Config
+	for _, g := range conf.Groups {
+		if g.Address() == reader && "channel."+g.Feed.From == c.address {
+			members = groupMembers(conf, g)
 		}
 	}
-	return nil
+	for _, s := range a.running() {
+		if s.sink != nil && s.channel == c && (slices.Contains(members, s.Address()) || len(readersOf(s.Address(), []string{reader})) > 0) {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
-// placeOf finds the offset that is meant.
-func placeOf(c *openChannel, p *admin.Place) (event.Offset, error) {
+// placeOf finds the offset that is meant, for a reader.
+func placeOf(c *openChannel, reader string, p *admin.Place) (event.Offset, error) {
 	switch {
 	case p == nil:
 		return 0, &admin.Refusal{Code: admin.CodeUsage, Message: "it is not said from where"}
+	case p.Stay:
+		return c.Stats().Readers[reader].Low, nil
 	case p.Offset == nil:
 		return c.Since(p.Since)
 	}

@@ -112,7 +112,7 @@ func (a *Agent) deadTarget(uuid string) (*dead.Target, error) {
 
 // barred says why nothing is put for a reader: nobody would take it.
 func (a *Agent) barred(c *openChannel, reader string) string {
-	if a.sinkOf(c, reader) == nil {
+	if len(a.sinksOf(c, reader)) == 0 {
 		return reader + " is no sink of the pipeline any more: name another one with --to"
 	}
 	return ""

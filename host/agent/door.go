@@ -3,10 +3,14 @@
 package agent
 
 import (
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/config"
@@ -34,7 +38,8 @@ type doorBounds struct {
 
 func (o *opener) bounds(h config.Handle) (b doorBounds) {
 	if t := o.component.TLS; t != nil && h.Address.Secure() {
-		b.tls = config.TLS{Cert: t.Cert, Key: t.Key, CA: t.CA, Verify: t.Verify, MinVersion: t.MinVersion}
+		b.tls = placeless(t)
+		b.tls.Name = ""
 	}
 	if h.Kind == abi.NeedServe {
 		b.serve = o.component.Limits.Serve
@@ -92,6 +97,7 @@ func (o *opener) listen(h config.Handle) error {
 		limits := o.component.Limits.Listen
 		l, err := endpoint.Listen(h.Address, endpoint.ListenOptions{
 			TLS: secure, Connections: limits.Connections, PerPeer: limits.PerPeer, Idle: limits.Idle, Handshake: limits.Handshake, Log: o.log, Over: o.over(),
+			Refused: o.refused(),
 		})
 		if err != nil {
 			return nil, err
@@ -126,6 +132,40 @@ func (o *opener) serve(h config.Handle) error {
 	})
 }
 
+// sayRefused is how often it is logged that handshakes fail at an address: whoever has no certificate that will do tries again all the time.
+const sayRefused = 10 * time.Second
+
+// refused logs and counts whom the address of a hop does not let in, or who does not believe it: another agent, which somebody waits for. nil: it is no hop.
+func (o *opener) refused() func(net.Addr, error) {
+	if !hops(o.component) {
+		return nil
+	}
+	var mu sync.Mutex
+	var said time.Time
+	metrics, address, log := o.revision.agent.metrics.Plugin(), o.component.Address(), o.log
+	return func(peer net.Addr, err error) {
+		metrics.Denied(address, "hop.handshake")
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Since(said) < sayRefused {
+			return
+		}
+		said = time.Now()
+		log.Warn(whyRefused(err), "peer", peer.String(), "error", err)
+	}
+}
+
+// whyRefused says where to look when one side refused the other in a handshake.
+func whyRefused(err error) string {
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return "a client is refused that does not speak TLS: see its address, which is to begin with tls://"
+	}
+	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "remote error" { // as package tls marks what the other side said
+		return "a client ends the handshake of TLS: see the certificate here, and ca of the tls block there"
+	}
+	return "a client is refused in the handshake of TLS: see its certificate, and ca of the tls block"
+}
+
 // over counts what went over a limit of an endpoint.
 func (o *opener) over() func(limit string) {
 	metrics, address := o.revision.agent.metrics.Plugin(), o.component.Address()
@@ -138,7 +178,7 @@ func shown(h config.Handle, at net.Addr, counts func() endpoint.Counts) func() a
 		n := counts()
 		l := admin.Listener{
 			Handle: h.Name, Address: h.Address.Scheme + "://" + at.String(), Connections: n.Open, Limit: n.Limit,
-			Accepted: n.Accepted, Refused: n.Refused, Ended: n.Ended, Passed: n.Passed, Failed: n.Failed,
+			Accepted: n.Accepted, Refused: n.Refused, Ended: n.Ended, Passed: n.Passed, Failed: n.Failed, Lost: n.Lost,
 		}
 		if h.Kind == abi.NeedServe {
 			l.Answers = map[string]uint64{"none": n.Answers[0]}

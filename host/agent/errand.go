@@ -125,20 +125,30 @@ func (c *component) pause(ctx context.Context, reason string) error {
 	})
 }
 
-// refit has something done while nobody has the sink's readers open. Where they cannot be opened again, the sink is held
-// until another try succeeds.
-func (c *component) refit(ctx context.Context, do func() error) error {
-	return c.apart(ctx, func() error {
-		err := c.layout.close(c.layout.sorted())
-		if err == nil {
-			err = do()
-		}
+// still has something done while none of the components runs.
+func still(ctx context.Context, components []*component, do func() error) error {
+	if len(components) == 0 {
+		return do()
+	}
+	return components[0].apart(ctx, func() error { return still(ctx, components[1:], do) })
+}
+
+// refit has something done while nobody has the readers of sinks open, which do not run. Where one's cannot be opened again, that sink is held until
+// another try succeeds.
+func refit(sinks []*component, do func() error) (err error) {
+	for _, c := range sinks {
+		err = errors.Join(err, c.layout.close(c.layout.sorted()))
+	}
+	if err == nil {
+		err = do()
+	}
+	for _, c := range sinks {
 		c.paused = ""
-		oerr := c.layout.open()
-		if oerr != nil {
+		if oerr := c.layout.open(); oerr != nil {
 			c.paused = oerr.Error()
 			c.State(pipeline.Held, c.paused)
+			err = errors.Join(err, oerr)
 		}
-		return errors.Join(err, oerr)
-	})
+	}
+	return err
 }

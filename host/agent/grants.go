@@ -14,6 +14,7 @@ import (
 	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/host/plugin/endpoint"
 	"github.com/penstock-io/penstock/spec/abi"
+	"github.com/penstock-io/penstock/spec/hoppb"
 )
 
 // granted is what one component was granted, opened once: instances come and go. It is the component's until that is another one.
@@ -27,6 +28,7 @@ func (r *revision) openGrants(before *revision) error {
 	for _, c := range r.Config.Components() {
 		address := c.Address()
 		if g := before.grants[address]; g != nil && r.keeps(address) {
+			r.inherit(before, c)
 			r.grants[address] = g
 			r.keepGrants(g)
 			continue
@@ -149,7 +151,11 @@ func (o *opener) clientTLS(h config.Handle) (*tls.Config, error) {
 	if !h.Address.Secure() || o.component.TLS == nil {
 		return nil, nil
 	}
-	return endpoint.ClientTLS(h.Address.Host, o.tls())
+	files, err := o.files()
+	if err != nil {
+		return nil, err
+	}
+	return files.Client(h.Address.Host, o.protocols()...), nil
 }
 
 // serverTLS is how to listen, nil where nothing is encrypted.
@@ -157,10 +163,17 @@ func (o *opener) serverTLS(h config.Handle) (*tls.Config, error) {
 	if !h.Address.Secure() || o.component.TLS == nil {
 		return nil, nil // who listens with TLS and has none is refused when the files are read
 	}
-	return endpoint.ServerTLS(o.tls())
+	files, err := o.files()
+	if err != nil {
+		return nil, err
+	}
+	return files.Server(o.protocols()...)
 }
 
-func (o *opener) tls() endpoint.TLSOptions {
-	t := o.component.TLS
-	return endpoint.TLSOptions{Cert: t.Cert, Key: t.Key, CA: t.CA, SkipVerify: !t.Verify, MinVersion: t.MinVersion, Log: o.log.With("tls", t.Name)}
+// protocols are those that are spoken over TLS, where that is the host's to say.
+func (o *opener) protocols() []string {
+	if hops(o.component) {
+		return []string{hoppb.ALPN}
+	}
+	return nil
 }

@@ -23,10 +23,16 @@ type groups struct {
 	open map[string]*openGroup // by the address of the group, and of its channel
 }
 
-// openGroup is a group with its reader.
-type openGroup struct {
+// readGroup is a group with its reader.
+type readGroup struct {
 	*group.Group
-	reader   channel.Reader
+	of     config.Group // as it is configured now
+	reader channel.Reader
+}
+
+// openGroup is one that sinks have joined.
+type openGroup struct {
+	readGroup
 	suspects pipeline.Suspects // of all members
 	users    int
 }
@@ -61,9 +67,14 @@ func (s *groups) arrange(c *config.Config) {
 	defer s.mu.Unlock()
 	for _, g := range c.Groups {
 		if open := s.open[groupKey(g)]; open != nil {
-			open.Arrange(groupSettings(g), groupMembers(c, g))
+			open.arrange(c, g)
 		}
 	}
+}
+
+func (o *openGroup) arrange(c *config.Config, g config.Group) {
+	o.of = g
+	o.Arrange(groupSettings(g), groupMembers(c, g))
 }
 
 // join makes a sink a member of its group, whose reader is opened by the first one.
@@ -80,13 +91,13 @@ func (s *groups) join(ch channel.Channel, c *config.Config, g config.Group, addr
 		if err != nil {
 			return nil, err
 		}
-		open = &openGroup{Group: group.New(r, groupSettings(g)), reader: r}
+		open = &openGroup{readGroup: readGroup{Group: group.New(r, groupSettings(g)), reader: r}}
 		if s.open == nil {
 			s.open = map[string]*openGroup{}
 		}
 		s.open[groupKey(g)] = open
 	}
-	open.Arrange(groupSettings(g), groupMembers(c, g))
+	open.arrange(c, g)
 	open.users++
 	m := &membership{Member: open.Join(address), of: s, key: groupKey(g)}
 	return &laneReader{Reader: m, name: g.Address(), suspects: &open.suspects, member: m}, nil

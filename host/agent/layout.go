@@ -15,6 +15,7 @@ import (
 	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/host/config"
 	"github.com/penstock-io/penstock/host/pipeline"
+	"github.com/penstock-io/penstock/spec/event"
 )
 
 // layoutRetry is the pause before the readers of a sink are changed again, when the channel could not take that down: its
@@ -48,13 +49,19 @@ type laneReader struct {
 	member   *membership        // nil: it is the sink's alone
 }
 
+// settled is what was committed of it: all below an offset, and what is above that.
+func (r *laneReader) settled() (low event.Offset, above []event.Range) {
+	info := r.Info()
+	return info.Low, info.Finished
+}
+
 // layoutOf is what the configuration wants.
 func layoutOf(s config.Sink) []channel.ReaderSpec {
 	spec := channel.ReaderSpec{Name: s.Address(), Start: channel.Now, Lag: lags[s.OnLag]} // in a new channel that is the oldest event too
 	if s.Start == "oldest" {
 		spec.Start = channel.Oldest
 	}
-	if s.Connections > 1 {
+	if s.Connections > 1 || hops(s.Component) { // which sends the next before it knows of the last
 		spec.Order = channel.AnyOrder
 	}
 	if s.Lanes < 2 {

@@ -5,6 +5,7 @@ package agent
 import (
 	"bufio"
 	"bytes"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -18,10 +19,14 @@ import (
 	"github.com/penstock-io/penstock/host/admin"
 )
 
+// rounds are few here, as many as there are mistakes, and many in make soak: the seed of the choices is another one each time.
+var rounds = flag.Int("rounds", 8, "reloads of each kind, and versions of a plugin, under load")
+
 // flow is a pipeline under load, in what a reload may change of it. Every line ends in its number, and the sinks are transactional.
 type flow struct {
 	rate, batchA, waitB, capacity, through int
 	plugin, extra                          bool
+	refines                                bool   // the plugin is a processor of sink a
 	broken                                 string // what is wrong with it
 }
 
@@ -42,11 +47,15 @@ func (f flow) String() string {
 	for i := range f.through {
 		fmt.Fprintf(&b, "processor \"filter\" \"set%d\" {\n  config { matches = \"[0-9]\" }\n}\n", i)
 	}
-	if f.plugin {
+	if f.plugin || f.refines {
 		b.WriteString("plugin \"pass\" {\n  source = \"./faulty.wasm\"\n  limits { cpu = \"100ms\" }\n}\nprocessor \"pass\" \"pass\" {}\n")
 	}
 	fmt.Fprintf(&b, "channel \"wal\" \"main\" {\n  capacity = \"%dMiB\"\n  durability = \"os\"\n}\n", f.capacity)
-	fmt.Fprintf(&b, "sink \"file\" \"a\" {\n  from = channel.main\n  batch { events = %d }\n  config { path = \"DIR/a.log\" }\n}\n", f.batchA)
+	refined := ""
+	if f.refines {
+		refined = "  through = [processor.pass]\n"
+	}
+	fmt.Fprintf(&b, "sink \"file\" \"a\" {\n  from = channel.main\n%s  batch { events = %d }\n  config { path = \"DIR/a.log\" }\n}\n", refined, f.batchA)
 	fmt.Fprintf(&b, "sink \"file\" \"b\" {\n  from = channel.main\n  batch { wait = \"%dms\" }\n  config { path = \"DIR/b.log\" }\n}\n", f.waitB)
 	if f.extra {
 		b.WriteString("sink \"discard\" \"extra\" {\n  from = channel.main\n}\n")
@@ -54,9 +63,12 @@ func (f flow) String() string {
 	return b.String() + f.broken
 }
 
-// change makes another flow of it, and says what of it starts again.
-func (f flow) change(r *rand.Rand) (flow, []string) {
-	switch r.IntN(6) {
+// changes is how many kinds there are.
+const changes = 6
+
+// change makes another flow of it, by one of the kinds, and says what of it starts again.
+func (f flow) change(kind int, r *rand.Rand) (flow, []string) {
+	switch kind {
 	case 0:
 		f.batchA = 1000 + r.IntN(8000)
 		return f, []string{"sink.a"}
@@ -93,18 +105,20 @@ var mistakes = []string{
 }
 
 func TestReloadsUnderLoadLoseAndRepeatNothing(t *testing.T) {
-	rounds, seed := 100, rand.Uint64()
-	if testing.Short() {
-		rounds = 12
-	}
+	seed := rand.Uint64()
 	t.Logf("the seed is %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	f := flow{rate: flowRate, batchA: 4096, waitB: 1, capacity: 256}
 	r := run(t, t.TempDir(), probation("20ms", f))
 	eventually(t, "it flows", func() bool { return r.component("sink.a").Events > 0 })
 	begun := time.Now()
-	for i := range rounds {
-		next, changed := f.change(random)
+	var kinds []int
+	for i := range *rounds {
+		if len(kinds) == 0 {
+			kinds = random.Perm(changes) // so that few rounds have each
+		}
+		next, changed := f.change(kinds[0], random)
+		kinds = kinds[1:]
 		before := r.started()
 		if err := r.reload(t, probation("20ms", next)); err != nil {
 			t.Fatalf("round %d, of\n%v\nto\n%v\n%v", i, f, next, err)
@@ -112,7 +126,7 @@ func TestReloadsUnderLoadLoseAndRepeatNothing(t *testing.T) {
 		r.onlyChanged(t, before, changed...)
 		f = next
 	}
-	for i := range rounds {
+	for i := range *rounds {
 		before := r.started()
 		wrong := f
 		wrong.broken = mistakes[i%len(mistakes)]
@@ -200,42 +214,81 @@ func (r rig) replace(t testing.TB, mode string) {
 	}
 }
 
+// versions are the modes of the module that are put in each other's place, and whether each is a good one.
+var versions = []struct {
+	mode string
+	good bool
+}{{"one", true}, {"traps", false}, {"breaks", false}, {"two", true}, {"loops", false}, {"refuses", false}, {"asks", false}}
+
 func TestAPluginIsReplacedUnderLoadAndBadVersionsGiveWay(t *testing.T) {
-	rounds := 50
+	rounds := 28
 	if testing.Short() {
-		rounds = 7
+		rounds = len(versions)
 	}
-	modes := []string{"one", "traps", "breaks", "two", "loops", "refuses", "asks"}
-	for _, m := range modes {
-		version(t, m)
+	for _, v := range versions {
+		version(t, v.mode)
 	}
 	f := flow{rate: flowRate + flowRate/3, batchA: 4096, waitB: 1, capacity: 256, plugin: true}
 	r := run(t, t.TempDir(), agentBlock+f.String())
 	eventually(t, "it flows", func() bool { return r.component("sink.a").Events > 0 })
 	begun, runs := time.Now(), ""
 	for i := range rounds {
-		mode := modes[i%len(modes)]
+		v := versions[i%len(versions)]
 		before := r.started()
-		good := mode == "one" || mode == "two"
-		if r.replace(t, mode); good {
+		if r.replace(t, v.mode); v.good {
 			write(t, r.dir, agentBlock+f.String())
 		} else {
 			write(t, r.dir, patient+f.String())
 		}
 		_, err := r.Reload(t.Context(), admin.Reload{})
 		switch digest := r.current().plugins["processor.pass"].Digest(); {
-		case good:
+		case v.good:
 			if err != nil || digest == runs {
-				t.Fatalf("round %d: version %s: %v; before %s, now %s", i, mode, err, runs, digest)
+				t.Fatalf("round %d: version %s: %v; before %s, now %s", i, v.mode, err, runs, digest)
 			}
 			runs = digest
 			r.onlyChanged(t, before, "source.in")
 		case err == nil || digest != runs && runs != "":
-			t.Fatalf("round %d: version %s is taken: %v", i, mode, err)
+			t.Fatalf("round %d: version %s is taken: %v", i, v.mode, err)
 		}
 	}
 	r.conserves(t, begun)
 	if log := r.log.String(); !strings.Contains(log, "wants another configuration") || !strings.Contains(log, "breaking, as I was built to") {
 		t.Error("the log does not say why")
+	}
+}
+
+// TestAProcessorOfASinkIsReplacedUnderLoadAndBadVersionsGiveWay, by name: what its sink had on the way is delivered by the new version or by the one before, once and
+// in order, and no other component is touched.
+func TestAProcessorOfASinkIsReplacedUnderLoadAndBadVersionsGiveWay(t *testing.T) {
+	f := flow{rate: flowRate / 2, batchA: 4096, waitB: 1, capacity: 256, refines: true}
+	r := run(t, t.TempDir(), agentBlock+f.String())
+	eventually(t, "it flows", func() bool { return r.component("sink.a").Events > 0 })
+	begun, runs, mode := time.Now(), r.current().plugins["processor.pass"].Digest(), ""
+	for i, v := range versions {
+		probation := agentBlock
+		if r.replace(t, mode); !v.good {
+			probation = patient
+		}
+		if err := r.reload(t, probation+f.String()); err != nil { // how long they are on probation is all that changes
+			t.Fatalf("round %d, before version %s: %v", i, v.mode, err)
+		}
+		before, at := r.started(), r.component("sink.a").Events
+		r.replace(t, v.mode)
+		_, err := r.Reload(t.Context(), admin.Reload{Plugin: "pass"})
+		switch digest := r.current().plugins["processor.pass"].Digest(); {
+		case v.good && (err != nil || digest == runs):
+			t.Fatalf("round %d: version %s: %v; before %s, now %s", i, v.mode, err, runs, digest)
+		case v.good:
+			runs, mode = digest, v.mode
+			r.onlyChanged(t, before, "sink.a")
+		case err == nil || digest != runs:
+			t.Fatalf("round %d: version %s is taken: %v", i, v.mode, err)
+		}
+		eventually(t, "it flows on", func() bool { return r.component("sink.a").Events > at })
+	}
+	r.conserves(t, begun)
+	if a := r.component("sink.a"); a.Consumed+a.Dead > 0 {
+		t.Errorf("%d events were consumed, %d given up", a.Consumed, a.Dead)
 	}
 }

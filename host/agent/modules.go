@@ -7,7 +7,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -40,6 +42,10 @@ type Modules struct {
 	// nil: none looks.
 	Check func(module string, kind abi.Kind, name string, config json.RawMessage) (path string, err error)
 
+	// Look loads other modules for the same. nil: none looks before it is opened.
+	Look Look
+
+	kept bool            // the plugins that run stay as they are, whatever lies in their files by now; set before they are loaded
 	anew map[string]bool // plugins that are loaded again, by their names, though nothing but their file may have changed; set before they are
 
 	mu   sync.Mutex
@@ -74,16 +80,13 @@ func (m *Modules) ConfigOptions(dir string) config.Options {
 		_, ok := m.Native[module]
 		return ok
 	}
-	return config.Options{Manifest: m.Manifest, Check: m.check, Builtin: m.Builtin, Native: native, Builtins: m.Builtins, Dir: dir, DiskFree: diskFree, Isolation: sync.OnceValues(m.isolation)}
+	return config.Options{Manifest: m.Manifest, Check: m.check, Builtin: m.Builtin, Native: native, Builtins: m.Builtins, Dir: dir, DiskFree: diskFree, Absent: absent, Isolation: sync.OnceValues(m.isolation)}
 }
 
-// check has a builtin plugin look at its config. Code from elsewhere does not run before it is opened.
-func (m *Modules) check(ref config.PluginRef, kind abi.Kind, name string, c json.RawMessage) (path string, err error) {
-	module, builtin := strings.CutPrefix(ref.Source, builtinScheme)
-	if !builtin || m.Check == nil {
-		return "", nil
-	}
-	return m.Check(module, kind, name, c)
+// absent says that there is no such directory. One that cannot be looked at may be there for whom the agent will run as.
+func absent(dir string) bool {
+	info, err := os.Stat(dir)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir()
 }
 
 // isolation asks the system what keeps child processes to their grants.
@@ -123,13 +126,19 @@ func (m *Modules) Builtins(kind abi.Kind) []string {
 	return names
 }
 
-// names are those of the builtin modules. Native ones come first: they are there, whether the others are built or not.
+// names are those of the builtin modules. Those that are no WebAssembly come first: they are there, whether the others are built or not.
 func (m *Modules) names() []string {
-	return append(slices.Sorted(maps.Keys(m.Native)), bundle.Names()...)
+	return slices.Concat([]string{config.RelayModule}, slices.Sorted(maps.Keys(inside)), slices.Sorted(maps.Keys(m.Native)), bundle.Names())
 }
 
 // Manifest reads the manifest of a plugin, without running any of it.
 func (m *Modules) Manifest(ref config.PluginRef) (abi.Manifest, error) {
+	if ref.Source == relaySource {
+		return config.RelayManifest(), nil
+	}
+	if module, ok := insideOf(ref.Source); ok {
+		return inside[module].manifest(), nil
+	}
 	if name, ok := strings.CutPrefix(ref.Source, builtinScheme); ok {
 		if native, ok := m.Native[name]; ok {
 			return native, nil
@@ -183,6 +192,11 @@ func (m *Modules) find(ref config.PluginRef) (module, error) {
 		return module{}, otherDigest(ref, of.digest())
 	}
 	return of, nil
+}
+
+// keep is m for another setup of the plugins that run already.
+func (m *Modules) keep() *Modules {
+	return &Modules{Serve: m.Serve, Launcher: m.Launcher, Native: m.Native, Check: m.Check, Look: m.Look, kept: true}
 }
 
 // forget lets go of the code, some megabytes a module, once it has been loaded.

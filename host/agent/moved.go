@@ -163,12 +163,20 @@ func (a *Agent) keys() (keys []wal.Key) {
 func (a *Agent) warnOrphans() {
 	var fresh, orphans []string
 	named := map[string]bool{}
-	for _, s := range a.current().Config.Sources {
-		named[s.Address()] = true
-		before := a.current().formerly(s.Address())
-		for _, name := range before {
+	name := func(address string) (before []string) {
+		before = a.current().formerly(address)
+		for _, name := range append([]string{address}, before...) {
 			named[name] = true
 		}
+		return before
+	}
+	for _, s := range a.current().Config.Sinks {
+		if s.Relays() {
+			name(s.Address())
+		}
+	}
+	for _, s := range a.current().Config.Sources {
+		before := name(s.Address())
 		if _, from := a.moves.newest(s.Address(), before, nil); s.Plugin.Replay == "cursor" && from == nil {
 			fresh = append(fresh, s.Address())
 		}
@@ -212,19 +220,18 @@ func (m *moves) newest(source string, before []string, own *place) (name string,
 	return source, nil
 }
 
-// fetch makes sure that the cursor of a source is in its channel, and in no other, and under no name that it had before.
-func (a *Agent) fetch(ctx context.Context, s config.Source, before []string) error {
+// fetch makes sure that the cursor of a source, or of a relay, is in the channel of that name, and in no other, and under no name that it had before.
+func (a *Agent) fetch(ctx context.Context, source, into string, before []string) error {
 	a.moves.mu.Lock()
 	defer a.moves.mu.Unlock()
 	ctx, cancel := context.WithTimeoutCause(ctx, moveWait, errNoRoom)
 	defer cancel()
-	source := s.Address()
 	for _, p := range a.moves.places {
 		if p.channel != nil { // sources have come and gone since the last look
 			p.look()
 		}
 	}
-	own := a.moves.places[slices.IndexFunc(a.moves.places, func(p *place) bool { return p.name == "channel."+s.Into })]
+	own := a.moves.places[slices.IndexFunc(a.moves.places, func(p *place) bool { return p.name == "channel."+into })]
 	name, from := a.moves.newest(source, before, own)
 	if from == nil {
 		return a.nowhere(source)

@@ -71,7 +71,7 @@ func (h *houses) fill(name string) error {
 	if err := h.survey(); err != nil {
 		h.Fatal(err)
 	}
-	return h.fetch(h.Context(), config.Source{Component: config.Component{Name: "app", Kind: "source"}, Into: name}, nil)
+	return h.fetch(h.Context(), "source.app", name, nil)
 }
 
 // stands checks where the source stands in a channel: "" is nowhere.

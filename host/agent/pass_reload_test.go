@@ -99,9 +99,9 @@ func TestConnectionsOutliveReloadsOfATCPSource(t *testing.T) {
 		reloads      int
 		reload       func(t *testing.T, r rig, pipeline string, i int)
 	}{
-		{"wasm", "", false, 20, byFilter},
-		{"wasm tls", "", true, 20, byFilter},
-		{"child", child, false, 20, byFilter},
+		{"wasm", "", false, 10, byFilter},
+		{"wasm tls", "", true, 5, byFilter},
+		{"child", child, false, 10, byFilter},
 		{"child tls", child, true, 5, byFilter},
 		{"hot swap", swapped, false, 3, byModule}, // each compiles a module
 	} {
@@ -122,7 +122,7 @@ func TestConnectionsOutliveReloadsOfATCPSource(t *testing.T) {
 }
 
 // freePort is a port that nobody listens at.
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

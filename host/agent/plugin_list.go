@@ -26,6 +26,9 @@ func (a *Agent) Plugins() []admin.Plugin {
 			p = &admin.Plugin{
 				Name: m.Name, Version: m.Version, Digest: loaded.Digest(), Runtime: runtimeOf(comp.Ref), Source: comp.Ref.Source, Trusted: comp.Ref.Trusted,
 			}
+			if isRelay(comp) {
+				p.Runtime = "agent"
+			}
 			byLoaded[loaded] = p
 		}
 		p.Uses = append(p.Uses, admin.PluginUse{
@@ -57,8 +60,14 @@ func instancesOf(c *config.Config, address string) int {
 		}
 	}
 	for _, s := range c.Sinks {
+		loops := max(1, s.Connections, s.Lanes)
 		if s.Address() == address {
-			return max(1, s.Connections, s.Lanes)
+			return loops
+		}
+		for _, p := range s.Through {
+			if "processor."+p == address {
+				n += loops
+			}
 		}
 	}
 	return n

@@ -78,7 +78,7 @@ func (r *revision) load(ctx context.Context, ref config.PluginRef, before *revis
 	if err != nil {
 		return nil, err
 	}
-	if ref.Subprocess && !r.Modules.anew[ref.Name] {
+	if r.Modules.kept || ref.Subprocess && !r.Modules.anew[ref.Name] {
 		if l := before.loaded(ref, ""); l != nil {
 			return l, nil
 		}

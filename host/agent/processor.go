@@ -24,7 +24,7 @@ var onErrors = map[string]pipeline.OnError{
 // processorBatch is the largest batch that a processor may make: an event in it has room for what makes a dead letter of it.
 const processorBatch = event.MaxBatch - event.DeadRoom
 
-// through makes the processors of a source, each an instance of its own.
+// through makes the processors of a source, or of a loop of a sink, each an instance of its own.
 func (r *revision) through(c *component, names []string) (chain []pipeline.Processor) {
 	for _, name := range names {
 		i := slices.IndexFunc(r.Config.Processors, func(p config.Processor) bool { return p.Name == name })

@@ -14,6 +14,9 @@ import (
 
 // target says what a runtime is to load.
 func (m *Modules) target(ref config.PluginRef) (plugin.Ref, error) {
+	if _, ok := insideOf(ref.Source); ok {
+		return plugin.Ref{Name: ref.Name, Source: ref.Source}, nil
+	}
 	if ref.Subprocess {
 		return m.program(ref)
 	}

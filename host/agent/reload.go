@@ -34,6 +34,9 @@ func (a *Agent) Reload(ctx context.Context, ask admin.Reload) (admin.Reloaded, e
 		}
 		next.Modules.forget()
 		a.observe(p)
+		if from := a.current(); from != nil {
+			p.Status.Barred = barred(a.groups.stranded(from.Config, next.Config, ""))
+		}
 		return reloaded(p, ""), nil
 	}
 	ctx, cancel := a.untilStopping(ctx)
@@ -76,22 +79,33 @@ func reloaded(p *plan.Plan, result string) admin.Reloaded {
 func (a *Agent) reload(ctx context.Context, ask admin.Reload) (*plan.Plan, error) {
 	next, p, err := a.planned(ask)
 	if err == nil {
+		err = asked(ask, p)
+	}
+	if err == nil {
 		err = permitted(ask, p)
 	}
 	if err != nil {
 		return p, err
 	}
+	return p, a.switchTo(ctx, next, p)
+}
+
+// switchTo goes over to a setup by a plan, for who has the token.
+func (a *Agent) switchTo(ctx context.Context, next Setup, p *plan.Plan) error {
 	before := a.current()
+	if err := a.groups.stranded(before.Config, next.Config, ""); err != nil {
+		return err
+	}
 	r, err := a.prepare(ctx, next, before, p)
 	if err != nil {
-		return p, &admin.Refusal{Code: admin.CodeRefused, Message: err.Error(), Hint: "What ran before runs on, and nothing of it was touched."}
+		return &admin.Refusal{Code: admin.CodeRefused, Message: err.Error(), Hint: "What ran before runs on, and nothing of it was touched."}
 	}
 	for _, path := range p.Weaker() {
 		a.opts.Log.Warn("a path will hold less than it does", "delivery", path)
 	}
 	r.makeSpares(ctx, p)
 	s := &switchover{agent: a, from: before, to: r, plan: p, trial: newTrial()}
-	return p, s.run(context.WithoutCancel(ctx))
+	return s.run(context.WithoutCancel(ctx))
 }
 
 // planned reads the configuration and compares it with what runs.
@@ -99,7 +113,7 @@ func (a *Agent) planned(ask admin.Reload) (next Setup, p *plan.Plan, err error) 
 	if a.opts.Load == nil {
 		return next, nil, &admin.Refusal{Code: admin.CodeRefused, Message: "this agent was not started from pipeline files, and cannot read them again"}
 	}
-	if next, err = a.opts.Load(ask.Path, a.givenBy(ask)); err != nil {
+	if next, err = a.opts.Load(ask.Path, a.givenBy(ask), a.look); err != nil {
 		return next, nil, err
 	}
 	if next.Modules == nil {
@@ -161,6 +175,12 @@ func digests(next Setup, from *revision) (map[string]string, error) {
 }
 
 func (s Setup) digestOf(ref config.PluginRef, from *revision) (string, error) {
+	if ref.Source == relaySource {
+		return relayPlugin{}.Digest(), nil
+	}
+	if module, ok := insideOf(ref.Source); ok {
+		return inside[module].load().Digest(), nil
+	}
 	if !ref.Subprocess {
 		_, digest, err := s.Modules.Code(ref)
 		return digest, err
@@ -174,11 +194,25 @@ func (s Setup) digestOf(ref config.PluginRef, from *revision) (string, error) {
 	return subprocess.Digest(ref.Source)
 }
 
+// misasked wraps the refusal of what was asked for, which says nothing of the files: they were not to be taken up like that.
+type misasked struct{ error }
+
+func (m misasked) Unwrap() error { return m.error }
+
+// asked says why it is not that plan which was asked for, or nil.
+func asked(ask admin.Reload, p *plan.Plan) error {
+	switch {
+	case ask.Hash != "" && ask.Hash != p.Hash:
+		return misasked{&admin.Refusal{Code: admin.CodeRefused, Message: fmt.Sprintf("the plan is another by now: it is %s, and %s was asked for", p.Hash, ask.Hash), Hint: "Look at it again: penstock plan"}}
+	case ask.Plugin != "" && len(p.Refused) == 0:
+		return onlyPlugin(ask.Plugin, p)
+	}
+	return nil
+}
+
 // permitted says why a plan is not carried out, or nil.
 func permitted(ask admin.Reload, p *plan.Plan) error {
 	switch {
-	case ask.Hash != "" && ask.Hash != p.Hash:
-		return &admin.Refusal{Code: admin.CodeRefused, Message: fmt.Sprintf("the plan is another by now: it is %s, and %s was asked for", p.Hash, ask.Hash), Hint: "Look at it again: penstock plan"}
 	case len(p.Refused) > 0:
 		return &admin.Refusal{Code: admin.CodeRefused, Message: strings.Join(p.Refused, "; ")}
 	case ask.Watch && len(p.Asks()) > 0:
@@ -186,8 +220,6 @@ func permitted(ask admin.Reload, p *plan.Plan) error {
 			Code: admin.CodeAsks, Message: "what the files say now is not taken up by itself: " + strings.Join(p.Asks(), "; "),
 			Hint: "Look at it with: penstock plan\nThen take it up with: penstock reload",
 		}
-	case ask.Plugin != "":
-		return onlyPlugin(ask.Plugin, p)
 	}
 	return nil
 }
@@ -206,14 +238,25 @@ func onlyPlugin(name string, p *plan.Plan) error {
 	}
 	switch {
 	case len(others) > 0:
-		return &admin.Refusal{
+		return misasked{&admin.Refusal{
 			Code: admin.CodeRefused, Message: fmt.Sprintf("the pipeline files have other changes too: %s", strings.Join(others, ", ")),
 			Hint: "Look at them with: penstock plan\nTake up all of it with: penstock reload",
-		}
+		}}
 	case !ours:
-		return &admin.Refusal{Code: admin.CodeUsage, Message: fmt.Sprintf("no component runs a plugin %q whose file has changed", name)}
+		return misasked{&admin.Refusal{Code: admin.CodeUsage, Message: fmt.Sprintf("no component runs a plugin %q whose file has changed", name)}}
 	}
 	return nil
+}
+
+// barred is a refusal in words, with what can be done; "" of none.
+func barred(err error) string {
+	if err == nil {
+		return ""
+	}
+	if r, ok := errors.AsType[*admin.Refusal](err); ok && r.Hint != "" {
+		return r.Message + ". " + r.Hint
+	}
+	return err.Error()
 }
 
 // observe fills in what holds at this moment.
@@ -266,11 +309,12 @@ func resultOf(err error) string {
 // note keeps what became of a reload, for status, metrics and the log.
 func (a *Agent) note(ask admin.Reload, result string, err error) {
 	r := a.current()
-	a.metrics.Reloaded(result)
+	_, mis := errors.AsType[misasked](err)
+	a.metrics.Reloaded(result, !mis)
 	last := admin.LastReload{At: time.Now(), Result: result, Because: ask.Why}
 	if r != nil {
 		last.Revision = r.Config.Revision
-		a.metrics.ConfigRevision(last.Revision)
+		a.introduce(r.Config)
 	}
 	if err != nil {
 		last.Reason = err.Error()

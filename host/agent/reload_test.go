@@ -456,3 +456,48 @@ sink "discard" "e" {
 		t.Errorf("%d dead letters are held", n)
 	}
 }
+
+func TestOnlyWhatIsWrongWithTheFilesSpoilsTheLastReload(t *testing.T) {
+	pipeline := counted(10, "a")
+	r := run(t, t.TempDir(), pipeline)
+	eventually(t, "it runs", func() bool { return r.component("sink.a").Events == 10 })
+	good := func(want float64) {
+		t.Helper()
+		figures, err := r.registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range figures {
+			if f.GetName() == "penstock_config_last_reload_success" {
+				if got := f.Metric[0].GetGauge().GetValue(); got != want {
+					t.Errorf("it is %v, want %v", got, want)
+				}
+				return
+			}
+		}
+		t.Error("it is not there")
+	}
+	wrongly := func() {
+		t.Helper()
+		for _, ask := range []admin.Reload{{Plugin: "mistyped"}, {Hash: "of another plan"}} {
+			if _, err := r.Reload(t.Context(), ask); err == nil {
+				t.Errorf("%+v: it was done", ask)
+			} else if _, ok := errors.AsType[*admin.Refusal](err); !ok {
+				t.Errorf("%+v: %v is no refusal", ask, err)
+			}
+		}
+	}
+	wrongly()
+	good(1)
+	if err := r.reload(t, pipeline+mistakes[0]); err == nil {
+		t.Error("the mistake was taken")
+	}
+	good(0)
+	write(t, r.dir, pipeline)
+	wrongly()
+	good(0)
+	if err := r.reload(t, pipeline); err != nil {
+		t.Error(err)
+	}
+	good(1)
+}

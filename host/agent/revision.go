@@ -24,6 +24,7 @@ type Setup struct {
 	Keys   Keys // of the channels: see [ReadKeys]
 	// Revealed is what components are opened with that are given secrets: see [config.Reveal].
 	Revealed map[string]config.Revealed
+	Secrets  config.Secrets  // that Revealed was made with; empty: none is read again
 	Modules  *Modules        // the ones that Config was validated with; nil: read anew
 	Sources  *config.Sources // the files, which are kept beside the data once they have proved good; nil: they are not
 }
@@ -41,6 +42,7 @@ type revision struct {
 	tried    atomic.Pointer[config.Config] // what was gone over to, and back from; nil: nothing
 	plugins  map[string]*loaded            // by address of the component
 	grants   map[string]*granted           // by address of the component
+	secured  map[string]secured            // by name of the tls block; those in use
 	routes   map[string]*pipeline.Route    // by name
 	channels []*openChannel
 	spares   spares
@@ -53,7 +55,7 @@ func (a *Agent) prepare(ctx context.Context, s Setup, before *revision, p *plan.
 	if s.Modules == nil {
 		s.Modules = &Modules{}
 	}
-	r := &revision{Setup: s, agent: a, log: a.opts.Log, plan: p, plugins: map[string]*loaded{}, grants: map[string]*granted{}, routes: routesOf(s.Config)}
+	r := &revision{Setup: s, agent: a, log: a.opts.Log, plan: p, plugins: map[string]*loaded{}, grants: map[string]*granted{}, secured: map[string]secured{}, routes: routesOf(s.Config)}
 	if before == nil {
 		before = &revision{}
 	}

@@ -36,3 +36,16 @@ func (r *revision) filter(f config.Feed) pipeline.Filter {
 	}
 	return filter
 }
+
+// unmatched counts events of no case, if it is the sink that does so for its route. Which one that is may change while the sink goes on.
+func (p *part) unmatched(events int) {
+	r := p.agent.current()
+	if r == nil {
+		return
+	}
+	for _, s := range r.Config.Sinks {
+		if s.Address() == p.Address() && r.Config.Tallies(s) {
+			p.agent.metrics.Unmatched(r.Config.Route(s.Route).Address(), events)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"time"
 
@@ -21,6 +22,9 @@ import (
 func (r *revision) buildSink(s config.Sink) (*component, error) {
 	c := r.newComponent(s.Component, s.From)
 	c.sink = r.agent.metrics.Sink(c.Address(), c.channel.address)
+	if s.Relays() {
+		c.into = r.channel(s.Into)
+	}
 	dead := r.deadLetters(c)
 	c.layout = &layout{c: c, want: layoutOf(s), before: r.formerly(c.Address()), readers: map[string]*laneReader{}}
 	if g, in := r.Config.GroupOf(s); in {
@@ -55,7 +59,7 @@ func (r *revision) loops(c *component, s config.Sink, dead *pipeline.DeadLetters
 		}
 	}
 	for _, p := range parts {
-		p.component, p.state = c, pipeline.Starting
+		p.component, p.agent, p.state = c, r.agent, pipeline.Starting
 		loop := r.loop(p, s)
 		loop.Dead = dead
 		inGroup(loop, p)
@@ -71,11 +75,23 @@ func (r *revision) loops(c *component, s config.Sink, dead *pipeline.DeadLetters
 func (r *revision) loop(p *part, s config.Sink) *pipeline.Sink {
 	c := p.component
 	request := r.request(c)
-	request.Instance, request.Log = p.instance, p.log
-	return &pipeline.Sink{
+	request.Instance, request.Log, request.Channel = p.instance, p.log, s.From
+	request.Durable, request.Reader = r.durable(s.From), c.Address()
+	if g, in := r.Config.GroupOf(s); in {
+		request.Shared, request.Reader = !g.Exact(), g.Address()
+		if g.Exact() {
+			request.Settled = p.reader.settled
+		}
+	}
+	backoff := pipeline.Backoff{Min: s.Retry.Min, Max: s.Retry.Max}
+	if hops(c.Component) {
+		backoff = hopBackoff
+	}
+	loop := &pipeline.Sink{
 		Address: c.Address(), From: c.channel.address, Plugin: r.pluginOf(c.Component),
-		Reader: p.reader, Suspects: p.reader.suspects, Buffers: c.channel.pool, Backoff: pipeline.Backoff{Min: s.Retry.Min, Max: s.Retry.Max},
+		Reader: p.reader, Suspects: p.reader.suspects, Buffers: c.channel.pool, Backoff: backoff,
 		Filter:  r.filter(s.Feed),
+		Through: r.through(c, s.Through),
 		Want:    channel.Want{Events: s.Batch.Events, Bytes: s.Batch.Bytes, Wait: s.Batch.Wait},
 		Timeout: s.Timeout, Drain: r.Config.Agent.DrainTimeout, Observer: p, Log: p.log,
 		Open: func(ctx context.Context, info channel.ReaderInfo) (plugin.Instance, error) {
@@ -83,10 +99,18 @@ func (r *revision) loop(p *part, s config.Sink) *pipeline.Sink {
 			req.Stream = info.Stream
 			for _, inc := range info.Incarnations {
 				req.Incarnations = append(req.Incarnations, abi.Incarnation{ID: inc.ID, First: uint64(inc.First)})
+				req.Ends = append(req.Ends, inc.Next)
+			}
+			if n := len(req.Ends); n > 0 {
+				req.Ends[n-1] = math.MaxUint64
 			}
 			return r.openInstance(ctx, c, &p.opened, req)
 		},
 	}
+	if s.Relays() && r.agent.opts.StandIns[c.Address()] == nil {
+		loop.Open = r.relay(p, s).Open
+	}
+	return loop
 }
 
 // deliver runs the loops until all have ended. One that is held is logged, and the others go on.
@@ -101,6 +125,7 @@ func (c *component) deliver(ctx context.Context, loops []*pipeline.Sink) error {
 // part is one loop of a sink, and observes it.
 type part struct {
 	*component
+	agent    *Agent
 	name     string // "connection 3", "lane customer/0-of-4"; "" where there is but one
 	reader   *laneReader
 	instance abi.Instance
@@ -142,7 +167,11 @@ func (p *part) Committed(d pipeline.Delivered) {
 		break
 	}
 	p.sink.Committed(d.Batch.Len(), d.Batch.Size(), d.Took, latency)
-	p.sink.Filtered(d.Filtered, d.Undecided, d.Unmatched)
+	p.sink.Filtered(d.Filtered, d.Undecided)
+	if d.Unmatched > 0 {
+		p.unmatched(d.Unmatched)
+	}
+	p.sink.Consumed(d.Consumed)
 }
 
 func (p *part) Failed(class abi.Class) {

@@ -57,9 +57,12 @@ sink "stdout" "screen" {
   }
 }
 `, func(o *Options) { o.Stdout = out })
-	eventually(t, "all is delivered", func() bool { return r.component("sink.screen").Events == count })
+	eventually(t, "all is delivered and committed", func() bool {
+		s := r.component("sink.screen")
+		return s.Events == count && s.Waiting == 0
+	})
 	s := r.component("sink.screen")
-	if len(s.Parts) != connections || s.Parts[3].Name != "connection 3" || s.Waiting != 0 {
+	if len(s.Parts) != connections || s.Parts[3].Name != "connection 3" {
 		t.Errorf("the status is %+v", s)
 	}
 	if err := r.stop(); err != nil {

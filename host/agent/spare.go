@@ -24,7 +24,7 @@ type spares struct {
 	all map[spareKey]plugin.Spare
 }
 
-// spareKey says which instance it is: of a component, or of a processor for a source.
+// spareKey says which instance it is: of a component, or of a processor for one.
 type spareKey struct{ address, of string }
 
 // makeSpares starts instances of what a plan restarts. One that does not start is started again when it is opened, and is judged then.
@@ -57,7 +57,9 @@ func (r *revision) makeSpares(ctx context.Context, p *plan.Plan) {
 func (r *revision) startSpares(address string, start func(cc config.Component, of string, req plugin.Request)) {
 	for _, s := range r.Config.Sinks {
 		if s.Address() == address && s.Connections == 1 && s.Lanes < 2 { // the log of others says which it is
-			start(s.Component, address, r.request(r.newComponent(s.Component, s.From)))
+			c := r.newComponent(s.Component, s.From)
+			start(s.Component, address, r.request(c))
+			r.startProcessors(c, s.Through, start)
 		}
 	}
 	for _, s := range r.Config.Sources {
@@ -66,10 +68,15 @@ func (r *revision) startSpares(address string, start func(cc config.Component, o
 		}
 		c := r.newComponent(s.Component, s.Into)
 		start(s.Component, address, r.request(c))
-		for _, name := range s.Through {
-			i := slices.IndexFunc(r.Config.Processors, func(p config.Processor) bool { return p.Name == name })
-			start(r.Config.Processors[i].Component, address, r.processorRequest(c, r.Config.Processors[i]))
-		}
+		r.startProcessors(c, s.Through, start)
+	}
+}
+
+// startProcessors starts those that a component's events go through.
+func (r *revision) startProcessors(c *component, names []string, start func(cc config.Component, of string, req plugin.Request)) {
+	for _, name := range names {
+		i := slices.IndexFunc(r.Config.Processors, func(p config.Processor) bool { return p.Name == name })
+		start(r.Config.Processors[i].Component, c.Address(), r.processorRequest(c, r.Config.Processors[i]))
 	}
 }
 

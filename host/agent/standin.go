@@ -8,6 +8,7 @@ import (
 	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/host/config"
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/spec/event"
 )
 
 // StandIns are what runs in the place of the plugins of some components, by address. Nothing is loaded for these, and what they are granted is
@@ -17,6 +18,9 @@ type StandIns map[string]plugin.Plugin
 // standIn is what stands for the plugin of a component, or nil.
 func (r *revision) standIn(c config.Component) *loaded {
 	p := r.agent.opts.StandIns[c.Address()]
+	if p == nil && isRelay(c) {
+		p = relayPlugin{}
+	}
 	if p == nil {
 		return nil
 	}
@@ -31,4 +35,9 @@ func (a *Agent) Observe(address, name string) (channel.Reader, error) {
 		}
 	}
 	return nil, fmt.Errorf("there is no %s", address)
+}
+
+// Dealer says of which cases of a route events are, by their places there. It is for one goroutine.
+func (a *Agent) Dealer(route string) func(*event.Event) []int {
+	return a.current().routes[route].Asker()
 }

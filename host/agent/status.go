@@ -24,14 +24,14 @@ func (a *Agent) Status() admin.Status {
 		r = &revision{Setup: a.opts.Setup}
 	}
 	s := admin.Status{
-		Agent: r.Config.Agent.Name, Version: a.opts.Build.Version, Revision: r.Config.Revision,
+		Agent: r.Config.Agent.Name, Labels: r.Config.Agent.Labels, Version: a.opts.Build.Version, Revision: r.Config.Revision,
 		PID: os.Getpid(), Started: a.started, DataDir: a.dir,
-		Components: []admin.Component{}, Channels: []admin.Channel{}, Reload: a.lastReload(),
+		Components: []admin.Component{}, Channels: []admin.Channel{}, Groups: a.groups.status(), Reload: a.lastReload(),
 	}
 	if a.server != nil {
 		s.HTTP, s.HTTPS = a.server.Addr(), a.opts.Config.Agent.TLS != nil
 	}
-	s.Paths = r.Config.Guarantees()
+	s.Paths, s.TLS = r.Config.Guarantees(), a.certificates()
 	for _, c := range a.running() {
 		of := c.status()
 		of.Listeners, of.Denied = a.listenersOf(c.Address()), a.metrics.Plugin().Denials(c.Address())
@@ -55,8 +55,11 @@ func (c *component) status() admin.Component {
 		s.Events, s.Bytes, s.Waiting, s.Retries = n.Acked, n.Bytes, uint64(max(0, c.flying.Load())), c.retries()
 		return s
 	}
+	if c.into != nil {
+		s.Into = c.into.address
+	}
 	n := c.sink.Counts()
-	s.Events, s.Bytes, s.Retries, s.Rejected = n.Committed, n.Bytes, n.Retries, n.Rejected
+	s.Events, s.Bytes, s.Retries, s.Rejected, s.Filtered, s.Consumed = n.Committed, n.Bytes, n.Retries, n.Rejected, n.Filtered, n.Consumed
 	s.Waiting, s.Parts = c.layout.waiting(), c.layout.parts()
 	return s
 }

@@ -172,6 +172,10 @@ func (s *switchover) replace(ctx context.Context, address, next string, from, to
 	s.mu.Lock()
 	s.replaced[address] = true
 	s.mu.Unlock()
+	if err := s.agent.groups.stranded(from.Config, to.Config, address); err != nil && to == s.to {
+		s.agent.exchange(old, nil)
+		return err // it came into doubt just now
+	}
 	if next == "" {
 		s.agent.exchange(old, nil)
 		return nil

@@ -56,6 +56,8 @@ var (
 	ErrKey = errors.New("its key was not given")
 	// ErrDetached: the reader lagged so far that its policy has unregistered it.
 	ErrDetached = errors.New("reader was detached")
+	// ErrNoReader: the channel has no reader of that name, or none that would see the events.
+	ErrNoReader = errors.New("there is no such reader")
 	// ErrNotOwn: nothing waits that is the member's already.
 	ErrNotOwn = errors.New("the member has nothing of its own")
 	// ErrLimit: a batch, a cursor entry or a name is over a limit; it will never be taken.
@@ -104,8 +106,10 @@ type Put struct {
 	Changed event.Cursor // only entries that changed; an empty value deletes; not changed by anyone until wait returns
 	Version uint32       // the form of the entries
 	Move    uint32
-	Removed bool   // the source's whole cursor goes: it has moved elsewhere
-	Only    string // when set, the one reader that sees the events: a replayed dead letter; the same for all events of a transaction
+	Removed bool // the source's whole cursor goes: it has moved elsewhere
+	// Only, when set, is the one reader that sees the events: a replayed dead letter. It is the same for all events of a transaction. Where there is no such
+	// reader when the transaction's turn comes, or it has handed over to others, it is refused with ErrNoReader: nobody would ever see them.
+	Only string
 }
 
 // ReaderSpec names a reader.
@@ -157,7 +161,7 @@ type Want struct {
 	Events int           // at most; 0 means no bound
 	Bytes  int           // at most, encoded; 0 means event.DefaultBatch
 	Wait   time.Duration // how long to gather after the first event is there
-	// Member is who takes, of a group whose members keep what they were given: it is that member's until it is committed or released, also
+	// Member is who takes, of a group whose members keep what they were given: it is that member's until it is committed or settled, also
 	// when the lease is rolled back or the process is killed. With Own nothing else is taken, and not waited: ErrNotOwn.
 	Member string
 	Own    bool
@@ -182,9 +186,10 @@ type Delivery struct {
 
 // ReaderInfo says where a reader stands.
 type ReaderInfo struct {
-	Stream       string       // channel uuid "/" reader id "/" generation: the key of what a destination stores
-	Low          event.Offset // everything below is committed
-	Oldest       event.Offset // nothing below will be handed out again, whatever happens: the log no longer has it
+	Stream       string        // channel uuid "/" reader id "/" generation: the key of what a destination stores
+	Low          event.Offset  // everything below is committed
+	Finished     []event.Range // what is committed above
+	Oldest       event.Offset  // nothing below will be handed out again, whatever happens: the log no longer has it
 	Incarnations []Incarnation
 	Waiting      uint64       // events not committed, leased ones included; those of other lanes too
 	Leased       uint64       // events in leases
@@ -206,13 +211,14 @@ func (r ReaderInfo) Unaccounted() int64 {
 type Incarnation struct {
 	ID    uint64       // random
 	First event.Offset // a multiple of 2^32
+	Next  event.Offset // behind its last event that is known; of the newest one, which goes on, 0
 }
 
 // Sharer is a reader whose members may keep what they were given: see [Want].
 type Sharer interface {
-	// Release makes nobody's what a member has and is not leased, since somebody knows that its destination does not hold it, and answers
-	// how many offsets that were. It is durable before it returns.
-	Release(member string) (uint64, error)
+	// Settle ends the doubt over what a member has of ranges and is not leased, since somebody knows: its destination holds that, and it counts
+	// as delivered; or it does not, and whoever takes next gets it. It answers how many offsets that were, and is durable before it returns.
+	Settle(member string, held bool, ranges ...event.Range) (uint64, error)
 }
 
 // Operator is the side of a channel for those who run it.
@@ -268,7 +274,7 @@ type Observer struct {
 	Committed func(transactions, events int, bytes int64, took time.Duration)
 	// Synced: one flush to disk ended.
 	Synced func(took time.Duration)
-	// Refused: a transaction was not taken, and why, in one word ("full", "prior", "error", "limit").
+	// Refused: a transaction was not taken, and why, in one word ("full", "prior", "error", "limit", "reader").
 	Refused func(reason string)
 	// Dropped: a policy gave events up. It is on record.
 	Dropped func(d Drop)

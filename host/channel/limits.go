@@ -38,6 +38,11 @@ func (p Put) Check() error {
 	return nil
 }
 
+// NoReaderFor is the error of a put for a reader alone that would not see it.
+func NoReaderFor(only string) error {
+	return fmt.Errorf("%w: %s, which alone was to see the events; it was forgotten, or has handed over to others: nothing is put, name another", ErrNoReader, only)
+}
+
 // Check says whether there can be such a reader.
 func (s ReaderSpec) Check() error {
 	if s.Name == "" || len(s.Name) > MaxName {

@@ -64,7 +64,7 @@ func (l *Ledger) owner(r event.Range) (event.Range, string) {
 	return r, ""
 }
 
-// Assign says that r, which was just leased, is a member's until it is committed or released. What [Ledger.Shares] says then must be durable
+// Assign says that r, which was just leased, is a member's until it is committed or settled. What [Ledger.Shares] says then must be durable
 // before r is handed out, if the answer is true; else it is already.
 func (l *Ledger) Assign(r event.Range, member string) (fresh bool) {
 	if part, owner := l.owner(r); owner == member && part == r {
@@ -151,18 +151,30 @@ func (l *Ledger) Restore(end event.Offset, shares []Share) {
 	}
 }
 
-// Release makes nobody's what a member has and is not leased: what it may hold is known by somebody. It answers how many offsets that were.
-func (l *Ledger) Release(member string) (n uint64) {
+// Settle ends the doubt over what a member has of ranges: its destination holds it, as somebody knows, or it is nobody's. It answers how many offsets
+// that were. Above [MaxFinished] separate ranges it stops with [ErrLimit].
+func (l *Ledger) Settle(end event.Offset, member string, held bool, ranges ...event.Range) (n uint64, err error) {
 	for _, s := range l.InDoubt() {
-		if s.Member == member {
-			n += s.Len()
-			l.unshare(s.Range)
+		if s.Member != member {
+			continue
+		}
+		for _, r := range ranges {
+			r = s.Intersect(r)
+			if held {
+				err = l.Finish(end, r)
+			} else {
+				l.unshare(r)
+			}
+			if err != nil {
+				return n, err
+			}
+			n += r.Len()
 		}
 	}
 	if l.ahead.Member == member {
 		l.ahead = Share{}
 	}
-	return n
+	return n, nil
 }
 
 // Disown makes r nobody's again, which was leased, never handed out, and rolled back.

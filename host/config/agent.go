@@ -3,11 +3,15 @@
 package config
 
 import (
+	"cmp"
 	"maps"
 	"net"
+	"regexp"
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/zclconf/go-cty/cty"
 )
 
 const languageVersion = 1
@@ -37,6 +41,8 @@ func (l *loader) agent() Agent {
 		Name:         defaultAgentName,
 		ID:           v.text("id"),
 		DataDir:      v.text("data_dir"),
+		Labels:       v.pairs("labels"),
+		Origin:       v.yes("origin"),
 		DrainTimeout: time.Duration(v.number("drain_timeout")),
 		Probation:    time.Duration(v.number("probation")),
 		Listen:       v.child("http").text("listen"),
@@ -49,12 +55,62 @@ func (l *loader) agent() Agent {
 	if a.ID == "" {
 		a.ID = a.Name
 	}
+	if len(a.ID) > maxName {
+		l.add("E1207", v.where("id"), "The id has %d characters; %d are the most.", len(a.ID), maxName)
+	}
+	l.agentLabels(v, a.Labels)
 	if a.DataDir == "" {
 		a.DataDir = defaultDataDir(a.Name)
 	}
 	a.DataDir = l.path(a.DataDir)
 	l.http(v.child("http"), &a)
 	return a
+}
+
+// maxLabels bounds the labels of an agent, and maxLabel what one says: each scrape of its metrics has them all.
+const (
+	maxLabels = 32
+	maxLabel  = 256
+)
+
+// agentLabel is what can be the name of a label of a metric as well.
+var agentLabel = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*$`)
+
+func (l *loader) agentLabels(v *values, labels map[string]string) {
+	at := v.where("labels")
+	if len(labels) > maxLabels {
+		l.add("E1003", at, "The agent has %d labels; %d are the most.", len(labels), maxLabels)
+	}
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		switch {
+		case !agentLabel.MatchString(name) || len(name) > maxName:
+			l.add("E1207", at, "%s cannot be the name of a label: letters, digits and _ make one, %d at most, and it begins with a letter, as in the metrics that show it.", quote(name), maxName)
+		case name == "agent" || name == "id":
+			l.add("E1207", at, "A label cannot be called %q: that is the agent's own.", name)
+		case len(labels[name]) > maxLabel:
+			l.add("E1003", at, "The label %q has %d bytes; %d are the most.", name, len(labels[name]), maxLabel)
+		}
+	}
+}
+
+// introduce lets expressions speak of the agent, when its block has been read.
+func (l *loader) introduce() {
+	v := l.one("agent")
+	name := defaultAgentName
+	if len(v.labels) > 0 {
+		name = v.labels[0]
+	}
+	labels := make(map[string]cty.Value)
+	for key, value := range v.pairs("labels") {
+		labels[key] = cty.StringVal(value)
+	}
+	l.scope.agent = map[string]cty.Value{"name": cty.StringVal(name), "id": cty.StringVal(cmp.Or(v.text("id"), name)), "labels": cty.ObjectVal(labels)}
+	for arg, broken := range map[string]bool{"id": v.args["id"].unknown, "labels": v.args["labels"].unknown || v.broken && v.isSet("labels")} {
+		if broken {
+			l.scope.agent[arg] = cty.DynamicVal
+		}
+	}
+	l.scope.known = nil
 }
 
 // http reads who may ask over HTTP. An address that others reach needs somebody who asks them who they are, over a connection that nobody else reads.

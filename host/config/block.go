@@ -157,7 +157,7 @@ func (f *faults) content(spec block, owner string, body hcl.Body) content {
 		case d.Summary == "Unsupported block type":
 			c.meant = append(c.meant, f.unknownBlock(spec, owner, *d.Subject, nameIn(d.Detail)))
 		case strings.HasPrefix(d.Summary, "Duplicate"):
-			f.add("E1102", *d.Subject, "%s", d.Detail)
+			f.add("E1102", *d.Subject, "%s", placed(d.Detail))
 		case d.Summary == "Incorrect JSON value type":
 			f.add("E1205", *d.Subject, "%s", d.Detail)
 		default: // "Missing name for source", "Extraneous label for agent", "Missing block label"
@@ -203,9 +203,8 @@ func (f *faults) unknownArgument(spec block, owner string, at hcl.Range, name st
 		f.add("E1203", at, "In %s, %s is a block, not an argument: write %s { … }, without an equals sign.", lowerFirst(owner), name, name)
 	case spec.name == "" && slices.Contains(laterBlocks, name):
 		f.add("E1203", at, "This version of penstock has no %s yet.", name)
-	case laterArguments[spec.name][name] != "":
-		f.add("E1203", at, "This version of penstock has no %s in %s yet. %s", name, lowerFirst(owner), laterArguments[spec.name][name])
-		return ""
+	case spec.name == groupReference && slices.Contains(ofTheMembers, name):
+		f.add("E1203", at, "%s has no argument %q: each of its members says that, in its own sink block.", owner, name)
 	default:
 		f.add("E1203", at, "%s has no argument %q.%s", owner, name, didYouMean(name, names))
 	}

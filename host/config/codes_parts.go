@@ -38,8 +38,8 @@ no room:
 A plugin sets again, once a day, the entries that it still needs. So less than 48h would make files be
 read again that rest.`},
 	"E2005": {"Dead letters without a channel", `
-A processor says on_error = "dead_letter", and the channel that its events are on their way to names
-no channel that would keep them:
+A processor says on_error = "dead_letter", and the channel that its events are on their way to, or come
+from, names no channel that would keep them:
 
     channel "wal" "main" {
       dead_letter = channel.rejected
@@ -98,15 +98,39 @@ With delivery = "exactly_once", what was sent to a member of a sink_group and no
 that member, and is sent to it again. So each member must be "transactional" or "idempotent": see
 "penstock schema sink NAME". With delivery = "at_least_once" any sink can be a member, and what is
 not confirmed goes to another one.`},
+	"E2012": {"Not of this sink", `
+A sink "channel" is a relay: it puts what it takes into another channel of the agent, and says with
+into which one. No other sink has into. A relay is no member of a sink_group. It has no timeout, as it
+waits for as long as the other channel is full, no delivery, as no path ends in it, and one connection.
+
+    sink "channel" "slow_lane" {
+      from = channel.main
+      into = channel.slow
+    }`},
+	"E2013": {"Channels in a circle", `
+Relays (sink "channel") must not bring events back to a channel that they have been in, neither
+directly nor through others nor as dead letters: they would go round for ever, and fill each channel
+on the way. Draw it with "penstock graph", and have one of the relays put into another channel.`},
+	"E2014": {"Several events of one, on the way to a sink", `
+An event in a channel has an offset. By it its destination knows whether it has it, its dead letter says
+which it is, and a replay finds it. So a processor that a sink names in its through makes at most one
+event of one, and one that says of itself that it may make several (multiplies = true in its
+plugin.hcl) stands in a source, where events have no offsets yet:
+
+    source "file" "in" {
+      into    = channel.main
+      through = [processor.split]
+    }`},
 	"E2101": {"The test does not fit", `
 In a *.test.hcl, which says what a pipeline is tried with, something does not fit: it names a source,
-sink or channel that the pipeline has not, expects nothing, or asks for what excludes each other.
+sink, channel, route or group that the pipeline has not, expects nothing, or asks for what excludes
+each other.
 
     test "errors are kept" {
       input "service" {                # a source of the pipeline
         bodies = ["ERROR disk full", "INFO listening"]
       }
-      expect "sink.archive" {          # a sink, channel or source, by its address
+      expect "sink.archive" {          # or a channel, source, route or group, by its address
         bodies = ["ERROR disk full"]
       }
     }`},
@@ -276,7 +300,10 @@ Each argument is as the plugin's manifest wants it, and the plugin itself finds 
 of them exclude each other, say, or a pattern is none. The message is the plugin's own. It has looked
 at the config and at nothing else: what it may find when it runs, it says then.
 
-Where the config holds a secret, it looks only when it is opened.`},
+A module of your own is asked by validate and in an editor if it is small, or an agent with that data
+directory has compiled it, and by a reload in any case. It has no grant for that, a second of processor
+time, and its limits.memory; one that breaks over a config refuses it. Not asked are a plugin that is
+trusted or a child process, and any where the config holds a secret: they look when they are opened.`},
 	"E4101": {"Invalid argument declaration", `
 In a plugin.hcl, an argument block has a part that does not hold together. The type is written in
 HCL type syntax:

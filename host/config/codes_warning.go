@@ -65,13 +65,20 @@ Name the certificate of the one who signs as ca, and leave verify out:
     tls "lab" {
       ca = "/etc/penstock/tls/lab-ca.pem"
     }`},
+	"W3005": {"Directory is not there", `
+The component is granted a directory that is not on this machine. Most often its path is mistyped, or
+nobody has made it yet. Penstock makes no directories outside of its own: until it is there, and the
+user that the agent runs as may use it, the component is held, or finds nothing.
+
+    mkdir -p /srv/archive && chown penstock /srv/archive`},
 	"W4001": {"Plugin not used", `
 No source or sink names this plugin. It is not loaded. Remove the block, or use its name as the
 first label of a source or sink.`},
 	"W4002": {"Deprecated argument", `
 The plugin still takes this argument and will not for ever. The message says what to use instead.`},
 	"W4003": {"Processor not used", `
-No source names this processor in its through. Its plugin is not run. Remove the block, or name it:
+No source and no sink names this processor in its through. Its plugin is not run. Remove the block,
+or name it:
 
     source "file" "shop" {
       into    = channel.main

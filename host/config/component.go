@@ -3,9 +3,8 @@
 package config
 
 import (
-	"cmp"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -15,8 +14,8 @@ import (
 
 func (l *loader) source(v *values) (Source, bool) {
 	into, linked := l.channelOf(v, "into", l.fed)
-	linked = linked && l.onlyDead(v, into)
-	through, refined := l.through(v, into)
+	linked = linked && l.onlyDead(v, abi.Source, into)
+	through, refined := l.through(v, abi.Source, into)
 	c, ok := l.component(abi.Source, v)
 	return Source{Component: c, Into: into, Through: through}, ok && linked && refined
 }
@@ -27,11 +26,17 @@ func (l *loader) sink(v *values) (Sink, bool) {
 	if l.grouped[v.name()] == nil && v.args["from"].expr != nil {
 		feed, linked = l.feed(v)
 	}
+	drains := feed.From
+	if g := l.grouped[v.name()]; g != nil {
+		drains = g.Feed.From
+	}
+	through, refined := l.through(v, abi.Sink, drains)
 	c, ok := l.component(abi.Sink, v)
 	batch, retry := v.child("batch"), v.child("retry")
 	s := Sink{
 		Component: c,
 		Feed:      feed,
+		Through:   through,
 		Start:     v.text("start"),
 		OnLag:     v.text("on_lag"),
 		Delivery:  v.text("delivery"),
@@ -43,13 +48,17 @@ func (l *loader) sink(v *values) (Sink, bool) {
 		},
 		Retry: Retry{Min: time.Duration(retry.number("min")), Max: time.Duration(retry.number("max"))},
 	}
+	if c.Ref.Source == hopModule && !batch.isSet("wait") {
+		s.Batch.Wait = hopBatchWait
+	}
 	if !retry.broken && s.Retry.Min > s.Retry.Max {
 		l.add("E1303", retry.where("min"), "The first pause, %v, is longer than the longest, %v.", s.Retry.Min, s.Retry.Max)
 	}
 	parallel := l.parallel(v, &s)
 	lags := l.lagging(v, &s)
 	grouped := l.member(v, &s)
-	return s, ok && linked && parallel && lags && grouped
+	relayed := l.relay(v, &s)
+	return s, ok && linked && refined && parallel && lags && grouped && relayed
 }
 
 // component checks what sources, processors and sinks have in common: plugin, config, grants.
@@ -79,32 +88,30 @@ func (l *loader) component(kind abi.Kind, v *values) (Component, bool) {
 		l.unusedTLS(&c, v)
 	}
 	if !l.diags[before:].HasErrors() {
-		l.deeper(&c, v, settings)
+		l.mutual(&c, v)
+		l.ask(&c, v, settings)
 	}
 	return c, !l.diags[before:].HasErrors()
 }
 
-// deeper has the plugin itself look at its config.
-func (l *loader) deeper(c *Component, v *values, settings map[string]setting) {
-	if l.opts.Check == nil || len(c.Secrets)+len(c.hidden)+len(c.secretHandles) > 0 {
-		return
-	}
-	path, err := l.opts.Check(c.Ref, c.Kind, c.Plugin.Name, c.Config)
-	if err == nil {
+// hopModule is the source of the plugins of a hop.
+const hopModule = builtinScheme + "hop"
+
+// mutual sees to it that both sides of a hop show a certificate: who the other is decides what it may send, and whose events these are.
+func (l *loader) mutual(c *Component, v *values) {
+	if c.Ref.Source != hopModule || !slices.ContainsFunc(c.Handles, func(h Handle) bool { return h.Address.Secure() }) {
 		return
 	}
 	at := v.at
-	if b := v.child("config"); b.body != nil {
-		at = b.at
+	if v.args["tls"].expr != nil {
+		at = v.where("tls")
 	}
-	name, _, _ := strings.Cut(path, ".")
-	if s := settings[name]; s.expr != nil {
-		at = s.expr.Range()
+	switch {
+	case c.TLS == nil, c.Kind == abi.Sink && c.TLS.Cert == "":
+		l.add("E4010", at, "A hop needs a tls block with cert and key: the other side asks who this is.")
+	case c.Kind == abi.Source && c.TLS.CA == "":
+		l.add("E4010", at, "A hop needs a tls block with a ca: clients must show a certificate that it has signed, so that it is known who sends.")
 	}
-	if path != "" {
-		path = fmt.Sprintf("The argument %q ", path)
-	}
-	l.add("E4010", at, "%s", stop(cmp.Or(path, "Its config: ")+err.Error()))
 }
 
 // unknown says whether something has no value because of a mistake that was reported elsewhere.

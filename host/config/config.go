@@ -3,7 +3,8 @@
 // Package config reads pipeline files (HCL) and says what is wrong with them, and where.
 //
 // [Load] turns a directory into an immutable [Config]: parse all, collect the blocks, load manifests,
-// check every argument against its table, compute grants, look at the graph. No code of a plugin runs.
+// check every argument against its table, compute grants, look at the graph. Of a plugin's code none runs but what looks at its own
+// config, if [Options] has it.
 //
 // Invariants:
 //
@@ -29,9 +30,9 @@ type Options struct {
 	// Manifest loads a plugin's manifest; no code of the plugin runs. The text of its error is shown to
 	// the user at the line that names the plugin, and should say what can be done.
 	Manifest func(ref PluginRef) (abi.Manifest, error)
-	// Check has a plugin look deeper at its config than the manifest can: nil: it finds nothing wrong. path is the argument that err is about, "a.b" for
-	// what is within one, "" for the config as a whole. It does no I/O, and is not asked where the config holds secrets, which are not known.
-	Check func(ref PluginRef, kind abi.Kind, name string, config json.RawMessage) (path string, err error)
+	// Check has plugins look deeper at their configs than manifests can; nil: none looks. The answers are in the order of the asks. It does no I/O for
+	// them, and they are not asked about configs that hold secrets, which are not known. dataDir is that of the agent.
+	Check func(dataDir string, asks []Ask) []Answer
 	// Builtin says which builtin module holds the plugin of that kind and name, e.g. "std".
 	Builtin func(kind abi.Kind, name string) (module string, ok bool)
 	// Native says of a builtin module that it runs as a child process alone.
@@ -40,6 +41,8 @@ type Options struct {
 	Builtins func(kind abi.Kind) []string
 	// DiskFree says how many bytes data under path may come to take: what is free, and what it takes already.
 	DiskFree func(path string) (uint64, error)
+	// Absent says of a directory that a component is granted that it is not there; nil: nobody looks.
+	Absent func(dir string) bool
 	// ChannelKinds are the kinds of channel there are; nil means "wal" and "memory".
 	ChannelKinds []string
 	// Version is that of the running agent, for required_version; "" is not compared.
@@ -54,6 +57,21 @@ type Options struct {
 	// Dir is the directory against which relative paths of data are taken: globs, data_dir, grants.
 	// "" is the working directory. (A plugin's "./x.wasm" is relative to the file that says so.)
 	Dir string
+}
+
+// Ask is a component of which the plugin is to look at its config.
+type Ask struct {
+	Ref    PluginRef
+	Kind   abi.Kind
+	Name   string          // of the plugin, in its manifest
+	Config json.RawMessage // as [Component] has it
+	Limits Limits
+}
+
+// Answer is what a plugin says of a config.
+type Answer struct {
+	Err  error  // nil: it finds nothing wrong, or does not look
+	Path string // the argument that Err is about, "a.b" for what is within one; "": the config as a whole
 }
 
 // PluginRef says where a plugin is.
@@ -91,11 +109,13 @@ type Agent struct {
 	DataDir      string // absolute
 	DrainTimeout time.Duration
 	Probation    time.Duration // of what a reload has started
-	Listen       string        // host:port; "" = no HTTP
-	Token        string        // name of the secret that who asks over HTTP must show; "" = none
-	TLS          *TLS          // of HTTP; nil: it is plain
-	LogLevel     string        // "debug", "info", "warn", "error"
-	LogFormat    string        // "text", "json", or "auto": text on a terminal
+	Labels       map[string]string
+	Origin       bool   // each event of a source is given what tells it from all others
+	Listen       string // host:port; "" = no HTTP
+	Token        string // name of the secret that who asks over HTTP must show; "" = none
+	TLS          *TLS   // of HTTP; nil: it is plain
+	LogLevel     string // "debug", "info", "warn", "error"
+	LogFormat    string // "text", "json", or "auto": text on a terminal
 }
 
 // Channel is a buffer.
@@ -158,8 +178,11 @@ type Source struct {
 type Sink struct {
 	Component
 	Feed
-	Start string // "oldest", "now": where it begins when it is new
-	OnLag string // "hold", "skip", "detach"
+	// Into is the name of the channel that a relay puts into; "" of any other sink.
+	Into    string
+	Through []string // names of processors, in order
+	Start   string   // "oldest", "now": where it begins when it is new
+	OnLag   string   // "hold", "skip", "detach"
 	// Group is the name of the sink_group that it is a member of; "" = it reads alone. Feed and Start are then those of the group.
 	Group string
 	// Delivery is what it asks of the paths that end in it: "exactly_once", "at_least_once"; "" = nothing.

@@ -2,6 +2,8 @@
 
 package config
 
+import "github.com/penstock-io/penstock/spec/abi"
+
 // linkDeadLetters reads which channel keeps the dead letters of which. One that does has none itself, and nobody else fills it: so
 // there is no circle, and what is in it has a reason.
 func (l *loader) linkDeadLetters(c *Config) {
@@ -40,11 +42,11 @@ func (l *loader) linkDeadLetters(c *Config) {
 	}
 }
 
-// onlyDead reports a source that fills a channel of dead letters.
-func (l *loader) onlyDead(v *values, into string) bool {
+// onlyDead reports a source or a relay that fills a channel of dead letters.
+func (l *loader) onlyDead(v *values, kind abi.Kind, into string) bool {
 	of, keeps := l.dead[into]
 	if keeps {
-		l.add("E2006", v.where("into"), "channel.%s keeps the dead letters of channel.%s, and nothing else. Give source.%s another channel.", into, of, v.name())
+		l.add("E2006", v.where("into"), "channel.%s keeps the dead letters of channel.%s, and nothing else. Give %s.%s another channel.", into, of, kind, v.name())
 	}
 	return !keeps
 }

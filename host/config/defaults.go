@@ -61,6 +61,10 @@ const (
 	defaultMinVersion = "1.2"
 )
 
+// hopBatchWait is the wait of the batches of a sink "hop": behind it are other channels and sinks, which gather for their own destinations, and
+// small batches cost it little, since it has many on their way at a time.
+const hopBatchWait = 5 * time.Millisecond
+
 // defaultDataDir is where an agent of that name keeps its data when the file does not say.
 // rootDataDir has no name in it: one agent a machine is the rule for a service.
 const rootDataDir = "/var/lib/penstock"

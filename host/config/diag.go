@@ -5,6 +5,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -65,8 +66,14 @@ func sentence(d *hcl.Diagnostic) string {
 	if d.Detail == "" {
 		return d.Summary + "."
 	}
-	return strings.ReplaceAll(d.Summary+": "+d.Detail, "seperator", "separator") // as the library has it
+	return placed(strings.ReplaceAll(d.Summary+": "+d.Detail, "seperator", "separator")) // as the library has it
 }
+
+// rangeInText is a place as the library writes it into a text: pipeline.hcl:3,35-53.
+var rangeInText = regexp.MustCompile(`(\S):(\d+),\d+-(?:\d+,)?\d+\b`)
+
+// placed has places in a text as all others are written.
+func placed(text string) string { return rangeInText.ReplaceAllString(text, "$1 line $2") }
 
 // failed says whether an error is among what was found.
 func (f *faults) failed() bool { return f.diags.HasErrors() }

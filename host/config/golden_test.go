@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -26,7 +25,7 @@ import (
 
 var update = flag.Bool("update", false, "write what comes out into testdata and spec")
 
-// TestGolden loads each archive of testdata. Its comment may hold "disk SIZE" and "path PATH", "env NAME VALUE", "chmod MODE FILE", "var NAME=VALUE",
+// TestGolden loads each archive of testdata. Its comment may hold "disk SIZE", "absent DIR" and "path PATH", "env NAME VALUE", "chmod MODE FILE", "var NAME=VALUE",
 // "varfile FILE", and "keys", to read the keys of channels as well; its files are the configuration, with manifests in the place of modules; "want" is what a user sees, and "config"
 // what an agent gets. An archive with a plugin.hcl and no pipeline is a case for ParseManifest; one with a plugin.test.hcl too, for ParseTrials.
 // A pipeline with a pipeline.test.hcl is a case for ParseTests.
@@ -141,6 +140,8 @@ func loadArchive(t *testing.T, a *txtar.Archive) (shown, loaded string) {
 				t.Fatalf("disk %s: %v", rest, err)
 			}
 			o.DiskFree = func(string) (uint64, error) { return uint64(room), nil }
+		case "absent":
+			o.Absent = func(dir string) bool { return dir == rest }
 		case "path":
 			path = rest
 		case "env":
@@ -170,7 +171,7 @@ func loadArchive(t *testing.T, a *txtar.Archive) (shown, loaded string) {
 	WriteDiagnostics(&out, diags, files, false, 0)
 	shown = strings.ReplaceAll(out.String(), work, "$WORK")
 	if c != nil {
-		loaded = strings.ReplaceAll(strings.ReplaceAll(dump(c), work, "$WORK"), defaultDataDir(defaultAgentName), "$DATA")
+		loaded = strings.ReplaceAll(strings.ReplaceAll(dump(c), work, "$WORK"), defaultDataDir(c.Agent.Name), "$DATA")
 	}
 	return shown, loaded
 }
@@ -233,14 +234,19 @@ func testOptions(std abi.Manifest, dir string) Options {
 	return Options{
 		Dir:     dir,
 		Version: "0.3.1",
-		Check: func(ref PluginRef, kind abi.Kind, name string, config json.RawMessage) (string, error) {
-			switch {
-			case strings.Contains(string(config), "refused.log"):
-				return "path", errors.New("is refused, as in this test")
-			case strings.Contains(string(config), "doubtful.log"):
-				return "", errors.New("it does not do")
+		Check: func(_ string, asks []Ask) []Answer {
+			answers := make([]Answer, len(asks))
+			for i, a := range asks {
+				switch {
+				case strings.Contains(string(a.Config), "refused.log"):
+					answers[i] = Answer{errors.New("is refused, as in this test"), "path"}
+				case strings.Contains(string(a.Config), "doubtful.log"):
+					answers[i] = Answer{Err: errors.New("it does not do")}
+				case strings.Contains(string(a.Config), "second/*.log"):
+					answers[i] = Answer{errors.New("is refused, as in this test"), "paths.1"}
+				}
 			}
-			return "", nil
+			return answers
 		},
 		Manifest: func(ref PluginRef) (abi.Manifest, error) {
 			if name, ok := strings.CutPrefix(ref.Source, "builtin:"); ok {
@@ -295,6 +301,9 @@ func dump(c *Config) string {
 	a := c.Agent
 	fmt.Fprintf(&s, "agent %q id=%q data_dir=%s drain=%v listen=%q log=%s,%s\n",
 		a.Name, a.ID, a.DataDir, a.DrainTimeout, a.Listen, a.LogLevel, a.LogFormat)
+	if a.Origin || len(a.Labels) > 0 {
+		fmt.Fprintf(&s, "  labels=%v origin=%v\n", a.Labels, a.Origin)
+	}
 	for _, ch := range c.Channels {
 		fmt.Fprintf(&s, "%s kind=%s capacity=%d max_events=%d on_full=%s\n", ch.Address(), ch.Kind, ch.CapacityBytes, ch.MaxEvents, ch.OnFull)
 		if ch.Durability != "fsync" || ch.MinFreeBytes != nil {
@@ -340,20 +349,7 @@ func dump(c *Config) string {
 		}
 	}
 	for _, k := range c.Sinks {
-		fmt.Fprintf(&s, "%s from=%s start=%s batch=%d/%d/%v retry=%v..%v\n%s", k.Address(), k.From, k.Start,
-			k.Batch.Events, k.Batch.Bytes, k.Batch.Wait, k.Retry.Min, k.Retry.Max, dumpComponent(k.Component))
-		if k.OnLag != "hold" {
-			fmt.Fprintf(&s, "  on_lag=%s\n", k.OnLag)
-		}
-		if k.Delivery != "" {
-			fmt.Fprintf(&s, "  delivery=%s\n", k.Delivery)
-		}
-		if k.Group != "" {
-			fmt.Fprintf(&s, "  of sink_group.%s\n", k.Group)
-		}
-		if k.Route != "" || k.Where != nil {
-			fmt.Fprintf(&s, "  reads %s%s\n", k.Reads(), dumpCondition(" where", k.Where))
-		}
+		s.WriteString(dumpSink(k))
 	}
 	for _, g := range c.Groups {
 		fmt.Fprintf(&s, "%s %s of %v delivery=%s cool_down=%v..%v fail_back=%v return_in=%v\n", g.Address(), g.Policy, g.Members, g.Delivery, g.CoolDown.Min, g.CoolDown.Max, g.FailBack, g.ReturnIn)
@@ -366,6 +362,28 @@ func dumpCondition(what string, c *Condition) string {
 		return ""
 	}
 	return fmt.Sprintf("%s=%s loaded=%q", what, c.Text, c.Loaded())
+}
+
+func dumpSink(k Sink) string {
+	var s strings.Builder
+	fmt.Fprintf(&s, "%s from=%s start=%s batch=%d/%d/%v retry=%v..%v\n%s", k.Address(), k.From, k.Start,
+		k.Batch.Events, k.Batch.Bytes, k.Batch.Wait, k.Retry.Min, k.Retry.Max, dumpComponent(k.Component))
+	if k.OnLag != "hold" {
+		fmt.Fprintf(&s, "  on_lag=%s\n", k.OnLag)
+	}
+	if k.Delivery != "" {
+		fmt.Fprintf(&s, "  delivery=%s\n", k.Delivery)
+	}
+	if k.Through != nil {
+		fmt.Fprintf(&s, "  through=%v\n", k.Through)
+	}
+	if k.Group != "" {
+		fmt.Fprintf(&s, "  of sink_group.%s\n", k.Group)
+	}
+	if k.Route != "" || k.Where != nil {
+		fmt.Fprintf(&s, "  reads %s%s\n", k.Reads(), dumpCondition(" where", k.Where))
+	}
+	return s.String()
 }
 
 func dumpComponent(c Component) string {

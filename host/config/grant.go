@@ -193,6 +193,7 @@ func (g *granter) directories(need abi.Need) {
 		dir := Dir{Path: grantedDir(g.directory(path)), Write: need.Access == "write"}
 		if g.from.builtin() || g.from.covers(need.Handle, dir) {
 			c.Dirs = append(c.Dirs, dir)
+			g.present(dir, at)
 			continue
 		}
 		missing = append(missing, dir)
@@ -200,6 +201,18 @@ func (g *granter) directories(need abi.Need) {
 	if len(missing) > 0 {
 		g.lackOf(lack{need: need, dirs: widest(missing)})
 	}
+}
+
+// present warns of a directory that is granted and not there.
+func (g *granter) present(dir Dir, at hcl.Range) {
+	if absent := g.opts.Absent; absent == nil || !absent(dir.Path) || slices.ContainsFunc(g.component.Dirs[:len(g.component.Dirs)-1], func(d Dir) bool { return d.Path == dir.Path }) {
+		return
+	}
+	does := "reads"
+	if dir.Write {
+		does = "writes"
+	}
+	g.add("W3005", at, "The directory %s, in which %s %s, is not there.", quote(dir.Path), g.component.Address(), does)
 }
 
 // configNames lists the arguments that an expression over config speaks of.

@@ -76,6 +76,9 @@ var groupBlock = block{
 // ofTheGroup are the arguments and blocks of a sink that its group has.
 var ofTheGroup = []string{"from", "where", "start", "on_lag", "delivery", "order_by", "lanes"}
 
+// ofTheMembers are arguments of a sink that each member has for itself.
+var ofTheMembers = []string{"through", "connections", "timeout"}
+
 // declareGroups reads all sink_group blocks, before the sinks.
 func (l *loader) declareGroups(c *Config) {
 	seen := map[string]bool{}

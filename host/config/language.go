@@ -55,6 +55,8 @@ var pipelineLanguage = block{blocks: slices.Concat(valueBlocks, []block{
 			arg{name: "id", typ: "string", shown: "the name", pattern: namePattern, doc: "What tells this agent from others of the same name."},
 			arg{name: "data_dir", typ: "string", shown: "`" + rootDataDir + "` as root, else `$XDG_STATE_HOME/penstock/NAME`",
 				doc: "Where channels, cursors and the control socket are. One agent at a time."},
+			arg{name: "labels", typ: "map(string)", doc: "What is known of where it runs, such as `region = \"eu\"`. Expressions name them `agent.labels.NAME`, next to `agent.name` and `agent.id`; the metric `penstock_agent_info` and `penstock status` show them."},
+			arg{name: "origin", typ: "bool", def: "false", doc: "Each event is given attributes, when it is put for the first time, that tell it from all others wherever it goes: see [Origin](delivery.md#13-origin)."},
 			arg{name: "drain_timeout", typ: "duration", def: defaultDrainTimeout, doc: "How long a stop waits for what is in flight. What was not delivered stays in the channels."},
 			arg{name: "probation", typ: "duration", def: defaultProbation, doc: "How long what a reload has started is watched. What breaks within it gives way to what ran before."},
 		),
@@ -87,7 +89,8 @@ var pipelineLanguage = block{blocks: slices.Concat(valueBlocks, []block{
 		name: "secret", labels: []string{"name"},
 		doc: "Something that must not stand in a pipeline file. It is read when the agent starts; `validate` reads none.",
 		args: arguments(
-			arg{name: "from", typ: "string", required: true, doc: "`env:NAME`, an environment variable; `file:PATH`, a file that not everybody may read; `exec:/PROGRAM ARGUMENTS`, what a program prints within ten seconds, without a shell between; or `systemd:NAME`, a credential that the unit loads. A key is 64 hex digits, 44 characters of base64, or 32 bytes in a file; anything else is text, without the newline at its end."}),
+			arg{name: "from", typ: "string", required: true, doc: "`env:NAME`, an environment variable; `file:PATH`, a file that not everybody may read; `exec:/PROGRAM ARGUMENTS`, what a program prints within ten seconds, without a shell between; or `systemd:NAME`, a credential that the unit loads. A key is 64 hex digits, 44 characters of base64, or 32 bytes in a file; anything else is text, without the newline at its end."},
+			arg{name: "refresh", typ: "duration", def: "0s", doc: "How often it is read again, `1s` or more; `0s` is never. When it is another, the components that are given it start again with it, as in a reload, and go back to the one before when they break with it."}),
 	},
 	tlsBlock,
 	{
@@ -103,7 +106,7 @@ var pipelineLanguage = block{blocks: slices.Concat(valueBlocks, []block{
 		name: "processor", labels: []string{"plugin", "name"},
 		doc: "Changes events on their way: fewer, more, others. It is a pure function of one batch.",
 		args: arguments(
-			arg{name: "on_error", typ: "string", def: defaultOnError, enum: []string{"stop", "drop", "dead_letter", "pass"}, doc: "What becomes of an event that it rejects, or breaks on: `stop` holds the component, says which event it is, and loses nothing; `drop` gives it up, counted; `dead_letter` keeps it in the `dead_letter` channel of the channel that it was on its way to; `pass` hands it on as it was."},
+			arg{name: "on_error", typ: "string", def: defaultOnError, enum: []string{"stop", "drop", "dead_letter", "pass"}, doc: "What becomes of an event that it rejects, or breaks on: `stop` holds the component, says which event it is, and loses nothing; `drop` gives it up, counted; `dead_letter` keeps it in the `dead_letter` channel of the channel that it was on its way to, or comes from; `pass` hands it on as it was."},
 			arg{name: "when", typ: "expression", shown: "–", doc: "Which events it is for, as an expression over `event`: see [Expressions over events](expressions.md). Those that it is not for go on as they are, in their places; so do those of which it cannot be said."},
 			forEachArgument, enabledArgument),
 		blocks: []block{configBlock},
@@ -138,7 +141,9 @@ var pipelineLanguage = block{blocks: slices.Concat(valueBlocks, []block{
 		doc: "Takes events out: one instance of a plugin, draining one channel. Each sink of a channel gets every event, or those that its `where` and its case of a `route` choose.",
 		args: arguments(
 			arg{name: "from", typ: "channel", shown: "–", doc: "The channel that it drains, `channel.NAME`; or of a channel those events that are of one case of a `route`: `route.NAME.CASE`. It must be set, but for a member of a `sink_group`."},
+			arg{name: "into", typ: "channel", shown: "–", doc: "Of a sink `channel`, the relay: the channel that it puts into. Others have none. See [Relays](#relays)."},
 			arg{name: "where", typ: "expression", shown: "–", doc: "Which events it gets, as an expression over `event`: see [Expressions over events](expressions.md). The others count as delivered to it; so do those of which it cannot be said. Both are counted."},
+			arg{name: "through", typ: "list(processor)", doc: "The processors that what it gets goes through before it is delivered, in this order: `[processor.NAME]`. Each use is an instance of its own. Events keep their offsets, so none may make several of one."},
 			arg{name: "start", typ: "string", def: defaultStart, enum: []string{"oldest", "now"}, doc: "Where it begins when it is new: with the oldest event that is still there, or with the next."},
 			arg{name: "on_lag", typ: "string", def: defaultOnLag, enum: []string{"hold", "skip", "detach"}, doc: "What is done when the channel is full because of this sink alone: `hold` leaves it to the channel's `on_full`; `skip` has the sink go on with the oldest events that leave room, and never get those before; `detach` ends it, so that it holds nothing, until the agent is started again, when it begins anew. The last sink of a channel is never detached. No other sink loses anything by it."},
 			arg{name: "delivery", typ: "string", shown: "–", enum: []string{"exactly_once", "at_least_once"}, doc: "What every path that ends in it has to hold: `exactly_once`, nothing is lost and nothing comes twice; `at_least_once`, nothing is lost. Where one does not, the configuration is refused, and it is said what would have to change. Not set: nothing is asked, and `penstock plan` says what holds ([delivery.md](delivery.md#7-what-a-path-holds))."},
@@ -153,7 +158,7 @@ var pipelineLanguage = block{blocks: slices.Concat(valueBlocks, []block{
 			{name: "batch", once: true, doc: "What it is given at a time: whichever bound is reached first.", args: arguments(
 				arg{name: "events", typ: "integer", def: defaultBatchEvents, min: 1, max: 1 << 20, doc: "At most so many events."},
 				arg{name: "bytes", typ: "size", def: defaultBatchBytes, min: 1 << 10, max: event.MaxBatch, doc: "At most so much; a larger event comes alone."},
-				arg{name: "wait", typ: "duration", def: defaultBatchWait, max: hour, doc: "How long to gather after the first event is there."})},
+				arg{name: "wait", typ: "duration", def: defaultBatchWait, max: hour, doc: "How long to gather after the first event is there. A sink `hop` gathers for 5ms where this is not set."})},
 			{name: "retry", once: true, doc: "The pause between attempts, which are never given up.", args: arguments(
 				arg{name: "min", typ: "duration", def: defaultRetryMin, min: 1e6, max: hour, doc: "The first pause; each further one is twice as long, with jitter."},
 				arg{name: "max", typ: "duration", def: defaultRetryMax, min: 1e6, max: 24 * hour, doc: "The longest pause."})},
@@ -173,11 +178,6 @@ var (
 // laterBlocks are known to the language and not to this version, so that nobody looks for a typing error.
 var laterBlocks = []string{"test"}
 
-// laterArguments are so too, by block, with what there is meanwhile.
-var laterArguments = map[string]map[string]string{
-	"sink": {"through": "Name the processor in the source: through = [processor.NAME]."},
-}
-
 // pluginLanguage is what a plugin.hcl may hold.
 var pluginLanguage = block{
 	args: arguments(
@@ -194,7 +194,8 @@ var pluginLanguage = block{
 		declaration("sink",
 			arg{name: "effects", typ: "string", def: "none", enum: []string{"transactional", "idempotent", "none"}, doc: "What it claims: `transactional` reports when it opens what it holds; `idempotent` keys what it writes by offset or origin."},
 			arg{name: "concurrent", typ: "bool", def: "false", doc: "What it claims: several instances with the same config may write at the same time."}),
-		declaration("processor"),
+		declaration("processor",
+			arg{name: "multiplies", typ: "bool", def: "false", doc: "What it says of itself: it may make several events of one. Only sources send their events through such a processor."}),
 	},
 }
 

@@ -37,7 +37,7 @@ var grantBlock = block{name: "grant", once: true, doc: "What the plugin may touc
 // tlsBlock is how connections are encrypted.
 var tlsBlock = block{
 	name: "tls", labels: []string{"name"},
-	doc: "Certificates, for the addresses of sources and sinks that begin with `tls://` or `https://`. The files are in PEM form, and are read again when they change.",
+	doc: "Certificates, for the addresses of sources and sinks that begin with `tls://` or `https://`. The files are in PEM form, and are read again when they change; while they cannot be used, what they said before is.",
 	args: arguments(
 		arg{name: "cert", typ: "string", doc: "The certificate, with those between it and the root after it. Who listens needs one; who connects shows it when it is asked to."},
 		arg{name: "key", typ: "string", doc: "Its private key."},

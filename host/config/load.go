@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -58,8 +59,10 @@ func Load(path string, o Options) (*Config, *Sources, hcl.Diagnostics) {
 	}
 	l.collect(files)
 	c := l.build()
+	l.deeper(c.Agent.DataDir)
 	c.Revision = files.revision(l.scope.vars)
 	l.topology(c)
+	l.circles(c)
 	l.promises(c)
 	if l.failed() {
 		return nil, files, l.sorted()
@@ -99,6 +102,7 @@ type loader struct {
 	first      hcl.Range           // of the configuration
 	beside     string              // the directory that the files lie in
 	files      *Sources
+	asked      []asked // of plugins, when all is read
 }
 
 type manifestResult struct {
@@ -127,7 +131,11 @@ func (l *loader) collect(files *Sources) {
 	l.declareVariables(files)
 	l.declareLocals()
 	l.validate()
-	l.readBlocks(pipelineLanguage.blocks[len(valueBlocks):], found)
+	rest := pipelineLanguage.blocks[len(valueBlocks):]
+	of := slices.IndexFunc(rest, func(b block) bool { return b.name == "agent" }) + 1
+	l.readBlocks(rest[:of], found)
+	l.introduce()
+	l.readBlocks(rest[of:], found)
 }
 
 func (l *loader) readBlocks(specs []block, found map[string][]*hcl.Block) {

@@ -74,6 +74,7 @@ func (d *declarer) plugin(v *values, kind abi.Kind) abi.Plugin {
 		Kind: kind, Name: v.name(), Doc: v.text("doc"),
 		Replay: v.text("replay"), Effects: v.text("effects"), Partitioned: v.yes("partitioned"),
 		Concurrent:    v.yes("concurrent"),
+		Multiplies:    v.yes("multiplies"),
 		CursorVersion: uint32(v.number("cursor_version")),
 		Limits:        abi.Limits{MemoryBytes: uint64(v.child("limits").number("memory"))},
 	}

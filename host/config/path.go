@@ -11,20 +11,14 @@ import (
 	"github.com/penstock-io/penstock/host/guarantee"
 )
 
-// Paths are the ways from each source to each sink that gets what it brings, in the order of the sources, then of the sinks.
+// Paths are the ways from each source to each sink that gets what it brings, also through relays, in the order of the sources, then of the sinks.
 func (c *Config) Paths() (list []guarantee.Path) {
 	for _, s := range c.Sources {
 		p := guarantee.Path{Source: guarantee.Source{Address: s.Address(), Replay: s.Plugin.Replay}}
 		for _, name := range s.Through {
 			p.Processors = append(p.Processors, c.processorLink(name))
 		}
-		for _, k := range c.Sinks {
-			if k.From == s.Into {
-				end := p
-				end.Stages = []guarantee.Stage{c.stage(k)}
-				list = append(list, end)
-			}
-		}
+		list = append(list, c.onward(p, s.Into)...)
 	}
 	return list
 }
@@ -44,8 +38,14 @@ func (c *Config) stage(k Sink) guarantee.Stage {
 	if k.Route != "" {
 		s.Case = k.Reads()
 	}
-	if g, in := c.GroupOf(k); in && !g.Exact() {
-		s.Sink.Group = g.Address()
+	for _, name := range k.Through {
+		s.Processors = append(s.Processors, c.processorLink(name))
+	}
+	if g, in := c.GroupOf(k); in {
+		s.Sink.Member = g.Address()
+		if !g.Exact() {
+			s.Sink.Group = g.Address()
+		}
 	}
 	for _, ch := range c.Channels {
 		if ch.Name != k.From {

@@ -179,6 +179,11 @@ func (l *loader) resolve(kind abi.Kind, v *values) (plugin abi.Plugin, from *plu
 		plugin, ok = l.pick(m, kind, label, at)
 		return plugin, p, ok
 	}
+	if l.relays(kind, v) {
+		p := &pluginBlock{values: &values{at: at}, ref: PluginRef{Name: RelayModule, Source: builtinScheme + RelayModule}}
+		l.bound(p)
+		return RelayManifest().Plugins[0], p, true
+	}
 	if l.opts.Builtin != nil {
 		if module, found := l.opts.Builtin(kind, label); found {
 			p := &pluginBlock{values: &values{at: at}, ref: PluginRef{Name: module, Source: builtinScheme + module}}

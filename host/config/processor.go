@@ -30,6 +30,7 @@ func (l *loader) declareProcessors(c *Config) {
 		l.processors[v.name()] = p
 		l.declare(v, func() (ok bool, add func()) {
 			component, ok := l.component(abi.Processor, v)
+			p.multiplies = component.Plugin.Multiplies
 			when, decides := l.condition(v, "when")
 			return ok && decides && !v.broken, func() {
 				c.Processors = append(c.Processors, Processor{Component: component, OnError: v.text("on_error"), When: when})
@@ -41,11 +42,12 @@ func (l *loader) declareProcessors(c *Config) {
 // processorBlock is a processor that a file declares.
 type processorBlock struct {
 	*values
-	used bool
+	used       bool
+	multiplies bool // its plugin claims so
 }
 
-// through reads the processors that a source's events go through.
-func (l *loader) through(v *values, into string) (names []string, ok bool) {
+// through reads the processors that the events of a source go through on their way into a channel, or those of a sink on their way out of one.
+func (l *loader) through(v *values, of abi.Kind, channel string) (names []string, ok bool) {
 	expr := v.args["through"].expr
 	if expr == nil {
 		return nil, true
@@ -73,13 +75,28 @@ func (l *loader) through(v *values, into string) (names []string, ok bool) {
 			continue // events pass it by
 		}
 		names = append(names, name)
-		if ch := l.channels[into]; p.text("on_error") == "dead_letter" && ch != nil && !ch.isSet("dead_letter") {
-			l.add("E2005", item.Range(), "processor.%s gives events to the dead letters, and channel.%s, into which source.%s puts, names no channel for them. Add dead_letter = channel.NAME to it, or give the processor another on_error.",
-				name, into, v.name())
-			ok = false
-		}
+		ok = l.wayFor(p, name, v, of, channel, item.Range()) && ok
 	}
 	return names, ok
+}
+
+// wayFor checks that a processor may stand where it is named.
+func (l *loader) wayFor(p *processorBlock, name string, v *values, of abi.Kind, channel string, at hcl.Range) bool {
+	ok := true
+	if ch := l.channels[channel]; p.text("on_error") == "dead_letter" && ch != nil && !ch.isSet("dead_letter") {
+		does := "into which source." + v.name() + " puts"
+		if of == abi.Sink {
+			does = "which sink." + v.name() + " drains"
+		}
+		l.add("E2005", at, "processor.%s gives events to the dead letters, and channel.%s, %s, names no channel for them. Add dead_letter = channel.NAME to it, or give the processor another on_error.",
+			name, channel, does)
+		ok = false
+	}
+	if of == abi.Sink && p.multiplies {
+		l.add("E2014", at, "processor.%s may make several events of one, and on the way to a sink each event has one offset, by which its destination, its dead letter and a replay know it. Name it in the source: through = [processor.%s].", name, name)
+		ok = false
+	}
+	return ok
 }
 
 // unusedProcessors warns of what nothing goes through. Of a block with for_each, one instance that is used will do.
@@ -91,7 +108,7 @@ func (l *loader) unusedProcessors() {
 	for _, name := range slices.Sorted(maps.Keys(l.processors)) {
 		if p := l.processors[name]; !used[p.at] && !l.unsure {
 			used[p.at] = true
-			l.add("W4003", p.at, "Nothing goes through processor.%s. Name it in a source: through = [processor.%s].", name, name)
+			l.add("W4003", p.at, "Nothing goes through processor.%s. Name it in a source or a sink: through = [processor.%s].", name, name)
 		}
 	}
 }

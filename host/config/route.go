@@ -45,6 +45,22 @@ func (r Route) Deciding(place int) []Case {
 	return r.Cases[:place+1]
 }
 
+// Tallies says whether those who read a case count what is of none: those of the last case do, where there is no default.
+func (r Route) Tallies(name string) bool {
+	last := r.Cases[len(r.Cases)-1]
+	return !last.Default && name == last.Name
+}
+
+// Tallies says whether a sink counts what is of no case of its route, so that each event is counted once: of those whose case tells, the first one
+// does, with the members of its group.
+func (c *Config) Tallies(s Sink) bool {
+	if s.Route == "" || !c.Route(s.Route).Tallies(s.Case) {
+		return false
+	}
+	first := slices.IndexFunc(c.Sinks, func(o Sink) bool { return o.Route == s.Route && o.Case == s.Case })
+	return first >= 0 && (c.Sinks[first].Address() == s.Address() || s.Group != "" && c.Sinks[first].Group == s.Group)
+}
+
 // Feed is where a sink, or a group of them, gets its events from, and which of them.
 type Feed struct {
 	From  string     // name of a channel

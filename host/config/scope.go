@@ -17,6 +17,7 @@ type scope struct {
 	functions map[string]function.Function
 	vars      map[string]cty.Value
 	locals    map[string]*local
+	agent     map[string]cty.Value // its name, id and labels; nil until its block is read
 	each      map[string]cty.Value // key and value; nil outside of for_each
 	known     *hcl.EvalContext     // made of these; see context
 }
@@ -26,6 +27,7 @@ const (
 	varRoot   = "var"
 	localRoot = "local"
 	eachRoot  = "each"
+	agentRoot = "agent"
 )
 
 // sensitive marks a value that is not to be shown.
@@ -40,6 +42,9 @@ func (s *scope) context() *hcl.EvalContext {
 	}
 	if s.known == nil {
 		s.known = &hcl.EvalContext{Functions: s.functions, Variables: map[string]cty.Value{varRoot: cty.ObjectVal(s.vars), localRoot: s.localValues(nil)}}
+		if s.agent != nil {
+			s.known.Variables[agentRoot] = cty.ObjectVal(s.agent)
+		}
 		if s.each != nil {
 			s.known.Variables[eachRoot] = cty.ObjectVal(s.each)
 		}
@@ -80,7 +85,7 @@ func (s *scope) with(secrets map[string]cty.Value) *hcl.EvalContext {
 
 // instance is the scope within one instance of a block with for_each.
 func (s *scope) instance(key, value cty.Value) *scope {
-	return &scope{functions: s.functions, vars: s.vars, locals: s.locals, each: map[string]cty.Value{"key": key, "value": value}}
+	return &scope{functions: s.functions, vars: s.vars, locals: s.locals, agent: s.agent, each: map[string]cty.Value{"key": key, "value": value}}
 }
 
 // secretUse is a secret that an expression speaks of, itself or through locals.
@@ -177,13 +182,14 @@ func (f *faults) nameKnown(expr hcl.Expression, t hcl.Traversal) bool {
 		f.add("E1501", t[0].SourceRange(), "There is no %s %q.%s", nounOf[root], name, thereIs(name, known))
 		f.diags[len(f.diags)-1].Subject.End = at.End
 		return false
-	case root == varRoot && f.scope.vars[name].RawEquals(cty.DynamicVal), root == localRoot && f.scope.locals[name].broken:
+	case root == varRoot && f.scope.vars[name].RawEquals(cty.DynamicVal), root == localRoot && f.scope.locals[name].broken,
+		root == agentRoot && f.scope.agent[name].RawEquals(cty.DynamicVal):
 		return false // reported there
 	}
 	return true
 }
 
-var nounOf = map[string]string{varRoot: "variable", localRoot: "local value", eachRoot: "part of each"}
+var nounOf = map[string]string{varRoot: "variable", localRoot: "local value", eachRoot: "part of each", agentRoot: "part of agent"}
 
 // names are those of what there is under a root; nil: there is no such root here.
 func (s *scope) names(root string) []string {
@@ -194,6 +200,8 @@ func (s *scope) names(root string) []string {
 		return append([]string{}, slices.Sorted(maps.Keys(s.vars))...)
 	case root == localRoot:
 		return append([]string{}, slices.Sorted(maps.Keys(s.locals))...)
+	case root == agentRoot && s.agent != nil:
+		return []string{"id", "labels", "name"}
 	case root == eachRoot && s.each != nil:
 		return []string{"key", "value"}
 	}
@@ -206,6 +214,8 @@ func (f *faults) noVariable(expr hcl.Expression, t hcl.Traversal) string {
 	switch {
 	case root == eachRoot:
 		return "each is known within a block that has for_each, and this one has none."
+	case root == agentRoot:
+		return "agent is known in the blocks of the pipeline, and not in variables, locals, functions or the agent block itself."
 	case root == "event" || root == "batch":
 		return root + " is known while events flow, and this is evaluated when the configuration is loaded."
 	case slices.Contains(referenceRoots, root):
@@ -217,7 +227,7 @@ func (f *faults) noVariable(expr hcl.Expression, t hcl.Traversal) string {
 	case hcl.ExprAsKeyword(expr) != "":
 		return fmt.Sprintf("There is nothing called %q. Did you mean %q, in quotes?", root, root)
 	}
-	return fmt.Sprintf("There is nothing called %q here.%s", root, didYouMean(root, []string{varRoot, localRoot, eachRoot, secretReference}))
+	return fmt.Sprintf("There is nothing called %q here.%s", root, didYouMean(root, []string{varRoot, localRoot, eachRoot, agentRoot, secretReference}))
 }
 
 // referenceRoots are what stands in references, which are not evaluated.

@@ -27,6 +27,8 @@ type Secret struct {
 	Name string
 	From string    // "env:NAME", "exec:COMMAND", "systemd:NAME", or "file:PATH" with an absolute path
 	At   hcl.Range // of the text that says so
+	// Refresh is how often it is read again, for those who use it by then; 0: never.
+	Refresh time.Duration
 }
 
 // Where a secret may come from.
@@ -45,6 +47,9 @@ const secretForms = `"env:NAME", "file:PATH", "exec:/PATH/TO/PROGRAM ARGUMENTS" 
 // secretTimeout is how long a program may take that is asked for a secret: the agent does not start meanwhile.
 const secretTimeout = 10 * time.Second
 
+// minRefresh is how often a secret may be read again: a program runs, and whoever uses it starts again when it has changed.
+const minRefresh = time.Second
+
 // maxSecretFile bounds what is read of a file that holds a secret.
 const maxSecretFile = 4 << 10
 
@@ -59,7 +64,10 @@ func (l *loader) declareSecrets(c *Config) {
 		if v.broken || from == "" {
 			continue
 		}
-		s := Secret{Name: v.name(), From: from, At: v.where("from")}
+		s := Secret{Name: v.name(), From: from, At: v.where("from"), Refresh: time.Duration(v.number("refresh"))}
+		if s.Refresh > 0 && s.Refresh < minRefresh {
+			l.add("E1303", v.where("refresh"), `The argument "refresh" must be %v or more, or "0s".`, minRefresh)
+		}
 		provider, rest, _ := strings.Cut(from, ":")
 		switch {
 		case !slices.Contains(providers, provider) || rest == "":
@@ -150,7 +158,7 @@ func noSecret(c code, format string, args ...any) error {
 
 // ReadKey reads a key of 32 bytes from where a secret may come from. Its error is a *SecretError.
 func ReadKey(from string) ([]byte, error) {
-	b, err := fetchSecret(from)
+	b, err := fetchSecret(context.Background(), from)
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +166,7 @@ func ReadKey(from string) ([]byte, error) {
 }
 
 // fetchSecret gets what a secret is, as it is there. Its error is a *SecretError.
-func fetchSecret(from string) ([]byte, error) {
+func fetchSecret(ctx context.Context, from string) ([]byte, error) {
 	provider, rest, _ := strings.Cut(from, ":")
 	switch {
 	case rest == "":
@@ -171,7 +179,7 @@ func fetchSecret(from string) ([]byte, error) {
 	case provider == fromFile:
 		return readSecretFile(rest)
 	case provider == fromExec:
-		return runForSecret(rest)
+		return runForSecret(ctx, rest)
 	case provider == fromSystemd:
 		dir := os.Getenv("CREDENTIALS_DIRECTORY")
 		if dir == "" {
@@ -184,12 +192,12 @@ func fetchSecret(from string) ([]byte, error) {
 
 // runForSecret asks a program. No shell is between, so that words are parted by spaces, and nothing else is special. What it
 // prints beside the secret is not shown: it might hold a part of it.
-func runForSecret(command string) ([]byte, error) {
+func runForSecret(ctx context.Context, command string) ([]byte, error) {
 	words := strings.Fields(command)
 	if len(words) == 0 || !filepath.IsAbs(words[0]) {
 		return nil, noSecret("E5001", "a secret comes from %s", secretForms)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), secretTimeout)
+	ctx, cancel := context.WithTimeout(ctx, secretTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
 	cmd.WaitDelay = time.Second // for what it has started, and what holds its output open
@@ -228,8 +236,8 @@ func readSecretFile(path string) ([]byte, error) {
 }
 
 // readSecret reads text from where a secret may come from, without the newline at its end. Its error is a *SecretError.
-func readSecret(from string) (string, error) {
-	b, err := fetchSecret(from)
+func readSecret(ctx context.Context, from string) (string, error) {
+	b, err := fetchSecret(ctx, from)
 	if err != nil {
 		return "", err
 	}

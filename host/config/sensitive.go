@@ -4,7 +4,6 @@ package config
 
 import (
 	"encoding/json"
-	"errors"
 	"maps"
 	"slices"
 
@@ -143,49 +142,6 @@ func encode(config map[string]any) json.RawMessage {
 		panic("BUG: a checked config does not encode: " + err.Error())
 	}
 	return doc
-}
-
-// Reveal reads the secrets that plugins are given: the one moment at which anybody looks at them. The result has each component, by its
-// address, that is opened with something else than its Config. Values are in no diagnostic.
-func Reveal(c *Config) (map[string]Revealed, hcl.Diagnostics) {
-	var f faults
-	out := make(map[string]Revealed)
-	var components []Component
-	used := make(map[string]bool)
-	for _, comp := range c.Components() {
-		if len(comp.hidden)+len(comp.secretHandles) > 0 {
-			components = append(components, comp)
-		}
-		for _, name := range comp.Secrets {
-			used[name] = true
-		}
-	}
-	if c.Agent.Token != "" {
-		used[c.Agent.Token] = true
-	}
-	values := make(map[string]cty.Value)
-	for _, s := range c.Secrets {
-		if !used[s.Name] {
-			continue
-		}
-		text, err := readSecret(s.From)
-		if err != nil {
-			bad, _ := errors.AsType[*SecretError](err) // it always is
-			f.add(bad.code, s.At, "secret.%s: %s", s.Name, stop(bad.text))
-			continue
-		}
-		values[s.Name] = cty.StringVal(text)
-	}
-	if f.failed() {
-		return nil, f.sorted()
-	}
-	for _, comp := range components {
-		out[comp.Address()] = f.reveal(comp, values)
-	}
-	if c.Agent.Token != "" {
-		out[AgentAddress] = f.revealToken(c, values[c.Agent.Token].AsString())
-	}
-	return out, f.sorted()
 }
 
 // AgentAddress is where [Reveal] has what the agent itself is given: its token, under the handle "token".

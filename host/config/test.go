@@ -4,7 +4,6 @@ package config
 
 import (
 	"errors"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,8 +12,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
-
-	"github.com/penstock-io/penstock/spec/abi"
 )
 
 // Test is one block of a *.test.hcl: what a pipeline is given, and what must come of it.
@@ -52,7 +49,7 @@ type TestSink struct {
 
 // Expect is what must be at one place. What is nil is not looked at.
 type Expect struct {
-	Address    string // "sink.a", "channel.a", "source.a"
+	Address    string // "sink.a", "channel.a", "source.a", "route.a", "route.a.case", "sink_group.a"
 	Events     *int
 	Bodies     []string
 	Contains   []string
@@ -60,6 +57,7 @@ type Expect struct {
 	Attributes []map[string]string // of the events, in their order: each has at least these
 	AnyOrder   bool
 	State      string
+	InDoubt    *int // events, of a sink_group
 	at         *values
 }
 
@@ -97,14 +95,15 @@ var testBlock = block{name: "test", labels: []string{"name"}, doc: "A run of the
 			arg{name: "down", typ: "bool", def: "false", doc: "It refuses all deliveries."},
 			arg{name: "reject", typ: "string", doc: "A regular expression (RE2): events whose body matches will never be taken."},
 			arg{name: "delay", typ: "duration", def: "0s", max: float64(10 * time.Second), doc: "How long each delivery takes."})},
-		{name: "expect", labels: []string{"address"}, doc: "What must have come to a sink, been put into a channel, or become of a source: `\"sink.NAME\"`, `\"channel.NAME\"`, `\"source.NAME\"`.", args: arguments(
+		{name: "expect", labels: []string{"address"}, doc: "What must have come to a sink, `\"sink.NAME\"`, or to the members of a group together, `\"sink_group.NAME\"`; been put into a channel, `\"channel.NAME\"`; been of a case of a route, `\"route.NAME.CASE\"`, or of none, so that it was given up, `\"route.NAME\"`; or become of a source, `\"source.NAME\"`.", args: arguments(
 			arg{name: "bodies", typ: "list(string)", doc: "The bodies of all events, in their order."},
 			arg{name: "any_order", typ: "bool", def: "false", doc: "`bodies` may come in any order."},
 			arg{name: "events", typ: "integer", max: maxTestEvents, doc: "How many there are."},
 			arg{name: "contains", typ: "list(string)", doc: "Bodies that are among them."},
 			arg{name: "excludes", typ: "list(string)", doc: "Bodies that are not."},
 			arg{name: "attributes", typ: "list(map(string))", doc: "Attributes of the events, in their order: each has at least these."},
-			arg{name: "state", typ: "string", enum: []string{"running", "retrying", "held", "finished"}, doc: "The state of the source or sink in the end. One that is `held` without a word here is a failure."})},
+			arg{name: "state", typ: "string", enum: []string{"running", "retrying", "held", "finished"}, doc: "The state of the source or sink in the end. One that is `held` without a word here is a failure."},
+			arg{name: "in_doubt", typ: "integer", max: maxTestEvents, doc: "Of a sink_group: how many events some member may hold in the end, and nobody knows."})},
 	}}
 
 // ParseTests reads a *.test.hcl. There are no tests if there is an error among the diagnostics.
@@ -201,10 +200,13 @@ func (l *loader) expect(b *values) Expect {
 	e := Expect{
 		Address: b.name(), Bodies: b.texts("bodies"), Contains: b.texts("contains"), Excludes: b.texts("excludes"), AnyOrder: b.yes("any_order"), State: b.text("state"), at: b,
 	}
-	if b.isSet("events") {
-		n := int(b.number("events"))
-		e.Events = &n
+	count := func(name string) *int {
+		if !b.isSet(name) {
+			return nil
+		}
+		return new(int(b.number(name)))
 	}
+	e.Events, e.InDoubt = count("events"), count("in_doubt")
 	if list, ok := b.args["attributes"].value.([]any); ok {
 		for _, of := range list {
 			e.Attributes = append(e.Attributes, pairsOf(of))
@@ -223,46 +225,4 @@ func pairsOf(value any) map[string]string {
 		out[k], _ = v.(string)
 	}
 	return out
-}
-
-// Check says what of a test does not fit the pipeline.
-func (t Test) Check(c *Config) hcl.Diagnostics {
-	l := &loader{}
-	kinds := map[string][]string{}
-	for _, comp := range c.Components() {
-		kinds[string(comp.Kind)] = append(kinds[string(comp.Kind)], comp.Name)
-	}
-	for _, ch := range c.Channels {
-		kinds["channel"] = append(kinds["channel"], ch.Name)
-	}
-	named := func(at hcl.Range, kind, name string) {
-		if !slices.Contains(kinds[kind], name) {
-			l.add("E2101", at, "The pipeline has no %s %q.%s", kind, name, thereIs(name, kinds[kind]))
-		}
-	}
-	for _, in := range t.Inputs {
-		named(in.at, string(abi.Source), in.Source)
-	}
-	for _, s := range t.Sinks {
-		named(s.at, string(abi.Sink), s.Sink)
-	}
-	for _, e := range t.Expects {
-		kind, name, _ := strings.Cut(e.Address, ".")
-		if !slices.Contains([]string{"sink", "channel", "source"}, kind) {
-			l.add("E2101", e.at.at, "What is expected is of \"sink.NAME\", \"channel.NAME\" or \"source.NAME\"; this is %s.", quote(e.Address))
-			continue
-		}
-		named(e.at.at, kind, name)
-		l.fits(e, kind)
-	}
-	return l.sorted()
-}
-
-// fits refuses arguments that a kind has not.
-func (l *loader) fits(e Expect, kind string) {
-	for _, name := range slices.Sorted(maps.Keys(e.at.args)) {
-		if e.at.isSet(name) && (kind == "channel" && name == "state" || kind == "source" && name != "state") {
-			l.add("E2101", e.at.args[name].name, "There is no %q to be expected of a %s.", name, kind)
-		}
-	}
 }

@@ -227,6 +227,9 @@ func note(ranges []event.Range) []byte {
 	return b
 }
 
+// Replayed reads the entry that a put of the source [Source] has under the stream of a reader that holds letters: where those are that it is of.
+func Replayed(note []byte) ([]event.Range, error) { return parseNote(note) }
+
 func parseNote(b []byte) (ranges []event.Range, err error) {
 	at := event.Offset(0)
 	for len(b) > 0 {

@@ -26,7 +26,7 @@ const (
 )
 
 // ErrScattered: what is meant lies between too many letters that are not.
-var ErrScattered = fmt.Errorf("what is meant lies in more than %d places between letters that are to stay", maxScattered)
+var ErrScattered = fmt.Errorf("what is meant lies in more than %d places between letters that are to stay: do it in several turns, with --limit %[1]d", maxScattered)
 
 // destination is where an event goes.
 type destination struct {

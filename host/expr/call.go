@@ -7,6 +7,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -36,6 +37,9 @@ func (c *compiler) call(x *hclsyntax.FunctionCallExpr) operand {
 		if args[i] = c.node(a); args[i].typ == broken {
 			return args[i]
 		}
+	}
+	if x.Name == "replace" && len(args) == 3 && args[1].fixed && args[1].typ == stringType && isPattern(args[1].val.s) {
+		return c.replacePattern(x, args)
 	}
 	if isPlain {
 		return c.callPlain(x, f, args)
@@ -315,7 +319,70 @@ func (c *compiler) extreme(args []operand, sign int, at hcl.Range) operand {
 	})
 }
 
-// regexp compiles matches and regex. The pattern is compiled now, once.
+// pattern compiles a regular expression now, once; nil: it is wrong, which was reported.
+func (c *compiler) pattern(text string, at hcl.Range) *regexp.Regexp {
+	if len(text) > maxPattern {
+		c.wrong(Unavailable, at, "The pattern has %d bytes; the most is %d.", len(text), maxPattern)
+		return nil
+	}
+	re, err := regexp.Compile(text)
+	if err != nil {
+		c.wrong(Unknown, at, "Not a regular expression (RE2): %s.", err)
+		return nil
+	}
+	return re
+}
+
+// isPattern says of what replace is to replace whether it is a pattern: one within slashes is.
+func isPattern(old string) bool { return len(old) > 2 && old[0] == '/' && old[len(old)-1] == '/' }
+
+// replacePattern compiles replace with a pattern. In what stands for a match, $1 and ${name} are what groups caught.
+func (c *compiler) replacePattern(x *hclsyntax.FunctionCallExpr, args []operand) operand {
+	in, with := c.asText(args[0], "replace takes a string here"), c.asText(args[2], "replace takes a string here")
+	old := args[1].val.s
+	re := c.pattern(old[1:len(old)-1], args[1].at)
+	if in.typ == broken || with.typ == broken || re == nil {
+		return operand{typ: broken}
+	}
+	at, place := x.Range(), c.spot(x.Range())
+	return c.sure(stringType, at, func(v *vm) value {
+		s, by := in.run(v), value{}
+		if s.kind != failed {
+			by = with.run(v)
+		}
+		switch {
+		case s.kind == failed:
+			return s
+		case by.kind == failed:
+			return by
+		}
+		return placed(v.replaceAll(re, s.s, by.s), place)
+	})
+}
+
+// replaceAll puts by in the place of each match of re in s.
+func (v *vm) replaceAll(re *regexp.Regexp, s, by string) value {
+	found := re.FindAllStringSubmatchIndex(s, maxElements+1)
+	if len(found) > maxElements {
+		return fail(0, tooMuch)
+	}
+	from, done, names := len(v.buf), 0, strings.Count(by, "$")
+	for _, m := range found {
+		if !v.room(m[0] - done + len(by) + names*(m[1]-m[0])) { // before it is there
+			return fail(0, tooMuch)
+		}
+		v.buf = append(v.buf, s[done:m[0]]...)
+		v.buf = re.ExpandString(v.buf, by, s, m)
+		done = m[1]
+	}
+	if !v.room(len(s) - done) {
+		return fail(0, tooMuch)
+	}
+	v.buf = append(v.buf, s[done:]...)
+	return v.made(from)
+}
+
+// regexp compiles matches and regex.
 func (c *compiler) regexp(x *hclsyntax.FunctionCallExpr, args []operand) operand {
 	pattern, in := args[0], c.asText(args[1], x.Name+" takes a string after the pattern")
 	switch {
@@ -323,12 +390,10 @@ func (c *compiler) regexp(x *hclsyntax.FunctionCallExpr, args []operand) operand
 		return in
 	case !pattern.fixed || pattern.typ != stringType:
 		return c.wrong(Type, pattern.at, "The pattern of %s comes first, and is a string that is known when the configuration is loaded.", x.Name)
-	case len(pattern.val.s) > maxPattern:
-		return c.wrong(Unavailable, pattern.at, "The pattern has %d bytes; the most is %d.", len(pattern.val.s), maxPattern)
 	}
-	re, err := regexp.Compile(pattern.val.s)
-	if err != nil {
-		return c.wrong(Unknown, pattern.at, "Not a regular expression (RE2): %s.", err)
+	re := c.pattern(pattern.val.s, pattern.at)
+	if re == nil {
+		return operand{typ: broken}
 	}
 	at, run := x.Range(), in.run
 	if x.Name == "matches" {

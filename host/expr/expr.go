@@ -19,6 +19,8 @@
 package expr
 
 import (
+	"fmt"
+
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
@@ -117,7 +119,10 @@ type Failure struct {
 }
 
 // Error gives place and reason.
-func (f *Failure) Error() string { return f.At.String() + ": " + f.Reason }
+// Error has the place as compilers write it, which editors and terminals follow: file:line:column.
+func (f *Failure) Error() string {
+	return fmt.Sprintf("%s:%d:%d: %s", f.At.Filename, f.At.Start.Line, f.At.Start.Column, f.Reason)
+}
 
 // Bool runs a program that was compiled for Bool. Its error is a *[Failure], which is valid until the next call; the answer is false then.
 func (e *Evaluator) Bool(ev *event.Event) (bool, error) {

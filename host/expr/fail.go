@@ -21,6 +21,7 @@ const (
 	allNull
 	tooMuch
 	notKnown
+	notFixed
 )
 
 // reasons are what a user reads.
@@ -38,6 +39,7 @@ var reasons = [...]string{
 	noMatch:     "the pattern does not match",
 	allNull:     "all of these are null",
 	tooMuch:     "this makes more text or elements than one event may",
+	notFixed:    "a pattern, within slashes, has to be written in the configuration, and this one is of the event",
 	notKnown:    "this is not known before the agent runs",
 }
 

@@ -176,8 +176,11 @@ func (v *vm) cased(s string, first, last byte, convert func(string) string) valu
 	return v.made(from)
 }
 
-// replace puts a[2] for each a[1] in a[0].
+// replace puts a[2] for each a[1] in a[0]. A pattern is another function, and known before events are.
 func replace(v *vm, a [maxParams]value) value {
+	if isPattern(a[1].s) {
+		return fail(0, notFixed)
+	}
 	n := strings.Count(a[0].s, a[1].s)
 	if n == 0 {
 		return a[0]

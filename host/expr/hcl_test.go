@@ -48,11 +48,23 @@ var lengthFunc = function.New(&function.Spec{
 	},
 })
 
+// replaceFunction is Terraform's.
+var replaceFunction = function.New(&function.Spec{
+	Params: []function.Parameter{{Name: "string", Type: cty.String}, {Name: "old", Type: cty.String}, {Name: "new", Type: cty.String}},
+	Type:   function.StaticReturnType(cty.String),
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		if old := args[1].AsString(); len(old) > 2 && strings.HasPrefix(old, "/") && strings.HasSuffix(old, "/") {
+			return stdlib.RegexReplace(args[0], cty.StringVal(old[1:len(old)-1]), args[2])
+		}
+		return stdlib.Replace(args[0], args[1], args[2])
+	},
+})
+
 var hclFunctions = map[string]function.Function{
 	"abs": stdlib.AbsoluteFunc, "can": tryfunc.CanFunc, "ceil": stdlib.CeilFunc, "coalesce": stdlib.CoalesceFunc, "contains": stdlib.ContainsFunc,
 	"endswith": ofTexts(strings.HasSuffix), "floor": stdlib.FloorFunc, "join": stdlib.JoinFunc, "jsondecode": stdlib.JSONDecodeFunc, "length": lengthFunc,
 	"lower": stdlib.LowerFunc, "matches": ofTexts(func(p, s string) bool { return regexp.MustCompile(p).MatchString(s) }), "max": stdlib.MaxFunc,
-	"min": stdlib.MinFunc, "regex": stdlib.RegexFunc, "replace": stdlib.ReplaceFunc, "split": stdlib.SplitFunc, "startswith": ofTexts(strings.HasPrefix),
+	"min": stdlib.MinFunc, "regex": stdlib.RegexFunc, "replace": replaceFunction, "split": stdlib.SplitFunc, "startswith": ofTexts(strings.HasPrefix),
 	"strcontains": ofTexts(strings.Contains), "strlen": stdlib.StrlenFunc, "substr": stdlib.SubstrFunc, "tobool": stdlib.MakeToFunc(cty.Bool),
 	"tonumber": stdlib.MakeToFunc(cty.Number), "tostring": stdlib.MakeToFunc(cty.String), "trim": stdlib.TrimFunc, "trimprefix": stdlib.TrimPrefixFunc,
 	"trimspace": stdlib.TrimSpaceFunc, "trimsuffix": stdlib.TrimSuffixFunc, "try": tryfunc.TryFunc, "upper": stdlib.UpperFunc,
@@ -333,7 +345,8 @@ func (w writer) text(n int) string {
 	case 3:
 		return w.one("trim", "trimprefix", "trimsuffix") + "(" + w.text(n) + ", " + w.quoted() + ")"
 	case 4:
-		return "replace(" + w.text(n) + ", " + w.quoted() + ", " + w.quoted() + ")"
+		old := w.one(w.quoted(), w.quoted(), `"/[a-c]+/"`, `"/(.)(x*)/"`, `"/^|$/"`, `"/(?P<a>b)|\\b/"`, `"//"`, `"///"`, `"/x/y"`)
+		return "replace(" + w.text(n) + ", " + old + ", " + w.one(w.quoted(), `"<$1>"`, `"$${a}$2"`, `"$$"`) + ")"
 	case 5:
 		return "substr(" + w.text(n) + ", " + w.one("0", "1", "-1", "-2", "7") + ", " + w.one("1", "2", "-1", "9") + ")"
 	case 6:

@@ -15,6 +15,8 @@ type channel struct {
 	block  *block
 	leader *channel // whose events are the same; nil: it stands for itself
 	skips  bool     // it was optional: what it could not take was passed over
+	reads  string   // what its sinks read, where that is a case of a route
+	shared *block   // the group of its sinks, where Flume's had none
 }
 
 // blocks is nothing for a channel that another stands for.
@@ -152,14 +154,30 @@ func (k *conversion) mergeChannels() {
 		for _, ch := range group {
 			ch.skips = k.optional(ch)
 		}
-		leader := slices.MinFunc(group, func(a, b *channel) int { return a.rank() - b.rank() })
-		for _, ch := range group {
-			if ch != leader {
-				ch.leader, ch.Became = leader, leader.Became
-				ch.note(Converted, "", fmt.Sprintf("holds the same events as %s: there every sink gets all of them, so that one channel is enough; its bounds are those of that one", leader.block.address()))
-			}
+		k.join(group)
+	}
+}
+
+// join makes one channel of several.
+func (k *conversion) join(group []*channel) {
+	if len(group) < 2 {
+		return
+	}
+	leader := slices.MinFunc(group, func(a, b *channel) int { return a.rank() - b.rank() })
+	for _, ch := range group {
+		if ch != leader {
+			ch.leader, ch.Became = leader, leader.Became
+			ch.note(Converted, "", fmt.Sprintf("%s has its events too: there every sink gets those that are for it, so that one channel is enough; its bounds are those of that one", leader.block.address()))
 		}
 	}
+}
+
+// from is what the sinks of a channel read.
+func (ch *channel) from() string {
+	if ch.reads != "" {
+		return ch.reads
+	}
+	return ch.standing().block.address()
 }
 
 // rank orders the channels of a group: the one that stands for the others was required, and is durable where one of them is.

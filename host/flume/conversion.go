@@ -25,7 +25,7 @@ type conversion struct {
 	sources  []*source
 	channels []*channel
 	sinks    []*sink
-	groups   []*component
+	groups   []*group
 }
 
 func newConversion(p *properties.Properties, agent string) *conversion {
@@ -52,8 +52,11 @@ func (k *conversion) convert() {
 	for _, c := range k.components("sinks") {
 		k.sinks = append(k.sinks, k.sink(c))
 	}
-	k.groups = k.components("sinkgroups")
+	for _, c := range k.components("sinkgroups") {
+		k.groups = append(k.groups, k.group(c))
+	}
 	k.mergeChannels()
+	k.dealChannels()
 	for _, s := range k.sources {
 		k.feed(s)
 	}
@@ -181,15 +184,21 @@ func (k *conversion) text(file string) string {
 			section(i.text())
 		}
 		section(unit{src.component, src.blocks}.text())
+		if src.route != nil {
+			section(written(src.route))
+		}
 	}
 	for _, ch := range k.channels {
 		section(unit{ch.component, ch.blocks()}.text())
+		if ch.shared != nil {
+			section(written(ch.shared))
+		}
 	}
 	for _, snk := range k.sinks {
 		section(unit{snk.component, snk.blocks}.text())
 	}
 	for _, g := range k.groups {
-		section(unit{g, nil}.text())
+		section(unit{g.component, g.blocks()}.text())
 	}
 	return s.String()
 }

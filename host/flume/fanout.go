@@ -8,15 +8,6 @@ import (
 	"strings"
 )
 
-// choice is what a multiplexing selector does, by channel.
-type choice struct {
-	header   string
-	values   map[string][]string // of the header, by channel
-	all      []string            // every value that some channel gets
-	defaults []string
-	custom   bool // nobody knows how it chooses
-}
-
 // selector reads how a source picks channels.
 func (k *conversion) selector(s *source) {
 	kind := strings.ToLower(s.take("selector.type", "replicating"))
@@ -40,38 +31,6 @@ func (k *conversion) selector(s *source) {
 	s.into = slices.DeleteFunc(s.into, func(name string) bool { return k.channelNamed(name) == nil })
 }
 
-// choose reads a multiplexing selector.
-func (s *source) choose() {
-	c := &choice{header: s.take("selector.header", "flume.selector.header"), values: map[string][]string{}, defaults: s.words("selector.default")}
-	for _, at := range []string{"selector.mapping.", "selector.optional."} {
-		for _, value := range s.under(at) {
-			c.all = append(c.all, value)
-			for _, ch := range s.words(at + value) {
-				c.values[ch] = append(c.values[ch], value)
-			}
-		}
-	}
-	s.choice = c
-}
-
-// filter makes the processor that leaves to a channel what the selector would have given it; "" when that is everything.
-func (c *choice) filter(k *conversion, s *source, ch string) string {
-	set := func(action string, values []string) string {
-		p := k.processor(s, "filter", "to_"+ch)
-		p.block.config("action", action)
-		p.block.config("attribute", c.header)
-		return p.with("equals", values)
-	}
-	if !slices.Contains(c.defaults, ch) {
-		return set("keep", c.values[ch])
-	}
-	others := slices.DeleteFunc(slices.Clone(c.all), func(v string) bool { return slices.Contains(c.values[ch], v) })
-	if len(others) == 0 {
-		return ""
-	}
-	return set("drop", others)
-}
-
 // feed connects the blocks of a source with channels.
 func (k *conversion) feed(s *source) {
 	var targets []*channel
@@ -82,6 +41,8 @@ func (k *conversion) feed(s *source) {
 	}
 	switch {
 	case len(s.blocks) == 0:
+	case s.route != nil || s.whole != nil:
+		s.connect(k.dealt(s).block.address())
 	case s.choice != nil && s.again && !s.choice.custom:
 		k.feedEach(s, targets)
 	case s.choice != nil:
@@ -104,25 +65,9 @@ func (k *conversion) feed(s *source) {
 	for _, b := range s.blocks {
 		s.Became = append(s.Became, b.address())
 	}
-}
-
-// said is the choice in words.
-func (c *choice) said() string {
-	var parts []string
-	for _, v := range c.all {
-		var to []string
-		for ch, values := range c.values {
-			if slices.Contains(values, v) {
-				to = append(to, ch)
-			}
-		}
-		slices.Sort(to)
-		parts = append(parts, fmt.Sprintf("%q: %s", v, strings.Join(to, " ")))
+	if s.route != nil && len(s.blocks) > 0 {
+		s.Became = append(s.Became, s.route.address())
 	}
-	if len(c.defaults) > 0 {
-		parts = append(parts, "others: "+strings.Join(c.defaults, " "))
-	}
-	return strings.Join(parts, "; ")
 }
 
 // feedEach reads the same once for each channel: exact, since each reader has a position of its own.

@@ -5,8 +5,8 @@
 // What must hold of the result:
 //
 //   - Nothing is passed over. A property is translated, or needs nothing here, or stands in a comment with what to do about it.
-//   - It delivers no event twice, and none to another place than Flume did: where the two differ (sinks that compete for the events of a channel,
-//     selectors that pick channels), what would is left in a comment, and `penstock validate` refuses the file until somebody has decided.
+//   - It delivers no event twice, and none to another place than Flume did: where that has no equivalent (a group beside other sinks of its
+//     channel, selectors of which nobody knows how they choose), what would is left in a comment, and `penstock validate` refuses the file until somebody has decided.
 //   - A file of which all parts have an equivalent is valid as it stands, and laid out as `penstock fmt` does it.
 package flume
 

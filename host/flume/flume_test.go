@@ -21,6 +21,7 @@ import (
 
 	"github.com/penstock-io/penstock/host/config"
 	"github.com/penstock-io/penstock/spec/abi"
+	"github.com/penstock-io/penstock/spec/event"
 )
 
 var update = flag.Bool("update", false, "write what comes out into testdata")
@@ -95,6 +96,12 @@ func told(t *testing.T, r *Result) string {
 
 func validate(t *testing.T, text string) (hcl.Diagnostics, string) {
 	t.Helper()
+	_, diags, shown := load(t, text)
+	return diags, shown
+}
+
+func load(t *testing.T, text string) (*config.Config, hcl.Diagnostics, string) {
+	t.Helper()
 	builtin := map[string]abi.Manifest{}
 	for _, module := range []string{"std", "kafka", "exec"} {
 		src, err := os.ReadFile("../../plugins/" + module + "/plugin.hcl")
@@ -111,7 +118,7 @@ func validate(t *testing.T, text string) (hcl.Diagnostics, string) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, sources, diags := config.Load(file, config.Options{
+	c, sources, diags := config.Load(file, config.Options{
 		Manifest: func(ref config.PluginRef) (abi.Manifest, error) {
 			return builtin[strings.TrimPrefix(ref.Source, "builtin:")], nil
 		},
@@ -127,7 +134,7 @@ func validate(t *testing.T, text string) (hcl.Diagnostics, string) {
 	})
 	var out bytes.Buffer
 	config.WriteDiagnostics(&out, diags, sources, false, 0)
-	return diags, out.String()
+	return c, diags, out.String()
 }
 
 // TestNothingIsPassedOver looks for every property of the cases in what became of it: as a comment, or as an argument whose value it has.
@@ -222,4 +229,57 @@ func FuzzConvert(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Where Flume's selector puts an event: into the channels that its value is mapped to, or else the default ones, and into the optional ones of its value.
+func TestARouteDealsAsTheSelectorDid(t *testing.T) {
+	archive, err := txtar.ParseFile("testdata/multiplexing.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, diags, shown := load(t, convert(t, archive).HCL)
+	if c == nil {
+		t.Fatal(diags, shown)
+	}
+	attribute := func(key, value string) event.Event {
+		return event.Event{Attributes: []event.Attribute{{Key: key, Value: []byte(value)}}}
+	}
+	for _, test := range []struct {
+		route, what string
+		event       event.Event
+		want        string
+	}{
+		{"r1", "a value that is mapped", attribute("state", "CZ"), "c1"},
+		{"r1", "one that is mapped to two", attribute("state", "US"), "c2 c4"},
+		{"r1", "another", attribute("state", "DE"), "c4"},
+		{"r1", "none", event.Event{}, "c4"},
+		{"net", "a value that is mapped", attribute("syslog.severity", "alert"), "urgent"},
+		{"net", "one that is optional beside the default", attribute("syslog.severity", "err"), "calm audit"},
+		{"net", "another", attribute("syslog.severity", "info"), "calm"},
+		{"net", "none", event.Event{}, "calm"},
+		{"web", "a value that is mapped", event.Event{Body: []byte(`{"headers":{"x-kind":"b"}}`)}, "w1"},
+		{"web", "another", event.Event{Body: []byte(`{"headers":{"x-kind":"z"}}`)}, ""},
+		{"web", "none", event.Event{Body: []byte(`{"headers":{},"body":"x"}`)}, ""},
+		{"plain", "a value that is mapped", attribute("level", "high"), "high"},
+		{"plain", "another", attribute("level", "low"), "rest"},
+		{"plain", "none", event.Event{}, "rest"},
+	} {
+		route := c.Route(test.route)
+		var got []string
+		for _, of := range route.Cases {
+			yes, err := of.Default && got == nil, error(nil)
+			if !of.Default {
+				yes, err = of.When.Evaluator().Bool(&test.event)
+			}
+			if err != nil {
+				t.Errorf("route %s, %s: %v", test.route, test.what, err)
+			}
+			if yes {
+				got = append(got, of.Name)
+			}
+		}
+		if s := strings.Join(got, " "); s != test.want || len(got) > 1 && !route.All {
+			t.Errorf("route %s, %s: it goes to %q (all: %v), want %q", test.route, test.what, s, route.All, test.want)
+		}
+	}
 }

@@ -3,10 +3,7 @@
 package flume
 
 import (
-	"cmp"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -134,91 +131,4 @@ func (k *conversion) httpSink(s *sink) {
 	for _, prefix := range []string{"backoff.", "rollback.", "incrementMetrics."} {
 		s.noteEach(Differs, prefix, "the status says what becomes of events: 2xx they are taken; 408, 425, 429 and 5xx they come again; other 4xx they are rejected, and go to the dead_letter channel")
 	}
-}
-
-// drain connects sinks with channels. Where several took turns at one channel the first is left, since here each would get every event.
-func (k *conversion) drain() {
-	for _, g := range k.groups {
-		k.group(g)
-	}
-	for _, ch := range k.channels {
-		var sinks []*sink
-		for _, s := range k.sinks {
-			if s.channel == ch.Name && len(s.blocks) > 0 {
-				sinks = append(sinks, s)
-			}
-		}
-		k.compete(sinks)
-		for _, s := range sinks {
-			b := s.blocks[0]
-			args := []arg{{"from", ch.standing().block.address()}}
-			if ch.skips && ch.leader != nil {
-				args = append(args, arg{"on_lag", `"skip"`})
-				s.note(Differs, "", "its channel was optional: when it alone is behind and the channel is full, it goes on further ahead, and what it skipped is counted and logged")
-			}
-			b.args = append(args, b.args...)
-			if !b.off {
-				s.Became = []string{b.address()}
-			}
-		}
-	}
-	for _, s := range k.sinks {
-		if k.channelNamed(s.channel) == nil && len(s.blocks) > 0 {
-			s.note(Missing, "channel", "there is no such channel among those of the agent; write from = channel.NAME")
-		}
-	}
-}
-
-// concurrent are the plugins that may deliver over several connections.
-var concurrent = []string{"http", "stdout", "discard", "kafka_plain"}
-
-// compete leaves one of several sinks of the same channel of Flume's, where each event went to one of them.
-func (k *conversion) compete(sinks []*sink) {
-	if len(sinks) < 2 {
-		return
-	}
-	slices.SortStableFunc(sinks, func(a, b *sink) int { return cmp.Compare(k.priority(b), k.priority(a)) })
-	first := sinks[0]
-	same := !slices.ContainsFunc(sinks[1:], func(s *sink) bool { return !maps.Equal(s.values, first.values) })
-	if same && slices.Contains(concurrent, first.blocks[0].labels[0]) {
-		b := first.blocks[0]
-		b.set("order", "none")
-		b.set("connections", int64(len(sinks)))
-		first.note(Converted, "", "it stands for all that took turns at the channel in the same way")
-		for _, s := range sinks[1:] {
-			s.blocks[0].off = true
-			s.note(Converted, "", fmt.Sprintf("%s delivers over so many connections", b.address()))
-			s.Became = []string{b.address()}
-		}
-		return
-	}
-	for _, s := range sinks[1:] {
-		s.blocks[0].off = true
-		s.note(Missing, "", fmt.Sprintf("it took turns at the channel with %s, each event going to one of them; as a sink beside it, it would get every event as well. "+
-			"Take it out of the comment if that is wanted", first.blocks[0].address()))
-	}
-}
-
-// priority is that of a sink in its group; 0 without.
-func (k *conversion) priority(s *sink) int {
-	for _, g := range k.groups {
-		n, err := strconv.Atoi(g.values["processor.priority."+s.Name])
-		if err == nil {
-			return n
-		}
-	}
-	return 0
-}
-
-// group notes what a group of sinks did.
-func (k *conversion) group(g *component) {
-	sinks := g.words("sinks")
-	g.Type = strings.ToLower(g.take("processor.type", "default"))
-	if len(sinks) < 2 {
-		g.note(Converted, "", "not needed: a group of one sink")
-		g.noteRest()
-		return
-	}
-	g.note(Missing, "", fmt.Sprintf("there are no groups of sinks; of %s the first is left, and the others stand in comments", strings.Join(sinks, ", ")))
-	g.noteRest()
 }

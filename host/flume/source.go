@@ -17,8 +17,10 @@ type source struct {
 	through      []string // what all its blocks go through
 	into         []string // channels, as Flume names them; optional ones too
 	optional     []string
-	choice       *choice // it puts an event into some channels only
-	again        bool    // what it reads may be read twice, by two sources
+	choice       *choice    // it puts an event into some channels only
+	route        *block     // that deals them, or nil
+	whole        []*channel // of a choice that a route makes: those that became one
+	again        bool       // what it reads may be read twice, by two sources
 }
 
 // sourceKinds make the blocks of a source; none is made where there is no equivalent.

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-var dotShapes = map[string]string{"source": "box", "processor": "hexagon", "channel": "cylinder", "route": "diamond", "sink": "box"}
+var dotShapes = map[string]string{"source": "box", "processor": "hexagon", "channel": "cylinder", "route": "diamond", "sink_group": "trapezium", "sink": "box"}
 
 // WriteDot writes the graph in the language of Graphviz.
 func (g *Graph) WriteDot(w io.Writer) {
@@ -41,7 +41,7 @@ func (n Node) label() string {
 }
 
 // mermaidShapes are what stands around the text of a node.
-var mermaidShapes = map[string][2]string{"source": {"[", "]"}, "processor": {"{{", "}}"}, "channel": {"[(", ")]"}, "route": {"{", "}"}, "sink": {"[", "]"}}
+var mermaidShapes = map[string][2]string{"source": {"[", "]"}, "processor": {"{{", "}}"}, "channel": {"[(", ")]"}, "route": {"{", "}"}, "sink_group": {"[/", "\\]"}, "sink": {"[", "]"}}
 
 // WriteMermaid writes the graph in the language of Mermaid, which Markdown shows in many places.
 func (g *Graph) WriteMermaid(w io.Writer) {

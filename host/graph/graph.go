@@ -27,10 +27,10 @@ type Graph struct {
 
 // Node is something that events go through.
 type Node struct {
-	ID      string `json:"id"`      // unique: the address, and of a processor also that of the source that goes through it
+	ID      string `json:"id"`      // unique: the address, and of a processor also that of the source or sink whose events go through it
 	Address string `json:"address"` // "source.shop"
-	Kind    string `json:"kind"`    // "source", "processor", "channel", "route", "sink"
-	Of      string `json:"of"`      // the plugin, the kind of channel, or which cases of a route an event is of
+	Kind    string `json:"kind"`    // "source", "processor", "channel", "route", "sink_group", "sink"
+	Of      string `json:"of"`      // the plugin, the kind of channel, which cases of a route an event is of, or the policy of a group
 	About   string `json:"about"`   // a word or two more: of a channel its capacity
 }
 
@@ -54,14 +54,9 @@ func Of(c *config.Config) *Graph {
 	for _, s := range c.Sources {
 		from := s.Address()
 		g.Nodes = append(g.Nodes, Node{ID: from, Address: from, Kind: "source", Of: s.Plugin.Name})
-		for i, name := range s.Through {
-			p := c.Processors[slices.IndexFunc(c.Processors, func(p config.Processor) bool { return p.Name == name })]
-			id := fmt.Sprintf("%s/%d/%s", s.Address(), i, p.Address()) // each use is an instance
-			g.Nodes = append(g.Nodes, Node{ID: id, Address: p.Address(), Kind: "processor", Of: p.Plugin.Name})
-			g.Edges = append(g.Edges, Edge{From: from, To: id, Kind: Events})
-			from = id
-		}
-		g.Edges = append(g.Edges, Edge{From: from, To: "channel." + s.Into, Kind: Events})
+		way := g.through(c, Edge{From: from, Kind: Events}, s.Address(), s.Through)
+		way.To = "channel." + s.Into
+		g.Edges = append(g.Edges, way)
 	}
 	for _, ch := range c.Channels {
 		g.Nodes = append(g.Nodes, Node{ID: ch.Address(), Address: ch.Address(), Kind: "channel", Of: ch.Kind, About: config.SizeText(ch.CapacityBytes)})
@@ -73,15 +68,53 @@ func Of(c *config.Config) *Graph {
 		g.Nodes = append(g.Nodes, Node{ID: r.Address(), Address: r.Address(), Kind: "route", Of: match(r)})
 		g.Edges = append(g.Edges, Edge{From: "channel." + r.From, To: r.Address(), Kind: Events})
 	}
+	for _, sg := range c.Groups {
+		g.Nodes = append(g.Nodes, Node{ID: sg.Address(), Address: sg.Address(), Kind: "sink_group", Of: sg.Policy, About: filtered(sg.Feed)})
+		g.Edges = append(g.Edges, feed(c, sg.Feed, sg.Address()))
+	}
 	for _, s := range c.Sinks {
 		g.Nodes = append(g.Nodes, Node{ID: s.Address(), Address: s.Address(), Kind: "sink", Of: s.Plugin.Name, About: about(s)})
-		way := Edge{From: "channel." + s.From, To: s.Address(), Kind: Events, Case: s.Case}
-		if s.Route != "" {
-			way.From = c.Route(s.Route).Address()
+		way := feed(c, s.Feed, s.Address())
+		if sg, in := c.GroupOf(s); in {
+			way = Edge{From: sg.Address(), To: s.Address(), Kind: Events}
 		}
+		way = g.through(c, way, s.Address(), s.Through)
+		way.To = s.Address()
 		g.Edges = append(g.Edges, way)
+		if s.Relays() {
+			g.Edges = append(g.Edges, Edge{From: s.Address(), To: "channel." + s.Into, Kind: Events})
+		}
 	}
 	return g
+}
+
+// feed is the way from a channel, or a case of a route, to what reads it.
+func feed(c *config.Config, f config.Feed, to string) Edge {
+	way := Edge{From: "channel." + f.From, To: to, Kind: Events, Case: f.Case}
+	if f.Route != "" {
+		way.From = c.Route(f.Route).Address()
+	}
+	return way
+}
+
+// through draws the processors of a component, and answers the way that is left behind the last of them.
+func (g *Graph) through(c *config.Config, way Edge, of string, names []string) Edge {
+	for i, name := range names {
+		p := c.Processors[slices.IndexFunc(c.Processors, func(p config.Processor) bool { return p.Name == name })]
+		id := fmt.Sprintf("%s/%d/%s", of, i, p.Address()) // each use is an instance
+		g.Nodes = append(g.Nodes, Node{ID: id, Address: p.Address(), Kind: "processor", Of: p.Plugin.Name})
+		way.To = id
+		g.Edges = append(g.Edges, way)
+		way = Edge{From: id, Kind: Events}
+	}
+	return way
+}
+
+func filtered(f config.Feed) string {
+	if f.Where != nil {
+		return "filtered"
+	}
+	return ""
 }
 
 // match says of which cases of a route an event is.
@@ -98,8 +131,8 @@ func about(s config.Sink) string {
 	if n := parallel(s); n != "" {
 		words = append(words, n)
 	}
-	if s.Where != nil {
-		words = append(words, "filtered")
+	if s.Group == "" && s.Where != nil {
+		words = append(words, filtered(s.Feed))
 	}
 	return strings.Join(words, ", ")
 }

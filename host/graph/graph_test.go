@@ -38,7 +38,7 @@ var shop = &config.Config{
 	},
 	Sinks: []config.Sink{
 		sink("orders", "postgres", "main", 4), sink("archive", "file", "main", 1), sink("a", "tcp", "fast", 1), sink("b", "tcp", "fast", 1), sink("c", "discard", "fast", 1),
-		sink("d", "discard", "fast", 1),
+		{Component: component(abi.Sink, "d", "discard"), Feed: config.Feed{From: "fast"}, Through: []string{"parse", "mask"}, Lanes: 1, Connections: 1},
 	},
 	Off: []string{"sink.debug"},
 }
@@ -54,10 +54,10 @@ generate  source.load ─ parse ──────────────┼▶
 http      source.web ───────────────────────┘  wal, 8 GiB                        └▶ sink.archive  file
                                                dead letters to channel.rejected
 
-                                    ┌▶ sink.a  tcp
-tcp  source.one ──▶ channel.fast ───┼▶ sink.b  tcp
-                    memory, 64 MiB  ├▶ sink.c  discard
-                                    └▶ sink.d  discard
+                                    ┌▶ sink.a                 tcp
+tcp  source.one ──▶ channel.fast ───┼▶ sink.b                 tcp
+                    memory, 64 MiB  ├▶ sink.c                 discard
+                                    └▶ parse ─ mask ─ sink.d  discard
 
 dead letters of channel.main ──▶ channel.rejected
                                  wal, 1 GiB
@@ -80,15 +80,15 @@ func TestGraphvizAndMermaidGetEveryNodeAndEdge(t *testing.T) {
 	var dot, mermaid strings.Builder
 	g.WriteDot(&dot)
 	g.WriteMermaid(&mermaid)
-	if nodes, edges := len(g.Nodes), len(g.Edges); nodes != 17 || edges != 14 {
+	if nodes, edges := len(g.Nodes), len(g.Edges); nodes != 19 || edges != 16 {
 		t.Errorf("%d nodes, %d edges", nodes, edges)
 	}
 	for _, c := range []struct {
 		out, what string
 		want      int
 	}{
-		{dot.String(), " [shape = ", 17}, {dot.String(), " -> ", 14}, {dot.String(), "style = dashed", 1}, {dot.String(), `"source.shop[\"eu\"]" -> `, 1},
-		{mermaid.String(), "\"\n", 0}, {mermaid.String(), " --> ", 13}, {mermaid.String(), " -. dead letters .-> ", 1}, {mermaid.String(), "source.shop[#quot;eu#quot;]<br>file", 1},
+		{dot.String(), " [shape = ", 19}, {dot.String(), " -> ", 16}, {dot.String(), "style = dashed", 1}, {dot.String(), `"source.shop[\"eu\"]" -> `, 1},
+		{mermaid.String(), "\"\n", 0}, {mermaid.String(), " --> ", 15}, {mermaid.String(), " -. dead letters .-> ", 1}, {mermaid.String(), "source.shop[#quot;eu#quot;]<br>file", 1},
 	} {
 		if got := strings.Count(c.out, c.what); got != c.want {
 			t.Errorf("%q is there %d times, not %d:\n%s", c.what, got, c.want, c.out)
@@ -128,5 +128,45 @@ generate  source.load ──▶ channel.main ─┼▶ sink.all                 
 		if !strings.Contains(c.out, c.what) {
 			t.Errorf("%s is not in:\n%s", c.what, c.out)
 		}
+	}
+}
+
+// TestAGroupStandsBeforeItsMembers: also behind a case of a route.
+func TestAGroupStandsBeforeItsMembers(t *testing.T) {
+	loud := config.Feed{From: "main", Route: "by_level", Case: "loud", Where: &config.Condition{}}
+	member := func(name, group string, feed config.Feed) config.Sink {
+		s := sink(name, "http", "main", 1)
+		s.Group, s.Feed = group, feed
+		return s
+	}
+	g := Of(&config.Config{
+		Sources:  []config.Source{source("load", "generate", "main")},
+		Channels: []config.Channel{{Kind: "wal", Name: "main", CapacityBytes: 1 << 30}},
+		Routes:   []config.Route{{Name: "by_level", From: "main", Cases: []config.Case{{Name: "loud"}}}},
+		Groups:   []config.Group{{Name: "all", Policy: "failover", Feed: config.Feed{From: "main"}}, {Name: "alerts", Policy: "round_robin", Feed: loud}},
+		Sinks: []config.Sink{
+			member("a", "all", config.Feed{From: "main"}), member("b", "all", config.Feed{From: "main"}), member("c", "alerts", loud),
+		},
+	})
+	var out, dot, mermaid strings.Builder
+	g.WriteText(&out, Plain)
+	golden(t, out.String(), `                                        ┌▶ sink_group.all ─ sink.a                     http
+generate  source.load ──▶ channel.main ─┼▶ sink_group.all ─ sink.b                     http
+                          wal, 1 GiB    └▶ by_level.loud ─ sink_group.alerts ─ sink.c  http
+`)
+	g.WriteDot(&dot)
+	g.WriteMermaid(&mermaid)
+	for _, c := range []struct{ out, what string }{
+		{dot.String(), `"channel.main" -> "sink_group.all"`}, {dot.String(), `"sink_group.all" -> "sink.b"`},
+		{dot.String(), `"route.by_level" -> "sink_group.alerts" [label = "loud"]`},
+		{dot.String(), `"sink_group.alerts" [shape = trapezium, label = "sink_group.alerts\nround_robin, filtered"]`},
+		{mermaid.String(), `[/"sink_group.all<br>failover"\]`},
+	} {
+		if !strings.Contains(c.out, c.what) {
+			t.Errorf("%s is not in:\n%s", c.what, c.out)
+		}
+	}
+	if n := strings.Count(dot.String(), `"channel.main" ->`); n != 2 {
+		t.Errorf("%d ways lead out of the channel", n)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// Paint colours a text by what it is: "source", "processor", "channel", "route", "sink", "about", "line".
+// Paint colours a text by what it is: "source", "processor", "channel", "route", "sink_group", "sink", "about", "line".
 type Paint func(what, text string) string
 
 // Plain paints nothing.
@@ -96,13 +96,13 @@ func (g *Graph) ways() map[string][][]Node {
 		nodes[n.ID] = n
 	}
 	for _, e := range g.Edges {
-		if kind := nodes[e.From].Kind; kind == "source" || kind == "processor" { // has one way out
+		if kind := nodes[e.From].Kind; kind == "source" || kind == "processor" || kind == "sink" { // has one way out
 			next[e.From] = e.To
 		}
 	}
 	into := make(map[string][][]Node)
 	for _, n := range g.Nodes {
-		if n.Kind != "source" {
+		if n.Kind != "source" && (n.Kind != "sink" || next[n.ID] == "") { // a relay fills a channel too
 			continue
 		}
 		way, id := []Node{n}, next[n.ID]
@@ -126,10 +126,11 @@ func sourceCell(way []Node, widest int, paint Paint) (c cell) {
 	return c
 }
 
-// exit is a sink, and the case of a route by which events get there, or "".
+// exit is a sink, with the case of a route and the group by which events get there, or "".
 type exit struct {
 	Node
-	option string
+	option, group string
+	through       []Node // processors, the last one first
 }
 
 func (p *picture) sinks(g *Graph, ch Node) {
@@ -151,15 +152,32 @@ func (g *Graph) exits(channel string) (all []exit) {
 		if n.Kind != "sink" {
 			continue
 		}
-		in := g.into(n.ID)
-		switch from := g.into(in.From); {
-		case in.From == channel:
-			all = append(all, exit{Node: n})
-		case in.Case != "" && from.From == channel:
-			all = append(all, exit{n, strings.TrimPrefix(in.From, "route.") + "." + in.Case})
+		x, in := exit{Node: n}, g.into(n.ID)
+		for p, is := g.processor(in.From); is; p, is = g.processor(in.From) {
+			x.through, in = append(x.through, p), g.into(p.ID)
+		}
+		if strings.HasPrefix(in.From, "sink_group.") {
+			x.group = in.From
+			in = g.into(in.From)
+		}
+		if in.Case != "" {
+			x.option = strings.TrimPrefix(in.From, "route.") + "." + in.Case
+			in = g.into(in.From)
+		}
+		if in.From == channel {
+			all = append(all, x)
 		}
 	}
 	return all
+}
+
+// processor is the node of that id, if it is one.
+func (g *Graph) processor(id string) (Node, bool) {
+	i := slices.IndexFunc(g.Nodes, func(n Node) bool { return n.ID == id && n.Kind == "processor" })
+	if i < 0 {
+		return Node{}, false
+	}
+	return g.Nodes[i], true
 }
 
 // into is the one edge by which events get to a node.
@@ -174,6 +192,14 @@ func (g *Graph) into(id string) Edge {
 func (x exit) cell(paint Paint) (c cell) {
 	if x.option != "" {
 		c.add(paint, "route", x.option)
+		c.add(paint, "line", " ─ ")
+	}
+	if x.group != "" {
+		c.add(paint, "sink_group", x.group)
+		c.add(paint, "line", " ─ ")
+	}
+	for _, p := range slices.Backward(x.through) {
+		c.add(paint, "processor", strings.TrimPrefix(p.Address, "processor."))
 		c.add(paint, "line", " ─ ")
 	}
 	c.add(paint, "sink", x.Address)

@@ -49,7 +49,7 @@ type Source struct {
 	Replay  string // what its plugin claims: "cursor", "ack", or anything else
 }
 
-// Processor is on the way into a channel.
+// Processor is on the way into a channel, or out of one.
 type Processor struct {
 	Address string
 	OnError string // "drop" gives events up
@@ -68,7 +68,8 @@ type Sink struct {
 	Address string
 	Effects string // what its plugin claims: "transactional", "idempotent", or anything else
 	OnLag   string // "skip" and "detach" give events up
-	Group   string // address of the group that gives another member what this one may hold; "" = none does
+	Member  string // address of the group that it is a member of; "" = of none
+	Group   string // the same of a group that gives another member what this one may hold; "" = none does
 }
 
 // Stage is a channel, and who takes events out of it.
@@ -76,7 +77,9 @@ type Stage struct {
 	Channel Channel
 	Case    string   // of a route, which deals the channel's events; "" = none does. What is not for the sink is not on the path
 	Dead    *Channel // keeps what the sink rejects; nil: such a sink is held
-	Sink    Sink
+	// Processors are on the way out of the channel. What they make of an event keeps its offset, so that they are nothing to the destination's knowing it.
+	Processors []Processor
+	Sink       Sink
 }
 
 // Path is a way from a source to a destination.
@@ -106,6 +109,9 @@ func (p Path) Faults() (list []Fault) {
 	for _, s := range p.Stages {
 		list = append(list, s.Channel.faults(replay)...)
 		list = append(list, s.Channel.deadFaults(s.Dead)...)
+		for _, proc := range s.Processors {
+			list = append(list, proc.faults()...)
+		}
 		list = append(list, s.Sink.faults()...)
 		replay = "cursor" // a relay goes on from what the next channel holds
 	}

@@ -58,6 +58,8 @@ var cases = []struct {
 		BestEffort, "sink.z is detached when it is far behind, and begins anew"},
 	{"a processor with `on_error = \"drop\"`", func(p *Path) { p.Processors = []Processor{{"processor.x", "drop"}} },
 		AtMostOnce, "processor.x gives up what it rejects"},
+	{"…, on the way to the sink", func(p *Path) { p.Stages[0].Processors = []Processor{{"processor.x", "drop"}} },
+		AtMostOnce, "processor.x gives up what it rejects"},
 	{"a processor with any other `on_error`", func(p *Path) { p.Processors = []Processor{{"processor.x", "dead_letter"}} },
 		ExactlyOnce, "cursor in the record; transactional sink"},
 	{"dead letters as safe as the channel", func(p *Path) {
@@ -150,6 +152,17 @@ func TestAPathNamesTheCaseThroughWhichItsSinkIsReached(t *testing.T) {
 	p.Stages[0].Case = "route.by_level.loud"
 	if got := p.Report().Way(); got != "source.a → channel.main → route.by_level.loud → sink.z" {
 		t.Errorf("the way is %s", got)
+	}
+}
+
+func TestAPathNamesTheGroupThatGivesToItsSink(t *testing.T) {
+	p := exact()
+	p.Stages[0].Case, p.Stages[0].Processors, p.Stages[0].Sink.Member = "route.by_level.loud", []Processor{{Address: "processor.p"}}, "sink_group.g"
+	if got := p.Report().Way(); got != "source.a → channel.main → route.by_level.loud → sink_group.g → processor.p → sink.z" {
+		t.Errorf("the way is %s", got)
+	}
+	if p.Level() != ExactlyOnce {
+		t.Errorf("to be a member of a group makes it %v", p.Level())
 	}
 }
 

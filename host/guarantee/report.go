@@ -11,10 +11,12 @@ import (
 // Report is what is told of a path.
 type Report struct {
 	Source   string   `json:"source"`
-	Through  []string `json:"through"`        // processors
-	Channel  string   `json:"channel"`        // the first
-	Beyond   []string `json:"beyond"`         // relays and their channels, in order; mostly none
-	Case     string   `json:"case,omitempty"` // of a route, through which the sink gets them: "route.by_level.loud"
+	Through  []string `json:"through"`         // processors
+	Channel  string   `json:"channel"`         // the first
+	Beyond   []string `json:"beyond"`          // relays and their channels, in order; mostly none
+	Case     string   `json:"case,omitempty"`  // of a route, through which the sink gets them: "route.by_level.loud"
+	Group    string   `json:"group,omitempty"` // that gives it to the sink, one of its members: "sink_group.web"
+	Refined  []string `json:"refined"`         // processors on the way to the sink
 	Sink     string   `json:"sink"`
 	Delivery string   `json:"delivery"` // a Level
 	Why      string   `json:"why"`
@@ -24,24 +26,32 @@ type Report struct {
 // Report tells of the path.
 func (p Path) Report() Report {
 	r := Report{
-		Source: p.Source.Address, Through: []string{}, Beyond: []string{}, Sink: p.last().Address,
+		Source: p.Source.Address, Through: []string{}, Beyond: []string{}, Refined: []string{}, Sink: p.last().Address, Group: p.last().Member,
 		Delivery: p.Level().String(), Why: p.Why(), Faults: p.Faults(),
 	}
 	if r.Faults == nil {
 		r.Faults = []Fault{}
 	}
-	for _, proc := range p.Processors {
-		r.Through = append(r.Through, proc.Address)
-	}
+	r.Through = append(r.Through, addresses(p.Processors)...)
 	for i, s := range p.Stages {
 		r.Case = s.Case // of the last: a relay is named itself
 		if i == 0 {
 			r.Channel = s.Channel.Address
 			continue
 		}
-		r.Beyond = append(r.Beyond, p.Stages[i-1].Sink.Address, s.Channel.Address)
+		r.Beyond = append(append(r.Beyond, addresses(p.Stages[i-1].Processors)...), p.Stages[i-1].Sink.Address, s.Channel.Address)
+	}
+	if n := len(p.Stages); n > 0 {
+		r.Refined = append(r.Refined, addresses(p.Stages[n-1].Processors)...)
 	}
 	return r
+}
+
+func addresses(list []Processor) (all []string) {
+	for _, p := range list {
+		all = append(all, p.Address)
+	}
+	return all
 }
 
 // Level reads it back.
@@ -57,7 +67,10 @@ func (r Report) Way() string {
 	if r.Case != "" {
 		way = append(way, r.Case)
 	}
-	way = append(way, r.Sink)
+	if r.Group != "" {
+		way = append(way, r.Group)
+	}
+	way = append(append(way, r.Refined...), r.Sink)
 	return strings.Join(way, " → ")
 }
 

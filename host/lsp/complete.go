@@ -120,6 +120,10 @@ func (c *completion) texts(names []string, quoted bool) {
 // value is what may stand in the value of an argument.
 func (c *completion) value(quoted bool) {
 	n := len(c.line)
+	if n >= 4 && c.line[n-1].Type == hclsyntax.TokenDot && c.line[n-3].Type == hclsyntax.TokenDot && string(c.line[n-4].Bytes) == "route" {
+		c.cases(string(c.line[n-2].Bytes)+".", "")
+		return
+	}
 	if n >= 2 && c.line[n-1].Type == hclsyntax.TokenDot {
 		c.members(c.line[n-2])
 		return
@@ -135,8 +139,11 @@ func (c *completion) value(quoted bool) {
 		return
 	}
 	switch kind := strings.TrimSuffix(strings.TrimPrefix(a.Type, "list("), ")"); kind {
-	case "channel", "processor", "secret", "tls":
+	case "channel", "processor", "secret", "sink", "tls":
 		c.references(kind, kind+".")
+		if reader := c.frames[len(c.frames)-1].name; c.arg == "from" && (reader == "sink" || reader == "sink_group") {
+			c.cases("", "route.")
+		}
 		return
 	case "bool":
 		c.add(item{Label: "true", Kind: itemValue})
@@ -178,5 +185,14 @@ func (c *completion) references(root, prefix string) {
 		}
 		seen[d.name] = true
 		c.add(item{Label: prefix + d.name, Kind: itemReference, Detail: filepath.Base(d.at.Filename)})
+	}
+}
+
+// cases are those of all routes, or of the one that the prefix names. Each stands behind what is put before it.
+func (c *completion) cases(of, before string) {
+	for _, d := range c.declarations() {
+		if name, ok := strings.CutPrefix(d.name, of); ok && d.kind == caseKind {
+			c.add(item{Label: before + name, Kind: itemReference, Detail: filepath.Base(d.at.Filename)})
+		}
 	}
 }

@@ -146,6 +146,8 @@ func (d *document) reference(word hclsyntax.Token, p place) (decl declaration, o
 	switch {
 	case p.arg == "" || word.Type != hclsyntax.TokenIdent:
 		return decl, false
+	case n >= 5 && p.line[n-2].Type == hclsyntax.TokenDot && p.line[n-4].Type == hclsyntax.TokenDot && string(p.line[n-5].Bytes) == "route":
+		kind, name = caseKind, string(p.line[n-3].Bytes)+"."+name
 	case n >= 3 && p.line[n-2].Type == hclsyntax.TokenDot:
 		kind = string(p.line[n-3].Bytes)
 	default:

@@ -25,6 +25,9 @@ type place struct {
 	arg    string           // whose value it is; "" = none
 }
 
+// caseKind is the kind of the cases of a route, the default too. They are called ROUTE.CASE.
+const caseKind = "case"
+
 // declaration is a block, or a local value, that can be referred to.
 type declaration struct {
 	kind, name string // of a block: its type and last label
@@ -126,8 +129,19 @@ func (s *scanner) open() {
 			at: hcl.RangeBetween(s.line[0].Range, s.line[len(s.line)-1].Range),
 		})
 	}
+	s.branch(f)
 	s.frames = append(s.frames, f)
 	s.line, s.arg, s.depth = nil, "", 0
+}
+
+// branch notes a case of a route.
+func (s *scanner) branch(f frame) {
+	if len(s.frames) != 1 || s.frames[0].name != "route" || len(s.frames[0].labels) == 0 || len(f.labels) == 0 || f.name != "case" && f.name != "default" {
+		return
+	}
+	s.declared = append(s.declared, declaration{
+		kind: caseKind, name: s.frames[0].labels[0] + "." + f.labels[0], labels: f.labels, at: hcl.RangeBetween(s.line[0].Range, s.line[len(s.line)-1].Range),
+	})
 }
 
 func labelsOf(tokens hclsyntax.Tokens) (labels []string) {

@@ -64,6 +64,9 @@ func TestPositionsThatAreNotThereAreTheNearest(t *testing.T) {
 	}
 }
 
+// dealing has a route that is as it is while somebody types.
+const dealing = "channel \"wal\" \"main\" {}\nroute \"by_level\" {\n  from = channel.main\n  case \"loud\" {\n    when = true\n  }\n  default \"rest\" {}\n}\n"
+
 func TestCompletion(t *testing.T) {
 	names := make([]string, 0, 5)
 	for _, f := range expr.Fields() {
@@ -79,6 +82,13 @@ func TestCompletion(t *testing.T) {
 		{"channel \"wal\" \"é𝄞\" {}\nsource \"file\" \"in\" {\n  into = channel.|", "é𝄞", "in"},
 		{"processor \"filter\" \"f\" {\n  when = event.|", strings.Join(names, " "), "event"},
 		{"# source \"|", "", "file"},
+		{dealing + "sink \"file\" \"x\" {\n  from = |\n}", "channel.main route.by_level.loud route.by_level.rest", "sink.x"},
+		{dealing + "sink \"file\" \"x\" {\n  from = route.|\n}", "by_level", "loud"},
+		{dealing + "sink \"file\" \"x\" {\n  from = route.by_level.|\n}", "loud rest", "by_level"},
+		{dealing + "sink_group \"x\" {\n  from = route.by_level.lo|\n}", "loud rest", "by_level"},
+		{dealing + "sink \"file\" \"x\" {\n  from = route.nothing.|\n}", "", "loud"},
+		{dealing + "route \"x\" {\n  from = |\n}", "channel.main", "route.by_level.loud"},
+		{dealing + "sink \"file\" \"x\" {}\nsink_group \"y\" {\n  members = [|]\n}", "sink.x", "channel.main"},
 	} {
 		src, at := cut(t, c.text)
 		got := " " + labelsIn(documentOf(src).complete(at)) + " "
@@ -97,7 +107,7 @@ func TestCompletionReplacesWhatIsTyped(t *testing.T) {
 }
 
 func TestHoverAndDefinition(t *testing.T) {
-	const text = "channel \"wal\" \"main\" {}\n" + flow
+	const text = "channel \"wal\" \"main\" {}\n" + flow + "\nroute \"r\" {\n  case \"odd\" {\n  }\n}\nsink \"file\" \"s\" {\n  from = route.r.odd\n}\n"
 	for _, c := range []struct{ old, mark, hover, definition string }{
 		{`"file"`, `"fi|le"`, "Reads files.", "null"},
 		{"paths", "pat|hs", "Which files.", "null"},
@@ -105,6 +115,9 @@ func TestHoverAndDefinition(t *testing.T) {
 		{"channel.main", "chan|nel.main", "`channel wal main`, at flow.hcl:1", `"start":{"line":0,"character":0}`},
 		{"channel.main", "channel.oth|er", "null", "null"},
 		{"a.log", "a.|log", "null", "null"},
+		{"route.r.odd", "route.r.od|d", "`case odd`, at flow.hcl:", `"start":{"line":`},
+		{"route.r.odd", "route.r|.odd", "`route r`, at flow.hcl:", `"start":{"line":`},
+		{"route.r.odd", "route.r.ev|en", "null", "null"},
 	} {
 		src, at := cut(t, strings.Replace(text, c.old, c.mark, 1))
 		d := documentOf(src)

@@ -81,9 +81,12 @@ type blame struct {
 	attempts          int
 }
 
-// addFrom adds the events of b that a processor rejects, on their way into a channel.
-func (l *letters) addFrom(b event.Batch, rejected []plugin.Rejection, p Processor) error {
-	by := blame{processor: p.Address, plugin: p.Plugin, attempts: 1}
+// gaveUp adds the events of b that a processor gives up on their way into a channel, unless they are dropped.
+func (l *letters) gaveUp(u *use, b event.Batch, rejected []plugin.Rejection) error {
+	if u.OnError == Drop {
+		return nil
+	}
+	by := blame{processor: u.Address, plugin: u.Plugin, attempts: 1}
 	return eachRejected(b, rejected, func(_ event.Offset, e event.Event, r plugin.Rejection) error {
 		return l.add(e, r, by, event.Attribute{Key: event.DeadDigest, Value: []byte(l.digest(e))})
 	})
@@ -231,12 +234,21 @@ func (d *DeadLetters) put(ctx context.Context, b event.Batch, fate Lifecycle) er
 
 // begin waits for room, as long as it takes: nothing is lost for want of a place for dead letters.
 func (d *DeadLetters) begin(ctx context.Context, fate Lifecycle) (channel.Tx, error) {
+	tx, err := begin(ctx, d.Channel, d.Backoff, fate, fmt.Sprintf("events are to go to the dead letters, and %s is full: it waits for room there", d.Address))
+	if err != nil {
+		return nil, fmt.Errorf("keep dead letters in %s: begin: %w", d.Address, err)
+	}
+	return tx, nil
+}
+
+// begin waits for room in a channel for as long as ctx lives, and tells fate why when that takes a while. A channel that refuses is asked again.
+func begin(ctx context.Context, ch channel.Channel, backoff Backoff, fate Lifecycle, full string) (channel.Tx, error) {
 	for n := 1; ; n++ {
 		turn, cancel := context.WithTimeout(ctx, blockedTurn)
-		tx, err := d.Channel.Begin(turn)
-		full := errors.Is(err, channel.ErrFull)
-		if full {
-			sleep(turn, d.Backoff.Delay(n))
+		tx, err := ch.Begin(turn)
+		refused := errors.Is(err, channel.ErrFull)
+		if refused {
+			sleep(turn, backoff.Delay(n))
 		}
 		cancel()
 		switch {
@@ -247,10 +259,10 @@ func (d *DeadLetters) begin(ctx context.Context, fate Lifecycle) (channel.Tx, er
 			return tx, nil
 		case ctx.Err() != nil:
 			return nil, cmp.Or(context.Cause(ctx), err)
-		case !full && !errors.Is(err, context.DeadlineExceeded):
-			return nil, fmt.Errorf("keep dead letters in %s: begin: %w", d.Address, err)
+		case !refused && !errors.Is(err, context.DeadlineExceeded):
+			return nil, err
 		case n == 1:
-			fate.State(Retrying, fmt.Sprintf("events are to go to the dead letters, and %s is full: it waits for room there", d.Address))
+			fate.State(Retrying, full)
 		}
 	}
 }

@@ -64,7 +64,8 @@ type Processor struct {
 // chain is the processors of one component, an instance of each. It belongs to one goroutine.
 type chain struct {
 	uses    []*use
-	letters *letters // what of the batch is for the dead letters
+	letters *letters       // of a source: what of the batch is for the dead letters
+	origins *event.Origins // of a source: what each event is given then; nil: nothing
 }
 
 // use is a processor in a chain.
@@ -75,17 +76,19 @@ type use struct {
 	backoff Backoff
 	fate    Lifecycle
 	log     *slog.Logger
-	letters *letters // where what is for the dead letters is put
-	chooser chooser  // unless it is for all events
+	gaveUp  func(u *use, b event.Batch, rejected []plugin.Rejection) error // events of b go where on_error says: Drop or DeadLetter
+	tracked bool                                                           // events have offsets, which they keep: each comes to one event at most
+	chooser chooser                                                        // unless it is for all events
 
 	// Of the batch that is being processed.
-	done   Processed
-	poison int
+	done    Processed
+	poison  int
+	offsets []event.Offset // of its events, where they are tracked
 }
 
 // openChain opens an instance of each processor; none where there is none.
 func openChain(ctx context.Context, through []Processor, made use) (*chain, error) {
-	c := &chain{letters: made.letters}
+	c := &chain{}
 	for _, p := range through {
 		u := made
 		u.Processor = p
@@ -107,8 +110,8 @@ func (c *chain) close() (err error) {
 	return err
 }
 
-// process takes over the hold on b, and answers what the processors made of it, numbered 0, 1, 2…. What they reject is in
-// letters then, or dropped, as each of them says.
+// process takes over the hold on b, and answers what the processors made of it, numbered 0, 1, 2…. What they reject is
+// given up then, as each of them says.
 func (c *chain) process(ctx context.Context, b event.Batch) (event.Batch, error) {
 	for _, u := range c.uses {
 		if b.Len() == 0 { // only the cursor moves
@@ -145,6 +148,9 @@ func (u *use) process(ctx context.Context, b event.Batch) (event.Batch, error) {
 			}
 		})
 	}
+	if err == nil && u.tracked {
+		u.trace(made)
+	}
 	var out event.Batch
 	switch {
 	case err != nil:
@@ -172,7 +178,11 @@ func (u *use) process(ctx context.Context, b event.Batch) (event.Batch, error) {
 // joined says what can be done about a batch that becomes too large.
 func (u *use) joined(b event.Batch, err error) (event.Batch, error) {
 	if err != nil {
-		err = fmt.Errorf("%s makes too much of one batch: %w; have its source read less at a time: %w", u.Address, err, errHold)
+		whose := "have its source read less at a time"
+		if u.tracked {
+			whose = "make the batch of its sink smaller"
+		}
+		err = fmt.Errorf("%s makes too much of one batch: %w; %s: %w", u.Address, err, whose, errHold)
 	}
 	return b, err
 }
@@ -186,6 +196,10 @@ func (u *use) divide(ctx context.Context, b event.Batch, kills int, made func(pa
 	}
 	out, rejected, err := u.attempt(ctx, b, kills)
 	class := plugin.ClassOf(err)
+	if many := u.multiplied(b, out); len(many) > 0 {
+		out.Release() // what was made of the others comes again, without these
+		return u.around(ctx, b, inOrder(append(rejected, many...)), made)
+	}
 	switch {
 	case err == nil && len(rejected) == 0:
 		made(out, b.Len()-out.Offsets())
@@ -359,15 +373,15 @@ func (u *use) rejectAll(b event.Batch, rejected []plugin.Rejection) error {
 	switch u.OnError {
 	case Drop:
 		u.done.Dropped += len(rejected)
-		return nil
 	case DeadLetter:
 		u.done.DeadLetter += len(rejected)
-		return u.letters.addFrom(b, rejected, u.Processor)
+	default:
+		return u.stop(b, rejected)
 	}
-	return u.stop(b, rejected)
+	return u.gaveUp(u, b, rejected)
 }
 
-// stop says which event it is that nothing can be done with. It has no offset yet: nothing was put.
+// stop says which event it is that nothing can be done with. On the way into a channel it has no offset yet: nothing was put.
 func (u *use) stop(b event.Batch, rejected []plugin.Rejection) error {
 	first, more := rejected[0], ""
 	if n := len(rejected) - 1; n > 0 {
@@ -377,7 +391,12 @@ func (u *use) stop(b event.Batch, rejected []plugin.Rejection) error {
 	if first.Code == 0 {
 		what = "breaks on"
 	}
-	e, _ := at(b, first.Index)
+	e, place := at(b, first.Index)
+	if u.tracked {
+		return fmt.Errorf("%s %s event %d, with a body of %d bytes%s: %s; it stays in the channel, and so does what comes behind it; "+
+			"mend the processor, or say on_error = \"dead_letter\", \"drop\" or \"pass\": %w: %w",
+			u.Address, what, u.offset(place), len(e.Body), more, first.Reason, plugin.ErrRejected, errHold)
+	}
 	return fmt.Errorf("%s %s the event of %s with a body of %d bytes%s: %s; its source has not lost it and brings it again; "+
 		"mend the processor, or say on_error = \"dead_letter\", \"drop\" or \"pass\": %w: %w",
 		u.Address, what, time.Unix(0, e.Time).UTC().Format(time.RFC3339Nano), len(e.Body), more, first.Reason, plugin.ErrRejected, errHold)

@@ -363,9 +363,9 @@ func TestADeadLetterSaysWhatItWasAndWhy(t *testing.T) {
 		if err := w.Append(event.Event{Time: 5, Attributes: []event.Attribute{{Key: "file.path", Value: []byte("/a")}}, Body: []byte("x")}); err != nil {
 			t.Fatal(err)
 		}
-		by := Processor{Address: "processor.p", Plugin: "std/p 1"}
+		by := &use{Processor: Processor{Address: "processor.p", Plugin: "std/p 1", OnError: DeadLetter}}
 		for _, r := range []plugin.Rejection{{Code: abi.EREJECT, Reason: strings.Repeat("é", event.MaxDeadReason)}, {Code: abi.ETOOBIG}, {Reason: "trap"}} {
-			if err := l.addFrom(w.Batch(), []plugin.Rejection{r}, by); err != nil {
+			if err := l.gaveUp(by, w.Batch(), []plugin.Rejection{r}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -411,8 +411,8 @@ func TestTheLargestEventThereIsFitsAmongTheDeadLetters(t *testing.T) {
 	}
 	long := strings.Repeat("n", channel.MaxName)
 	l := &letters{component: long}
-	by := Processor{Address: long, Plugin: long}
-	if err := l.addFrom(w.Batch(), []plugin.Rejection{{Code: abi.EREJECT, Reason: strings.Repeat("r", 1<<20)}}, by); err != nil {
+	by := &use{Processor: Processor{Address: long, Plugin: long, OnError: DeadLetter}}
+	if err := l.gaveUp(by, w.Batch(), []plugin.Rejection{{Code: abi.EREJECT, Reason: strings.Repeat("r", 1<<20)}}); err != nil {
 		t.Error(err)
 	}
 }
@@ -430,7 +430,7 @@ func TestAFullChannelOfDeadLettersMakesItWaitAndSaysSo(t *testing.T) {
 			seen := &quiet{}
 			letter := func(ctx context.Context) error {
 				l := &letters{component: "sink.a"}
-				if err := l.addFrom(encode(t, "x"), []plugin.Rejection{{Code: abi.EREJECT}}, Processor{}); err != nil {
+				if err := l.gaveUp(&use{Processor: Processor{OnError: DeadLetter}}, encode(t, "x"), []plugin.Rejection{{Code: abi.EREJECT}}); err != nil {
 					t.Fatal(err)
 				}
 				return d.keep(ctx, l, seen)

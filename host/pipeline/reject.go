@@ -27,7 +27,8 @@ type handed struct {
 
 // hand writes the batch of d. What will never be taken is durable among the dead letters when it returns nil, and before the rest is
 // written again to a destination that has applied nothing. The caller releases what it answers.
-func (s *Sink) hand(ctx, late context.Context, to plugin.Sink, d channel.Delivery) (h handed, err error) {
+func (s *Sink) hand(ctx, late context.Context, to plugin.Sink, o offer) (h handed, err error) {
+	d := o.d
 	h.batch = d.Batch
 	for {
 		d.Batch = h.batch
@@ -41,7 +42,8 @@ func (s *Sink) hand(ctx, late context.Context, to plugin.Sink, d channel.Deliver
 		case s.Dead == nil:
 			return h, s.rejected(d, out)
 		}
-		if err := s.bury(ctx, d, blamed(d, out, err)); err != nil {
+		o.d = d
+		if err := s.bury(ctx, o, blamed(d, out, err)); err != nil {
 			return h, err
 		}
 		if err := s.leave(&h, blamed(d, out, err)); err != nil {
@@ -76,7 +78,12 @@ func (s *Sink) leave(h *handed, out []plugin.Rejection) error {
 	if err != nil {
 		return err
 	}
-	rest, err := event.Select(s.Buffers, func(o event.Offset) bool { return !gone[o] }, h.batch)
+	return s.without(h, func(o event.Offset) bool { return gone[o] })
+}
+
+// without takes the events out of what is handed over of which gone says so.
+func (s *Sink) without(h *handed, gone func(event.Offset) bool) error {
+	rest, err := event.Select(s.Buffers, func(o event.Offset) bool { return !gone(o) }, h.batch)
 	if err != nil {
 		return fmt.Errorf("leave out what was rejected: %w: %w", err, errHold)
 	}
@@ -92,19 +99,40 @@ func (h *handed) release() {
 	}
 }
 
-// bury makes events of d durable among the dead letters.
-func (s *Sink) bury(ctx context.Context, d channel.Delivery, which []plugin.Rejection) error {
+// bury makes events of what was offered durable among the dead letters, as they are in the channel.
+func (s *Sink) bury(ctx context.Context, o offer, which []plugin.Rejection) error {
 	l := &letters{component: s.Address}
-	by := blame{plugin: s.Plugin, attempts: d.Attempt}
-	info := s.Reader.Info()
-	err := eachRejected(d.Batch, which, func(o event.Offset, e event.Event, r plugin.Rejection) error {
-		return l.add(e, r, by, identity(info, o)...)
+	by := blame{plugin: s.Plugin, attempts: o.d.Attempt}
+	why := map[event.Offset]plugin.Rejection{}
+	err := eachRejected(o.d.Batch, which, func(at event.Offset, _ event.Event, r plugin.Rejection) error {
+		why[at] = r
+		return nil
 	})
+	info := s.Reader.Info()
+	for at, e := range o.taken.All() {
+		if r, is := why[at]; is && err == nil {
+			err = l.add(e, r, by, identity(info, at)...)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNotKept, err)
 	}
+	if err := s.keep(ctx, l); err != nil {
+		return err
+	}
+	for at := range why {
+		s.refiner.remember(at, true)
+	}
+	return nil
+}
+
+// keep makes letters durable.
+func (s *Sink) keep(ctx context.Context, l *letters) error {
+	if l.empty() {
+		return nil
+	}
 	s.Observer.Step("dead")
-	err = s.Dead.keep(ctx, l, s.Observer)
+	err := s.Dead.keep(ctx, l, s.Observer)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
@@ -170,14 +198,15 @@ func (s *Sink) tooBig(ctx context.Context, o offer, err error) (left channel.Lea
 
 // giveUp commits the one event of d when it is durable among the dead letters.
 func (s *Sink) giveUp(ctx context.Context, o offer, why plugin.Rejection) (left channel.Lease, err error) {
-	if err := s.bury(ctx, o.d, []plugin.Rejection{why}); err != nil {
+	if err := s.bury(ctx, o, []plugin.Rejection{why}); err != nil {
 		return o.lease, err
 	}
 	s.Observer.Step("commit")
-	if o.chosen.Filtered > 0 {
+	if o.chosen.Filtered+o.chosen.Consumed > 0 {
 		o.chosen.Batch = event.Batch{}
 		s.Observer.Committed(o.chosen)
 	}
+	s.refiner.committed(o.d.Range)
 	if err := o.lease.Commit(); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}

@@ -3,12 +3,14 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,6 +27,9 @@ import (
 type judge struct {
 	whole bool // it applies nothing of a batch of which it rejects something; else the others
 	mute  bool // and does not say which
+	most  int  // events in a delivery; 0: as the sink wants
+	early bool // it refuses what is too much when it is handed over, not when it is asked what became of it
+	ahead int  // it takes so many deliveries before it says what became of the first; 0: it does not
 
 	kept           []string
 	writes, broke  int
@@ -67,6 +72,55 @@ func (j *judge) Write(_ context.Context, r event.Range, b event.Batch) (plugin.O
 	return out, nil
 }
 
+// streamingJudge takes deliveries ahead. When it refuses one it has taken none of those that it has not said so of, and it does not say which it was.
+type streamingJudge struct {
+	*judge
+	mu   sync.Mutex
+	sent []channel.Delivery
+}
+
+var errTooMuch = &plugin.Error{Class: abi.Reject, Code: abi.ETOOBIG, Message: "too much"}
+
+func tooMuch(b event.Batch) bool {
+	for _, e := range b.All() {
+		if strings.HasPrefix(string(e.Body), "big") {
+			return true
+		}
+	}
+	return false
+}
+
+func (j *streamingJudge) Window() int { return j.ahead }
+
+func (j *streamingJudge) Send(_ context.Context, r event.Range, b event.Batch) error {
+	b, err := event.Select(event.Heap{}, func(event.Offset) bool { return true }, b)
+	if err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.early && tooMuch(b) {
+		return errTooMuch
+	}
+	j.sent = append(j.sent, channel.Delivery{Range: r, Batch: b})
+	return nil
+}
+
+func (j *streamingJudge) Outcome(ctx context.Context) error {
+	time.Sleep(time.Millisecond) // others are on their way meanwhile
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, d := range j.sent {
+		if tooMuch(d.Batch) {
+			return errTooMuch
+		}
+	}
+	d := j.sent[0]
+	j.sent = j.sent[1:]
+	_, err := j.Write(ctx, d.Range, d.Batch)
+	return err
+}
+
 // ledger is what became of events.
 type ledger struct {
 	kept, dead []string
@@ -80,15 +134,23 @@ func judged(t *testing.T, j *judge, withDead bool, bodies ...string) (l ledger, 
 	main, rejected := memory.New(memory.Options{}), memory.New(memory.Options{})
 	defer main.Close()
 	defer rejected.Close()
-	r, err := main.Reader(channel.ReaderSpec{Name: "sink.a"})
+	spec := channel.ReaderSpec{Name: "sink.a"}
+	if j.ahead > 0 {
+		spec.Order = channel.AnyOrder
+	}
+	r, err := main.Reader(spec)
 	if err != nil {
 		t.Fatal(err)
 	}
 	put(t, main, bodies...)
 	s := newSink(&trace{})
+	s.Want.Events = cmp.Or(j.most, s.Want.Events)
 	s.Reader, s.From, s.Plugin, s.Buffers = r, "channel.main", "std/judge 1", event.Heap{}
 	s.Open = func(context.Context, channel.ReaderInfo) (plugin.Instance, error) {
 		j.opened++
+		if j.ahead > 0 {
+			return plugin.Instance{Sink: &streamingJudge{judge: j}}, nil
+		}
 		return plugin.Instance{Sink: j}, nil
 	}
 	l.letters = map[string]int{}
@@ -238,6 +300,41 @@ func TestWhatIsTooMuchForADestinationComesInHalves(t *testing.T) {
 			t.Errorf("%+v, %v", l, err)
 		}
 	})
+}
+
+func TestWhatIsTooMuchForAStreamIsFoundByHalvesAndTheOthersComeInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for i, events := range []int{1, 2, 100, 1, 2, 100} { // in a delivery
+			j := &judge{ahead: 3, most: events, early: i >= 3}
+			bodies := []string{"a", "b", "c", "big 1", "d", "e", "f", "g", "h", "big 2", "i", "j"}
+			l, err := judged(t, j, true, bodies...)
+			if err != nil || l.waiting != 0 {
+				t.Fatalf("%d wait: %v", l.waiting, err)
+			}
+			if want := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"}; !slices.Equal(l.kept, want) {
+				t.Errorf("it has %q", l.kept)
+			}
+			if want := []string{"big 1", "big 2"}; !slices.Equal(l.dead, want) {
+				t.Errorf("dead letters are %q", l.dead)
+			}
+		}
+	})
+}
+
+func TestWithoutDeadLettersWhatIsTooMuchForAStreamHoldsTheSink(t *testing.T) {
+	for _, early := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) { holdsStream(t, early) })
+	}
+}
+
+func holdsStream(t *testing.T, early bool) {
+	l, err := judged(t, &judge{ahead: 3, early: early}, false, "a", "b", "big", "c")
+	if err == nil || !strings.Contains(err.Error(), "dead_letter = channel.NAME in channel.main") || !strings.Contains(err.Error(), "event 2") {
+		t.Errorf("error is %v", err)
+	}
+	if want := []string{"a", "b"}; !slices.Equal(l.kept, want) || l.waiting != 2 {
+		t.Errorf("it has %q, and %d wait", l.kept, l.waiting)
+	}
 }
 
 func TestALeaseIsCommittedOnlyAfterItsDeadLettersAreDurable(t *testing.T) {

@@ -51,6 +51,20 @@ func (r *Route) askers() []func(*event.Event) (bool, error) {
 	return list
 }
 
+// Asker says of which cases an event is, by place, without what is remembered. It is for one goroutine.
+func (r *Route) Asker() func(*event.Event) []int {
+	cases := r.askers()
+	return func(e *event.Event) (list []int) {
+		of, _ := r.casesOf(cases, e)
+		for i := range cases {
+			if of>>i&1 == 1 {
+				list = append(list, i)
+			}
+		}
+		return list
+	}
+}
+
 // ask appends of which cases each event of a batch is, in their order.
 func (r *Route) ask(p *picker, b event.Batch) []uint64 {
 	p.masks = p.masks[:0]

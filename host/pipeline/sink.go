@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/penstock-io/penstock/host/channel"
@@ -47,18 +48,20 @@ type Sink struct {
 	Reader   channel.Reader
 	Open     func(ctx context.Context, info channel.ReaderInfo) (plugin.Instance, error)
 	Want     channel.Want
-	Filter   Filter // which events it gets
+	Filter   Filter      // which events it gets
+	Through  []Processor // what these go through before they are written
 	Backoff  Backoff
 	Timeout  time.Duration // how long a delivery may take before its instance is ended; 0 = no bound
 	Drain    time.Duration // how long a delivery that has begun may take after ctx ended
 	Dead     *DeadLetters  // nil: what is rejected holds the sink
-	Buffers  event.Buffers // for batches of which some is rejected or left out; may be nil without Dead and Filter
+	Buffers  event.Buffers // for batches of which some is rejected or left out; may be nil without Dead, Filter and Through
 	Suspects *Suspects     // those of its reader; nil: it is the only one
 	Observer SinkObserver
 	Log      *slog.Logger
 
-	picker *picker
-	said   time.Time // when the log last said that something cannot be said of events
+	picker  *picker
+	refiner refiner
+	said    time.Time // when the log last said that something cannot be said of events
 }
 
 // Run delivers until ctx ends or the reader is drained (nil), or the sink must be held (*HeldError). What was taken is
@@ -78,15 +81,23 @@ func (s *Sink) session(ctx context.Context) (moved bool, err error) {
 	if info.Detached { // an instance that cannot be opened would never ask
 		return false, channel.ErrDetached
 	}
+	if err := s.openRefiner(ctx); err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, s.refiner.chain.close()) }()
 	inst, err := s.Open(ctx, info)
 	if err != nil {
 		return false, err
 	}
 	var left channel.Lease // with which the instance ended
+	var many []channel.Lease
 	defer func() {
 		err = errors.Join(err, s.end(inst.Sink))
 		if left != nil { // never while a write of it may still run
 			left.Rollback()
+		}
+		for _, l := range slices.Backward(many) {
+			l.Rollback()
 		}
 	}()
 	held, err := known(info, inst.Held)
@@ -103,6 +114,10 @@ func (s *Sink) session(ctx context.Context) (moved bool, err error) {
 	}
 	pruned := time.Now()
 	s.Observer.State(Running, "")
+	if to, ok := inst.Sink.(plugin.Streamer); ok && len(s.Through) == 0 { // behind processors one delivery follows the other
+		many, moved, err = s.stream(ctx, late, to, inst.MaxBatch)
+		return moved, err
+	}
 	for {
 		var idle bool
 		left, idle, err = s.deliver(ctx, late, inst.Sink)
@@ -157,11 +172,17 @@ func (s *Sink) deliver(ctx, late context.Context, to plugin.Sink) (left channel.
 		lease.Rollback()
 		return nil, true, nil
 	}
-	all := d.Batch.Len()
-	if d.Batch = chosen.Batch; d.Batch.Len() == 0 {
-		return nil, true, s.pass(lease, d, chosen.Delivered, all)
+	o := offer{lease: lease, d: d, chosen: chosen.Delivered, taken: chosen.Batch, all: d.Batch.Len()}
+	o.d.Batch = o.taken
+	refined, err := s.refine(ctx, late, &o)
+	defer refined.release()
+	if err != nil {
+		return lease, true, err
 	}
-	left, err = s.give(ctx, late, to, offer{lease, d, chosen.Delivered, all})
+	if o.d.Batch = refined.batch; o.d.Batch.Len() == 0 {
+		return nil, true, s.pass(o)
+	}
+	left, err = s.give(ctx, late, to, o)
 	return left, false, err
 }
 
@@ -177,12 +198,13 @@ func (s *Sink) choose(d channel.Delivery) (picked, error) {
 }
 
 // pass commits a lease of which nothing is for the sink: its destination is not asked.
-func (s *Sink) pass(lease channel.Lease, d channel.Delivery, left Delivered, all int) error {
+func (s *Sink) pass(o offer) error {
 	s.Observer.Step("commit")
-	left.Batch = event.Batch{}
-	s.Observer.Committed(left)
-	s.Suspects.passed(d, all)
-	if err := lease.Commit(); err != nil {
+	o.chosen.Batch = event.Batch{}
+	s.Observer.Committed(o.chosen)
+	s.Suspects.passed(o.d, o.all)
+	s.refiner.committed(o.d.Range)
+	if err := o.lease.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	return nil
@@ -191,9 +213,11 @@ func (s *Sink) pass(lease channel.Lease, d channel.Delivery, left Delivered, all
 // offer is what was taken.
 type offer struct {
 	lease  channel.Lease
-	d      channel.Delivery // with what is for the sink
+	d      channel.Delivery // with what is for the sink, as it is handed over
 	chosen Delivered
-	all    int // events of the lease, those of others too
+	taken  event.Batch // what is for the sink, as it is in the channel
+	dead   int         // of that, events that a processor, or the destination at an earlier try, has given to the dead letters
+	all    int         // events of the lease, those of others too
 }
 
 // give writes what is for the sink, and commits.
@@ -201,7 +225,7 @@ func (s *Sink) give(ctx, late context.Context, to plugin.Sink, o offer) (left ch
 	lease, d := o.lease, o.d
 	s.Observer.Step("write")
 	start := time.Now()
-	taken, err := s.hand(ctx, late, to, d)
+	taken, err := s.hand(ctx, late, to, o)
 	defer taken.release()
 	if err == nil {
 		s.Observer.Step("commit")
@@ -209,6 +233,7 @@ func (s *Sink) give(ctx, late context.Context, to plugin.Sink, o offer) (left ch
 		s.Observer.Committed(o.chosen) // before Commit: the batch is ours until then
 		s.Suspects.passed(d, o.all)
 		s.Suspects.delivered()
+		s.refiner.committed(d.Range)
 		if err := lease.Commit(); err != nil {
 			return nil, fmt.Errorf("commit: %w", err)
 		}

@@ -44,6 +44,7 @@ type Source struct {
 	Through []Processor   // what each batch goes through before it is put
 	Buffers event.Buffers // for what they make; may be nil when there are none
 	Dead    *DeadLetters  // of those that have OnError DeadLetter; nil: none has
+	Origin  *Origin       // what each event is given; nil: nothing. Then Buffers must not be nil
 	Resumes bool          // it reads the same again from its cursor: then the content of an event is its identity
 	Backoff Backoff
 	Drain   time.Duration // how long what has been read may take to commit after ctx ended
@@ -98,10 +99,11 @@ func (s *Source) session(ctx context.Context) (moved bool, err error) {
 			pos.Version, s.Version, strings.TrimPrefix(s.Address, "source."), errHold)
 	}
 	kept := &letters{component: s.Address, timed: !s.Resumes}
-	through, err := openChain(ctx, s.Through, use{buffers: s.Buffers, backoff: s.Backoff, fate: s.Observer, log: s.Log, letters: kept})
+	through, err := openChain(ctx, s.Through, use{buffers: s.Buffers, backoff: s.Backoff, fate: s.Observer, log: s.Log, gaveUp: kept.gaveUp})
 	if err != nil {
 		return false, err
 	}
+	through.letters, through.origins = kept, s.origins()
 	defer func() { err = errors.Join(err, through.close()) }()
 	inst, err := s.Open(ctx, pos.Cursor)
 	if err != nil {
@@ -222,6 +224,9 @@ func (s *Source) turn(ctx context.Context, patience time.Duration, ahead flight)
 func (s *Source) put(ctx context.Context, tx channel.Tx, em plugin.Emission, through *chain, move uint32, ahead flight) error {
 	events, bytes := em.Batch.Len(), em.Batch.Size()
 	batch, err := s.refine(ctx, through, em.Batch)
+	if err == nil {
+		batch, err = through.stamp(s.Buffers, batch)
+	}
 	if err != nil {
 		tx.Rollback()
 		return err

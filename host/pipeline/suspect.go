@@ -50,6 +50,16 @@ func (s *Suspects) narrow(w channel.Want) channel.Want {
 	return w
 }
 
+// share is how many of so many slots of a window the next delivery takes: all, as long as something is to be found.
+func (s *Suspects) share(slots int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.list) > 0 {
+		return slots
+	}
+	return 1
+}
+
 // broke notes that the plugin broke on d, of which the lease has so many events, and answers how often it did.
 func (s *Suspects) broke(d channel.Delivery, all int) suspect {
 	s.mu.Lock()

@@ -28,7 +28,7 @@ func (m *marked) when() func(*event.Event) (bool, error) {
 	return func(e *event.Event) (bool, error) {
 		m.asked++
 		if bytes.HasSuffix(e.Body, []byte("?")) {
-			return false, errors.New("x.hcl:3,10-20: this is null")
+			return false, errors.New("x.hcl:3:10: this is null")
 		}
 		return bytes.HasSuffix(e.Body, []byte("!")), nil
 	}
@@ -182,7 +182,7 @@ func TestTheLogSaysOnceAMinuteThatItCannotBeSaid(t *testing.T) {
 			}
 			time.Sleep(25 * time.Second)
 		}
-		if n := strings.Count(out.String(), "reason=\"x.hcl:3,10-20: this is null\""); n != 2 { // at 0 s and at 75 s
+		if n := strings.Count(out.String(), "reason=\"x.hcl:3:10: this is null\""); n != 2 { // at 0 s and at 75 s
 			t.Errorf("%d times:\n%s", n, &out)
 		}
 	})

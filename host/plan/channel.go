@@ -4,6 +4,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -72,12 +73,19 @@ func (c *comparison) refuseRename(ch config.Channel) {
 // agentLive are the arguments of the agent that change while it runs.
 var agentLive = []string{"drain_timeout", "probation"}
 
+// labelPrefix begins the names of the agent's labels, which change live.
+const labelPrefix = "labels."
+
 func agentArguments(a config.Agent) (s set) {
 	s.text("name", a.Name)
 	s.text("id", a.ID)
 	s.text("data_dir", a.DataDir)
 	s.text("drain_timeout", duration(a.DrainTimeout))
 	s.text("probation", duration(a.Probation))
+	for _, name := range slices.Sorted(maps.Keys(a.Labels)) {
+		s.text(labelPrefix+name, a.Labels[name])
+	}
+	s.yes("origin", a.Origin)
 	s.text("http.listen", a.Listen)
 	s.text("http.token", a.Token)
 	s.tls("http.tls", a.TLS)
@@ -100,7 +108,7 @@ func (c *comparison) agent() {
 // refuseFixed says of what cannot change while it is in use.
 func (c *comparison) refuseFixed(address string, changes []Change, live []string) {
 	for _, ch := range changes {
-		if slices.Contains(live, ch.Argument) {
+		if slices.Contains(live, ch.Argument) || strings.HasPrefix(ch.Argument, labelPrefix) {
 			continue
 		}
 		why := fmt.Sprintf("%s: %s cannot change while the agent runs (%s): ", address, ch.Argument, ch.arrow())

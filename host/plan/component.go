@@ -138,12 +138,32 @@ func (c *comparison) sinks() {
 	parts := func(s Side) (list []part) {
 		for _, sink := range s.Config.Sinks {
 			p := s.part(sink.Component, append(feedArguments(s.Config, sink.Feed), append(sinkArguments(sink), groupArguments(s.Config, sink)...)...))
-			p.channel = "channel." + sink.From
+			p.channel, p.through = "channel."+sink.From, addresses("processor.", sink.Through)
+			if sink.Relays() {
+				p.arguments.text("into", "channel."+sink.Into)
+			}
 			list = append(list, p)
 		}
 		return list
 	}
 	c.components(parts(c.from), parts(c.to))
+}
+
+// groups says of which sink groups the members change, or which of them is preferred. Their sinks have steps of their own.
+func (c *comparison) groups() {
+	members := func(g config.Group) (s set) {
+		s.list("members", addresses("sink.", g.Members))
+		return s
+	}
+	for _, g := range c.to.Config.Groups {
+		i := slices.IndexFunc(c.from.Config.Groups, func(old config.Group) bool { return old.Name == g.Name })
+		if i < 0 {
+			continue
+		}
+		if changes := diff(members(c.from.Config.Groups[i]), members(g)); len(changes) > 0 {
+			c.add(Step{Address: g.Address(), Do: Update, Changes: changes})
+		}
+	}
 }
 
 // feedArguments are all that decides which events a sink gets: of a route the cases that do.
@@ -153,7 +173,11 @@ func feedArguments(c *config.Config, f config.Feed) (s set) {
 		r := c.Route(f.Route)
 		s.text(r.Address()+".from", "channel."+r.From)
 		s.yes(r.Address()+".match = all", r.All)
-		for _, option := range r.Deciding(r.Case(f.Case)) {
+		cases := r.Deciding(r.Case(f.Case))
+		if r.Tallies(f.Case) {
+			cases = r.Cases // it counts what is of none
+		}
+		for _, option := range cases {
 			s.condition(r.Address()+"."+option.Name, option.When)
 			s.yes(r.Address()+"."+option.Name+".default", option.Default)
 		}
@@ -163,6 +187,9 @@ func feedArguments(c *config.Config, f config.Feed) (s set) {
 }
 
 func sinkArguments(k config.Sink) (s set) {
+	if len(k.Through) > 0 {
+		s.list("through", addresses("processor.", k.Through))
+	}
 	s.text("start", k.Start)
 	s.text("on_lag", k.OnLag)
 	s.text("delivery", k.Delivery)

@@ -19,6 +19,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"github.com/penstock-io/penstock/host/config"
 	"github.com/penstock-io/penstock/host/guarantee"
@@ -69,6 +70,7 @@ type Status struct {
 	Pending map[string]uint64 `json:"pending"` // events, by what is removed
 	Flying  []Flight          `json:"in_flight"`
 	Limit   string            `json:"drain_timeout,omitempty"`
+	Barred  string            `json:"barred,omitempty"` // why it would be refused at this moment, and what to do; "" = it would not
 }
 
 // Flight is what a component that stops has begun, and may finish.
@@ -107,6 +109,15 @@ type Digests struct {
 	Name string `json:"name"`
 	Old  string `json:"old"`
 	New  string `json:"new"`
+}
+
+// Deals says whether some sink that runs gets other events of its channel than now.
+func (p *Plan) Deals() bool {
+	return slices.ContainsFunc(p.Steps, func(s Step) bool {
+		return s.Do == Restart && strings.HasPrefix(s.Address, "sink.") && slices.ContainsFunc(s.Changes, func(c Change) bool {
+			return c.Argument == "where" || strings.HasPrefix(c.Argument, "route.")
+		})
+	})
 }
 
 // Empty says whether there is nothing to do.
@@ -163,6 +174,7 @@ func Compare(from, to Side) *Plan {
 	c.processors()
 	c.sources()
 	c.sinks()
+	c.groups()
 	c.paths()
 	c.plan.Hash = c.plan.hash()
 	return c.plan

@@ -57,6 +57,29 @@ func TestWhatDoesNotChangeIsNotAmongTheSteps(t *testing.T) {
 	}
 }
 
+func TestAGroupWhoseMembersChangeHasAStep(t *testing.T) {
+	group := func(name string, members ...string) func(*Side) {
+		return func(s *Side) { s.Config.Groups = append(s.Config.Groups, config.Group{Name: name, Members: members}) }
+	}
+	if p := Compare(side(group("g", "a", "b")), side(group("g", "a", "b"))); !p.Empty() {
+		t.Errorf("nothing changes: %+v", p.Steps)
+	}
+	p := Compare(side(group("g", "a", "b"), group("old", "c")), side(group("g", "b", "a"), group("new", "c")))
+	if len(p.Steps) != 1 || p.Steps[0].Address != "sink_group.g" || p.Steps[0].Do != Update || p.Steps[0].Changes[0] != (Change{"members", "sink.a, sink.b", "sink.b, sink.a"}) {
+		t.Errorf("the order of members changes: %+v", p.Steps)
+	}
+}
+
+// changeOver is said wherever a sink gets other events.
+const changeOver = "\nSinks change over each where it stands: an event that one is past and another is not may go to both, or to none."
+
+// named has the sink read the first case of a route by these names, of two.
+func named(s *Side, route, first string) {
+	s.Config.Routes = []config.Route{{Name: route, From: "main", All: true, Cases: []config.Case{
+		{Name: first, When: &config.Condition{Text: "event.size > 9"}}, {Name: "small", When: &config.Condition{Text: "event.size < 5"}}}}}
+	s.Config.Sinks[0].Feed = config.Feed{From: "main", Route: route, Case: first}
+}
+
 func TestEachChangeHasItsStep(t *testing.T) {
 	for name, c := range map[string]struct {
 		edit func(*Side)
@@ -84,10 +107,10 @@ func TestEachChangeHasItsStep(t *testing.T) {
 			"~ agent in place; components take it up when they start\ndata_dir (not set) → /x\n" +
 				"refused: agent: data_dir cannot change while the agent runs ((not set) → /x): stop the agent and start it again, or put it back"},
 		"a processor": {func(s *Side) { s.Config.Processors[0].OnError = "drop" },
-			"~ processor.parse restart with the sources that go through it\non_error stop → drop\n" +
+			"~ processor.parse restart with what goes through it\non_error stop → drop\n" +
 				"~ source.shop restart of this source only; channel.main is drained meanwhile (for processor.parse)"},
 		"a plugin": {func(s *Side) { s.Digests["processor.parse"] = "c0decafe" },
-			"~ processor.parse restart with the sources that go through it\nplugin std sha256:9b74aa → sha256:c0deca…\n" +
+			"~ processor.parse restart with what goes through it\nplugin std sha256:9b74aa → sha256:c0deca…\n" +
 				"~ source.shop restart of this source only; channel.main is drained meanwhile (for processor.parse)"},
 		"a permission": {func(s *Side) { s.Config.Sinks[0].Dirs = []config.Dir{{Path: "/b"}} },
 			"~ sink.orders restart of this sink only; channel.main keeps filling\ngrant.dir.0 (not set) → /b read\n+ permission read /b ← NEW PERMISSION"},
@@ -97,13 +120,13 @@ func TestEachChangeHasItsStep(t *testing.T) {
 		}, "+ sink.more new; takes from channel.main"},
 		"a sink that is held": {func(s *Side) {}, "~ sink.orders restart of this sink only; channel.main keeps filling (it is held, and is tried again)"},
 		"a filter": {func(s *Side) { s.Config.Sinks[0].Where = &config.Condition{Text: "event.size > 1"} },
-			"~ sink.orders restart of this sink only; channel.main keeps filling\nwhere (not set) → event.size > 1"},
+			"~ sink.orders restart of this sink only; channel.main keeps filling\nwhere (not set) → event.size > 1" + changeOver},
 		"a case of a route": {func(s *Side) {
 			s.Config.Routes = []config.Route{{Name: "by_size", From: "main", Cases: []config.Case{
 				{Name: "large", When: &config.Condition{Text: "event.size > 9"}}, {Name: "rest", Default: true}}}}
 			s.Config.Sinks[0].Feed = config.Feed{From: "main", Route: "by_size", Case: "rest"}
 		}, "~ sink.orders restart of this sink only; channel.main keeps filling\nfrom channel.main → route.by_size.rest\nroute.by_size.from (not set) → channel.main\n" +
-			"route.by_size.large (not set) → event.size > 9\nroute.by_size.rest.default (not set) → true"},
+			"route.by_size.large (not set) → event.size > 9\nroute.by_size.rest.default (not set) → true" + changeOver},
 		"a sink that goes": {func(s *Side) { s.Config.Sinks = nil }, "- sink.orders removed"},
 		"a source that cannot come back": {func(s *Side) { s.Config.Sources[0].Plugin.CursorVersion, s.Config.Sources[0].Through = 2, nil },
 			"~ source.shop restart of this source only; channel.main is drained meanwhile\nthrough processor.parse → (not set)\n" +
@@ -135,6 +158,42 @@ func TestEachChangeHasItsStep(t *testing.T) {
 				t.Errorf("%s, %v", doc, err)
 			}
 		})
+	}
+}
+
+// TestASinkKeepsItsPlaceWhenItsRouteChanges: it is started again, and is the same reader. What others of the route get is nothing to it, unless it is the one that
+// counts what is of no case.
+func TestASinkKeepsItsPlaceWhenItsRouteChanges(t *testing.T) {
+	const restart = "~ sink.orders restart of this sink only; channel.main keeps filling\n"
+	first := func(s *Side) { named(s, "by_size", "large") }
+	for name, c := range map[string]struct {
+		from, to func(*Side)
+		want     string
+	}{
+		"another name of its case": {first, func(s *Side) { named(s, "by_size", "huge") },
+			restart + "from route.by_size.large → route.by_size.huge\nroute.by_size.huge (not set) → event.size > 9\nroute.by_size.large event.size > 9 → (not set)" + changeOver},
+		"another name of its route": {first, func(s *Side) { named(s, "by_length", "large") },
+			restart + "from route.by_size.large → route.by_length.large\nroute.by_length.from (not set) → channel.main\nroute.by_length.match = all (not set) → true\n" +
+				"route.by_length.large (not set) → event.size > 9\nroute.by_size.from channel.main → (not set)\nroute.by_size.match = all true → (not set)\n" +
+				"route.by_size.large event.size > 9 → (not set)" + changeOver},
+		"a route that goes": {first, func(*Side) {},
+			restart + "from route.by_size.large → channel.main\nroute.by_size.from channel.main → (not set)\nroute.by_size.match = all true → (not set)\n" +
+				"route.by_size.large event.size > 9 → (not set)" + changeOver},
+		"another case of all": {first, func(s *Side) { first(s); s.Config.Routes[0].Cases[1].When.Text = "event.size < 3" }, ""},
+		"another case of all, for who counts": {func(s *Side) { first(s); s.Config.Sinks[0].Case = "small" },
+			func(s *Side) {
+				first(s)
+				s.Config.Sinks[0].Case, s.Config.Routes[0].Cases[0].When.Text = "small", "event.size > 8"
+			},
+			restart + "route.by_size.large event.size > 9 → event.size > 8" + changeOver},
+	} {
+		p := Compare(side(c.from), side(c.to, func(s *Side) { s.Config.Revision = "2" }))
+		p.Paths = nil
+		var out strings.Builder
+		p.Write(&out, nil)
+		if got := blanks(out.String()); got != c.want {
+			t.Errorf("%s: got\n%s\nwant\n%s", name, got, c.want)
+		}
 	}
 }
 
@@ -270,6 +329,8 @@ func alter(v reflect.Value) {
 		if e := v.Index(v.Len() - 1); e.Kind() == reflect.String {
 			e.SetString("altered")
 		}
+	case reflect.Map:
+		v.Set(reflect.ValueOf(map[string]string{"altered": "x"}))
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 	default:

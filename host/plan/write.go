@@ -39,6 +39,12 @@ func (p *Plan) Write(w io.Writer, paint Paint) {
 	for _, why := range p.Refused {
 		out("%s %s\n", paint('!', "refused:"), why)
 	}
+	if p.Status.Barred != "" {
+		out("%s %s\n", paint('!', "refused as it stands now:"), p.Status.Barred)
+	}
+	if p.Deals() {
+		out("Sinks change over each where it stands: an event that one is past and another is not may go to both, or to none.\n")
+	}
 	p.writeStatus(out)
 	p.writePaths(w, out, paint)
 }
@@ -95,7 +101,7 @@ func (p *Plan) says(s Step) string {
 	case kind == "source":
 		return fmt.Sprintf("restart of this source only; %s is drained meanwhile%s", s.Channel, s.because())
 	case kind == "processor":
-		return "restart with the sources that go through it"
+		return "restart with what goes through it"
 	}
 	return fmt.Sprintf("restart of this sink only; %s keeps filling%s", s.Channel, s.because())
 }

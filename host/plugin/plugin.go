@@ -55,6 +55,20 @@ type Sink interface {
 	io.Closer
 }
 
+// Streamer is a Sink that takes a delivery before the ones before it have their outcome. Send and Outcome may be called at the same time, each by one
+// goroutine; Write is not called beside them.
+type Streamer interface {
+	Sink
+	// Window is how many deliveries may wait for their outcome.
+	Window() int
+	// Send hands over the batch of a range, above those that were sent before. The batch is the caller's again when it returns. After an error, which is an
+	// *Error, the instance is dead; of class [abi.Reject], also of an Outcome, it says that the destination will not take so much at a time.
+	Send(ctx context.Context, r event.Range, b event.Batch) error
+	// Outcome waits until the destination holds the oldest delivery that was sent and has no outcome yet: a Streamer lists no rejects. After an error, which is
+	// an *Error, the instance is dead, and nothing is known of that delivery and those after it.
+	Outcome(ctx context.Context) error
+}
+
 // Outcome is what a destination said, or a processor.
 type Outcome struct{ Rejected []Rejection }
 
@@ -132,6 +146,20 @@ type Spare interface {
 	io.Closer
 }
 
+// Checker is a plugin that can look deeper at configs than its manifest does, without any grant and without I/O.
+type Checker interface {
+	// Check asks about configs, and answers in their order: nil: nothing is wrong with it, the plugin does not look, or could not in time, which ctx
+	// bounds too; else an *Error that says what is wrong, Path the argument. limits are those that instances have.
+	Check(ctx context.Context, limits Limits, looks []Look) []error
+}
+
+// Look is a config that a plugin is asked about.
+type Look struct {
+	Kind   abi.Kind
+	Plugin string          // its name in the manifest
+	Config json.RawMessage // checked against the manifest, defaults filled in
+}
+
 // Request is what an instance is opened with.
 type Request struct {
 	Component    string          // the address, e.g. "source.shop": for messages, logs and metrics
@@ -139,17 +167,25 @@ type Request struct {
 	Config       json.RawMessage // checked against the manifest, defaults filled in
 	Instance     abi.Instance
 	Cursor       event.Cursor      // source: where to go on
+	Channel      string            // sink: the name of the channel that it reads
+	Reader       string            // sink: what reads it: its own address, or that of its group
 	Stream       string            // sink: see channel.ReaderInfo
 	Incarnations []abi.Incarnation // sink
-	Dirs         []Dir             // granted
-	Programs     []string          // granted to a child process: paths, those that end in a slash of directories, and names that PATH finds
-	Network      bool              // granted to a child process: whatever the machine reaches
-	Grants       Grants
-	Limits       Limits
-	Stdout       io.Writer     // granted by a need of kind "stdout"; nil: what the plugin prints goes to its log
-	Buffers      event.Buffers // where emitted batches are copied to
-	Log          *slog.Logger
-	Metrics      Metrics // may be nil
+	Ends         []event.Offset    // sink: behind the last event of each of these; of the newest, which goes on, the greatest that there is
+	Durable      bool              // sink: what it is given, no crash takes away
+	Shared       bool              // sink: others are given some of the stream, and perhaps again what this one was given
+	// Settled says, to a sink of several that each keep what they were given of the stream, what needs to go to none of them any more: all below low, and
+	// what is above it. The ranges are the caller's. nil: it gets all of the stream, or is Shared.
+	Settled  func() (low event.Offset, above []event.Range)
+	Dirs     []Dir    // granted
+	Programs []string // granted to a child process: paths, those that end in a slash of directories, and names that PATH finds
+	Network  bool     // granted to a child process: whatever the machine reaches
+	Grants   Grants
+	Limits   Limits
+	Stdout   io.Writer     // granted by a need of kind "stdout"; nil: what the plugin prints goes to its log
+	Buffers  event.Buffers // where emitted batches are copied to
+	Log      *slog.Logger
+	Metrics  Metrics // may be nil
 }
 
 // Dir is a granted directory. The plugin sees it under its path on the host.
@@ -203,6 +239,7 @@ type Instance struct {
 	Sink      Sink
 	Processor Processor
 	Held      []Held // sink: ranges that the destination said it holds
+	MaxBatch  int    // sink that streams: bytes that its destination takes at a time; 0 = as many as there may be
 }
 
 // Held is a range that a destination holds.

@@ -42,6 +42,9 @@ func (r *run) compare(s admin.Status) (why []Failure) {
 				c.compare(got)
 			}
 		}
+		if n := r.inDoubt(s, e.Address); e.InDoubt != nil && n != *e.InDoubt {
+			c.fail("in_doubt", "%d events are in doubt, and %d are expected", n, *e.InDoubt)
+		}
 		why = append(why, c.why...)
 	}
 	for _, c := range s.Components {
@@ -55,7 +58,7 @@ func (r *run) compare(s admin.Status) (why []Failure) {
 // stateOf is the word that a test has for how a component stands. One that refuses everything is now in a pause, now in a try.
 func (r *run) stateOf(c admin.Component) string {
 	switch {
-	case r.recorders[c.Address].hopeless():
+	case r.recorders[c.Address].down():
 		return string(admin.Retrying)
 	case c.State == admin.Starting, c.State == admin.Stopped:
 		return string(admin.Running)
@@ -70,15 +73,24 @@ func because(c admin.Component) string {
 	return " (" + c.Reason + ")"
 }
 
-// events are what came to a sink, or was put into a channel.
+// events are what came to a sink or a group, was put into a channel, or dealt by a route.
 func (r *run) events(address string) ([]record, error) {
 	if t := r.taken[address]; t != nil {
 		return t.events, nil
+	}
+	if t := r.shared[address]; t != nil {
+		return t.events, nil
+	}
+	if strings.HasPrefix(address, "route.") {
+		return r.dealt(address), nil
 	}
 	if of := r.recorders[address]; of != nil {
 		return of.events, nil
 	}
 	stored := r.behaviour(strings.TrimPrefix(address, "sink.")).Stored
+	if stored == "" {
+		return nil, errors.New("it puts into a channel: expect the events there")
+	}
 	text, err := os.ReadFile(filepath.Join(r.Dir, stored))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil // a sink that got nothing has written none

@@ -17,8 +17,8 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -70,7 +70,7 @@ const (
 
 // Run runs one test. The error is that of what could not be run; what a test has found is in the result.
 func Run(ctx context.Context, o Options) (Result, error) {
-	r := &run{Options: o, recorders: map[string]*recorder{}, stands: agent.StandIns{}, taken: map[string]*taken{}}
+	r := &run{Options: o, recorders: map[string]*recorder{}, stands: agent.StandIns{}, taken: map[string]*taken{}, shared: map[string]*tape{}}
 	r.prepare()
 	revealed, diags := config.Reveal(o.Config)
 	if diags.HasErrors() {
@@ -97,14 +97,18 @@ type run struct {
 	recorders map[string]*recorder // by address of the sink
 	stands    agent.StandIns
 	taken     map[string]*taken // by address of the channel
+	shared    map[string]*tape  // by address of the group: what its members took, in that order
 }
 
 // taken is what was put into a channel.
 type taken struct {
 	reader channel.Reader
-	mu     sync.Mutex
+	deals  []*deal // of the routes of the channel
 	events []record
 }
+
+// shortRetry are the pauses of a test.
+var shortRetry = config.Retry{Min: time.Millisecond, Max: 10 * time.Millisecond}
 
 // prepare puts stand-ins in the place of plugins, and cuts time.
 func (r *run) prepare() {
@@ -118,6 +122,9 @@ func (r *run) prepare() {
 		}
 		ch.MinFreeBytes = new(uint64)
 	}
+	for i := range c.Groups {
+		c.Groups[i].CoolDown = shortRetry // fail_back and return_in stay: who takes what would else be left to chance
+	}
 	for i := range c.Sources {
 		s := &c.Sources[i]
 		s.Component = stripped(s.Component)
@@ -125,11 +132,11 @@ func (r *run) prepare() {
 	}
 	for i := range c.Sinks {
 		s := &c.Sinks[i]
-		s.Start, s.Retry = "oldest", config.Retry{Min: time.Millisecond, Max: 10 * time.Millisecond}
+		s.Start, s.Retry = "oldest", shortRetry
 		s.Batch.Wait = min(s.Batch.Wait, 10*time.Millisecond)
-		if behaves := r.behaviour(s.Name); behaves.Stored == "" {
+		if behaves, said := r.behaviour(s.Name), r.said(s.Name); behaves.Stored == "" && (said || !s.Relays()) { // a relay relays
 			s.Component = stripped(s.Component)
-			of := &recorder{TestSink: behaves, transactional: s.Plugin.Effects == "transactional"}
+			of := &recorder{TestSink: behaves, transactional: s.Plugin.Effects == "transactional", group: r.tapeOf(s)}
 			r.recorders[s.Address()], r.stands[s.Address()] = of, of
 		}
 	}
@@ -138,6 +145,11 @@ func (r *run) prepare() {
 // stripped is a component that is granted nothing, since it needs nothing.
 func stripped(c config.Component) config.Component {
 	return config.Component{Name: c.Name, Kind: c.Kind, Ref: c.Ref, Plugin: c.Plugin, Config: []byte("{}"), Limits: c.Limits, DeclRange: c.DeclRange}
+}
+
+// said says whether the test has a sink behave in some way.
+func (r *run) said(sink string) bool {
+	return slices.ContainsFunc(r.Test.Sinks, func(s config.TestSink) bool { return s.Sink == sink })
 }
 
 // behaviour is what the test says of a sink.
@@ -157,7 +169,7 @@ func (r *run) through(ctx context.Context, a *agent.Agent) (why []Failure, end a
 		if err != nil {
 			return nil, end, errors.Join(err, a.Close())
 		}
-		r.taken[c.Address()] = &taken{reader: reader}
+		r.taken[c.Address()] = &taken{reader: reader, deals: r.dealsOf(a, c.Name)}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -191,11 +203,13 @@ func (t *taken) watch() error {
 		if err != nil {
 			return fmt.Errorf("read what was put: %w", err)
 		}
-		t.mu.Lock()
 		for _, e := range lease.Delivery().Batch.All() {
-			t.events = append(t.events, recordOf(e))
+			of := recordOf(e)
+			t.events = append(t.events, of)
+			for _, d := range t.deals {
+				d.add(&e, of)
+			}
 		}
-		t.mu.Unlock()
 		if err := lease.Commit(); err != nil && !errors.Is(err, channel.ErrClosed) {
 			return fmt.Errorf("read what was put: %w", err)
 		}
@@ -231,9 +245,12 @@ func (r *run) still(s admin.Status) bool {
 			if c.State != admin.Finished && !r.blocked(s, c) {
 				return false
 			}
-		case c.Waiting > 0 && !r.recorders[c.Address].hopeless():
+		case c.Waiting > 0 && !r.recorders[c.Address].hopeless() && !r.grouped(c.Address):
 			return false
 		}
+	}
+	if slices.ContainsFunc(s.Groups, func(g admin.Group) bool { return !r.groupStill(s, g) }) {
+		return false
 	}
 	for _, c := range s.Channels {
 		for _, reader := range c.Readers {

@@ -113,6 +113,7 @@ type recorder struct {
 	standIn
 	config.TestSink
 	transactional bool
+	group         *tape // of all members of its group; nil: it is in none
 
 	mu      sync.Mutex
 	events  []record
@@ -130,6 +131,16 @@ func (r *recorder) hopeless() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.Down && r.refused >= hopelessAfter
+}
+
+// down says whether it has refused, and always will.
+func (r *recorder) down() bool {
+	if r == nil {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.Down && r.refused > 0
 }
 
 // Open implements [plugin.Plugin].
@@ -168,5 +179,6 @@ func (r recording) Write(ctx context.Context, _ event.Range, b event.Batch) (plu
 		return out, plugin.ErrRejected
 	}
 	r.events = append(r.events, good...)
+	r.group.add(good)
 	return out, nil
 }

@@ -89,6 +89,19 @@ var behaviours = []struct {
 		"host/plugin/wasm: TestAGuestDoesNotGetOutOfItsDirectories",
 		"host/plugin/wasm: TestALinkIntoAnotherGrantIsFollowed",
 		"host/plugin/wasm: TestAGrantInAGrantHasItsOwnRights"}},
+	{"", "a transactional sink with four connections, rejects in every batch and kills at random: every good event once, every rejected one once in the dead letters", []string{
+		"cmd/penstock/crash: TestOfManyRejectsEachEventIsInTheTableOrAmongTheDeadLetters"}},
+	{"", "a poison event in the middle of a million: found, kept with its reason, replayed after the sink is mended; the other readers of the channel see it once", []string{
+		"cmd/penstock/crash: TestAPoisonEventIsFoundKeptAndReplayedAfterTheSinkIsMended"}},
+	{"", "a chain of three agents into a database, while agents, plugins, links and the database are killed, stopped, cut off and slow, and networks lose packets: each event once, and the figures of each agent add up", []string{
+		"cmd/penstock/crash: TestAChainOfAgentsHoldsEveryEventOnce",
+		"cmd/penstock/crash: TestAChainOfAgentsOnNetworksThatLosePackets"}},
+	{"", "certificates and authorities of two agents are replaced under load, while their link is cut in the middle of handshakes: each event once, nobody refused, the old certificate is; files that are cut off leave in use what they said before", []string{
+		"cmd/penstock/crash: TestCertificatesAndAuthoritiesReplacedUnderLoad",
+		"host/hop/link: TestCertificatesReplacedUnderLoadRefuseNobody",
+		"host/plugin/endpoint: TestFilesThatCannotBeUsedLeaveTheOldOnesInUseAndAreToldOnce"}},
+	{"", "many agents over two collectors into one table, by the origin of events: each once, over as many connections as the collectors may have", []string{
+		"cmd/penstock/crash: TestTiersBoundTheConnectionsToADatabase"}},
 	{"", "a flush fails: the channel stops, readiness says why, nothing of that group is acknowledged, a restart delivers the committed set", []string{
 		"cmd/penstock/crash: TestAFlushThatFailsStopsTheChannelTurnsReadinessRedAndLosesNothing",
 		"host/channel/wal: TestAfterAFailedFlushNothingIsTrusted"}},

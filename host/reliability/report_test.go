@@ -32,6 +32,8 @@ var minima = []minimum{
 	{Kill, "an agent under load", 50, 500},
 	{Kill, "a process that works on a channel", 100, 1000},
 	{Kill, "a process that works on a channel, compressed and encrypted", 34, 334},
+	{Kill, "a chain of three agents, its links, plugins and PostgreSQL", 30, 300},
+	{Kill, "a chain of three agents, on networks that lose packets", 30, 300},
 	{Terminate, "", 10, 40},
 	{PowerCut, "ext4 ordered", 80, 500},
 	{PowerCut, "ext4 writeback", 80, 500},

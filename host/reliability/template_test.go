@@ -22,7 +22,7 @@ be read): after how many of these times. A control takes a protection away: what
 
 | part | what is done |
 |---|---|
-| kill -9 | A real agent tails a log that is written in bursts, with writes that end in the middle of a line, and rotated by rename; it dies just before the n-th put, fsync, roll, unlink, take, write, or at any moment, and starts again; then every byte is compared. And a process that does nothing but work on a channel dies at each of its words: it was answered, it is about to commit |
+| kill -9 | A real agent tails a log that is written in bursts, with writes that end in the middle of a line, and rotated by rename; it dies just before the n-th put, fsync, roll, unlink, take, write, or at any moment, and starts again; then every byte is compared. And a process that does nothing but work on a channel dies at each of its words: it was answered, it is about to commit. And three agents stand in a chain before a database, and agents, plugins, links and the database are killed, stopped, cut off and slow, several at a time, and networks lose packets |
 | SIGTERM | The same agent is told to end: it drains, and exits with 0 |
 | power cut | A real file system on a disk of which every write and flush is recorded with what was acknowledged meanwhile. A cut leaves all that was flushed, and of the rest nothing, all, the first few, any subset, any subset of their sectors. Each image is mounted, the channel opened, compared, used, closed, opened again |
 | simulated crash | The same on a simulated disk that only keeps what it must, before each single step |

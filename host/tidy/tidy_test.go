@@ -71,11 +71,14 @@ var mayImport = map[string][]string{
 	"host/watch":    {},
 	"host/tidy":     {},
 
+	"host/hop":      {"spec"},
+	"host/hop/link": {"spec", "host/hop=", "host/plugin=", "host/address"},
+
 	"host/guarantee":      {},
-	"host/pipeline/group": {"host/channel=", "host/pipeline="},
+	"host/pipeline/group": {"host/channel=", "host/pipeline=", "spec/event"},
 
 	"host/rehearsal": {"spec", "host/channel=", "host/plugin=", "host/config=", "host/admin=", "host/agent="}, // runs agents on fixtures
-	"cmd":            {"spec", "host", "plugins/bundle", "plugins/native", "plugins/skeleton"},
+	"cmd":            {"spec", "host", "plugins/bundle", "plugins/native", "plugins/skeleton", "sdk/client="},
 	"examples":       {"spec", "sdk"},
 }
 

@@ -194,7 +194,7 @@ func connectionsWaitForEachOther(t *testing.T, newFake maker) {
 
 func aConnectionThatWaitsForTooLongIsAskedAgain(t *testing.T, newFake maker) {
 	f := newFake(t)
-	s := openSink(t, f, connection(1, 2), map[string]any{"timeout": time.Second})
+	s := openSink(t, f, connection(1, 2), map[string]any{"timeout": 3 * time.Second}) // a broker takes a second to open on a busy machine
 	other := f.transact(s.Stream, 0)
 	other.begin(t, event.Range{First: 0, Next: 2}, "0", "1")
 	expect(t, s.Deliver(0, numbered(0, 2)...), abi.EAGAIN, "another connection", "is waited for")

@@ -6,7 +6,7 @@
 
 static enum { SOURCE, SINK, PROCESSOR } kind;
 static int64_t count;          // config of the source: how many events
-static bool rebuild, lose;     // config of the processor: encode anew what could be kept; drop every other event
+static bool rebuild, lose, trap; // config of the processor: encode anew what could be kept; drop every other event; break
 static int64_t next;           // the cursor
 static uint8_t out[17u << 20]; // the batch that is being built
 
@@ -28,8 +28,8 @@ int32_t penstock_open(uint32_t len) {
   kind = penstock_equal(value, "\"sink\"") ? SINK : PROCESSOR;
   if (!penstock_json(r.json, "config.mode", &value)) return PENSTOCK_OK;
   if (penstock_json_text(value, text, sizeof text) < 0) return penstock_fail(PENSTOCK_EINVAL, "mode", "mode is not a short text");
-  rebuild = strcmp(text, "rebuild") == 0, lose = strcmp(text, "half") == 0;
-  if (!rebuild && !lose && strcmp(text, "keep") != 0) return penstock_fail(PENSTOCK_EINVAL, "mode", "no such mode\nIt is keep, rebuild or half.");
+  rebuild = strcmp(text, "rebuild") == 0, lose = strcmp(text, "half") == 0, trap = strcmp(text, "panic") == 0;
+  if (!rebuild && !lose && !trap && strcmp(text, "keep") != 0) return penstock_fail(PENSTOCK_EINVAL, "mode", "no such mode\nIt is keep, rebuild, half or panic.");
   return PENSTOCK_OK;
 }
 
@@ -77,6 +77,7 @@ static int32_t again(penstock_builder *w, const penstock_event *e) {
 
 int32_t penstock_process(uint32_t len) {
   if (kind != PROCESSOR) return PENSTOCK_ENOSYS;
+  if (trap) __builtin_trap();
   penstock_reader r;
   penstock_event e;
   penstock_builder w;

@@ -10,7 +10,7 @@ comptime {
 }
 
 const Kind = enum { source, processor, sink };
-const Mode = enum { keep, rebuild, half };
+const Mode = enum { keep, rebuild, half, panic };
 
 var kind: Kind = undefined;
 var count: u64 = 0;
@@ -57,6 +57,7 @@ pub fn process(given: penstock.Batch, out: *penstock.Builder) !void {
     var batch = given;
     switch (mode) {
         .keep => while (batch.next()) |e| try out.keep(e),
+        .panic => @panic("asked to"),
         .half => while (batch.next()) |e| : (_ = batch.next()) try out.keep(e),
         .rebuild => while (batch.next()) |e| {
             var attributes: [1024]penstock.Pairs.Pair = undefined;

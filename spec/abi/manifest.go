@@ -44,6 +44,8 @@ type Plugin struct {
 	Effects string `json:"effects,omitempty"`
 	// Concurrent is a sink's claim that several instances with the same config may write at the same time.
 	Concurrent bool `json:"concurrent,omitempty"`
+	// Multiplies is a processor's word that it may make several events of one. Without it each comes to one at most.
+	Multiplies bool `json:"multiplies,omitempty"`
 	// CursorVersion is the form of cursor that this source writes; Reads lists the older ones it resumes from.
 	CursorVersion uint32   `json:"cursor_version,omitempty"`
 	Reads         []uint32 `json:"reads,omitempty"`

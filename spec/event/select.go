@@ -89,6 +89,20 @@ func Renumber(b Batch) (numbered Batch, offsets int) {
 	return b, offsets
 }
 
+// Assign gives the events of b these offsets, which do not decrease and of which there is one for each, where they lie: b belongs to the caller alone.
+func Assign(b Batch, offsets []Offset) Batch {
+	if b.Len() == 0 {
+		return b
+	}
+	r := b.data[HeaderSize:]
+	for _, o := range offsets {
+		binary.LittleEndian.PutUint32(r[20:], uint32(o-offsets[0]))
+		r = r[sizeOf(r):]
+	}
+	b.base, b.summed = offsets[0], false
+	return b
+}
+
 // Slice copies the events of b whose offsets lie in span into a batch of their own, with memory from
 // pool. Offsets are kept. b stays as it is; the caller owns the result.
 func Slice(pool Buffers, b Batch, span Range) (Batch, error) {

@@ -142,17 +142,19 @@ func (r *rig) conserved(waited uint64) (all uint64) {
 	return all
 }
 
-// waited is what waited when the agent started, while nothing is put.
+// waited is what waited when the agent started, while nothing is put; without what the destination has already, which the sink learns when it is open.
 func (r *rig) waited() (n uint64) {
 	r.t.Helper()
 	r.until("it runs and is short of disk", func(s admin.Status) bool {
+		open := false
 		n = s.Channels[0].Readers[0].Waiting
 		for _, c := range s.Components {
 			if c.Kind == "sink" {
 				n += c.Events
+				open = c.State != "starting"
 			}
 		}
-		return short(s) && s.Channels[0].Put == 0
+		return open && short(s) && s.Channels[0].Put == 0
 	})
 	return n
 }

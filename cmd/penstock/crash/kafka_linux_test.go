@@ -259,10 +259,10 @@ func TestKafkaHoldsEveryRecordOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cluster.Close()
-	carry(t, "an agent and its plugins, with fake brokers of Kafka that fail", fakeBrokers{cluster}, min(*kills, mostFakeRounds))
+	carry(t, "an agent and its plugins, with fake brokers of Kafka that fail", fakeBrokers{cluster}, min(*kills/2+1, mostFakeRounds))
 }
 
 // TestARealKafkaHoldsEveryRecordOnce does so with a broker of Apache Kafka, which is killed too.
 func TestARealKafkaHoldsEveryRecordOnce(t *testing.T) {
-	carry(t, "an agent, its plugins and a broker of Apache Kafka", realBroker{kafkatest.Start(t)}, min(*kills, mostRealRounds))
+	carry(t, "an agent, its plugins and a broker of Apache Kafka", realBroker{kafkatest.Start(t)}, min(*kills/2+1, mostRealRounds))
 }

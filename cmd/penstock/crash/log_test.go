@@ -28,6 +28,7 @@ type logger struct {
 	written  int64
 	file     *os.File
 	start    int64 // of the present file, in what was written
+	first    int   // lines that were written before it
 	rotated  int
 }
 
@@ -98,7 +99,7 @@ func (l *logger) rotate() error {
 		return err
 	}
 	f, err := os.Create(l.path)
-	l.file, l.start = f, l.written
+	l.file, l.start, l.first = f, l.written, l.lines
 	return err
 }
 

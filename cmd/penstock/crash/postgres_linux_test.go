@@ -94,6 +94,11 @@ const (
 	roundsASpell = 0.75 // seconds that a round takes, more or less
 )
 
+// linesTable makes a table that takes a line as often as it comes, and that of what was delivered.
+const linesTable = `CREATE TABLE lines (id bigserial PRIMARY KEY, number bigint NOT NULL, line text NOT NULL);
+	CREATE TABLE penstock_ranges (stream text NOT NULL, incarnation text NOT NULL, first bigint NOT NULL, next bigint NOT NULL, PRIMARY KEY (stream, incarnation, first),
+	EXCLUDE USING gist (int8range(hashtextextended(stream || '/' || incarnation, 0), hashtextextended(stream || '/' || incarnation, 0), '[]') WITH &&, int8range(first, next) WITH &&))`
+
 // database is a rig around an agent that writes into a PostgreSQL.
 type database struct {
 	*rig
@@ -104,9 +109,7 @@ type database struct {
 
 func newDatabase(t *testing.T, rounds int) *database {
 	server := pgtest.Start(t, "max_wal_size=4GB")
-	server.Exec(`CREATE TABLE lines (id bigserial PRIMARY KEY, number bigint NOT NULL, line text NOT NULL);
-		CREATE TABLE penstock_ranges (stream text NOT NULL, incarnation text NOT NULL, first bigint NOT NULL, next bigint NOT NULL, PRIMARY KEY (stream, incarnation, first),
-		EXCLUDE USING gist (int8range(hashtextextended(stream || '/' || incarnation, 0), hashtextextended(stream || '/' || incarnation, 0), '[]') WITH &&, int8range(first, next) WITH &&))`)
+	server.Exec(linesTable)
 	d := &database{rig: newRig(t), server: server, count: *lines / *kills * rounds}
 	return d
 }

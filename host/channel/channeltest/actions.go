@@ -24,6 +24,7 @@ func (m *model) actions() map[string]func(*rapid.T) {
 		"put":      m.put,
 		"put some": m.put, // twice as often as the rest
 		"put two":  m.putTwo,
+		"for none": m.putForNobody,
 		"forsake":  m.forsake,
 		"take":     m.take,
 		"take a":   m.take,
@@ -67,7 +68,7 @@ func (m *model) draft(t *rapid.T, source string) draft {
 		d.bodies = append(d.bodies, fmt.Sprintf("%d%s", m.names, strings.Repeat("b", size)))
 	}
 	if rapid.IntRange(0, 5).Draw(t, "for one reader") == 0 {
-		d.only = rapid.SampledFrom(append(otherReaders, keptReader)).Draw(t, "only")
+		d.only = rapid.SampledFrom(slices.Sorted(maps.Keys(m.readers))).Draw(t, "only")
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "changes") {
 		k := rapid.SampledFrom([]string{"", "k", "l"}).Draw(t, "key")
@@ -119,10 +120,28 @@ func (m *model) committed(d draft) {
 
 func (m *model) put(t *rapid.T) {
 	d := m.draft(t, rapid.SampledFrom(modelSources).Draw(t, "source"))
-	if tx := m.begin(&d); tx != nil {
-		m.must(tx.Submit()())
+	if tx := m.begin(&d); tx != nil && m.refused(d, tx.Submit()(), false) {
+		m.checkCursors()
+	}
+}
+
+// refused tells the model how a transaction ended, and checks that: it is refused when its only reader was detached to make room for it, or for another;
+// and behind one of its source that was.
+func (m *model) refused(d draft, err error, behind bool) bool {
+	var want error
+	switch {
+	case behind:
+		want = channel.ErrPrior
+	case d.only != "" && m.readers[d.only] == nil && len(d.bodies) > 0:
+		want = channel.ErrNoReader
+	}
+	if !errors.Is(err, want) {
+		m.Fatalf("a transaction for %q ends with %v, want %v", d.only, err, want)
+	}
+	if err == nil {
 		m.committed(d)
 	}
+	return err != nil
 }
 
 // putTwo has two transactions in flight.
@@ -132,15 +151,34 @@ func (m *model) putTwo(t *rapid.T) {
 	if a == nil || b == nil { // both, since nothing happens between
 		return
 	}
-	waits := []func() error{a.Submit(), b.Submit()}
+	first, second := a.Submit(), b.Submit()
+	var errs [2]error
 	if rapid.Bool().Draw(t, "wait for the second first") {
-		slices.Reverse(waits)
+		errs[1], errs[0] = second(), first()
+	} else {
+		errs[0], errs[1] = first(), second()
 	}
-	for _, wait := range waits {
-		m.must(wait())
+	refused := m.refused(one, errs[0], false)
+	if m.refused(two, errs[1], refused && one.source == two.source) || refused {
+		m.checkCursors()
 	}
-	m.committed(one)
-	m.committed(two)
+}
+
+// putForNobody has events for a reader that is not there: they are refused, full or not, until the cursor is asked for.
+func (m *model) putForNobody(t *rapid.T) {
+	d := m.draft(t, modelSources[0])
+	d.only = rapid.SampledFrom(append(otherReaders, keptReader)).Draw(t, "gone")
+	if m.readers[d.only] != nil || len(d.bodies) == 0 {
+		t.Skip("it is there, or nothing is for it")
+	}
+	tx := m.begin(&d)
+	if tx == nil {
+		return
+	}
+	if err := tx.Submit()(); !errors.Is(err, channel.ErrNoReader) {
+		m.Fatalf("%d events for %s, which is not there: %v", len(d.bodies), d.only, err)
+	}
+	m.checkCursors()
 }
 
 func (m *model) forsake(t *rapid.T) {

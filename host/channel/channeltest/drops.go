@@ -104,6 +104,8 @@ var newestCases = []scenario{
 		e.put(bodies("", 10)...)
 		e.only("sink.a", "1", "2")
 		e.lost(channel.LostNewest, 2, map[string]uint64{"sink.a": 2, "sink.b": 0})
+		e.is(e.submit(channel.Put{Source: "dead", Batch: e.batch("3"), Only: "sink.none"})(), channel.ErrNoReader)
+		e.lost(channel.LostNewest, 2, nil)
 		e.drain(a, 10)
 		e.drain(b, 10)
 	}},

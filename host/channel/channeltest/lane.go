@@ -266,6 +266,15 @@ var laneCases = []scenario{
 		e.must(e.operator().Handover([]string{"sink.b"}, nil))
 		e.is(taking.ends("that take"), channel.ErrDrained)
 	}},
+	{"nothing is put for a reader alone that has handed over", func(e *env) {
+		e.open()
+		r := e.reader("sink.a")
+		e.only("sink.a", "before")
+		e.must(e.operator().Handover([]string{"sink.a"}, layout(2)))
+		e.is(e.submit(channel.Put{Source: "dead", Batch: e.batch("behind its end"), Only: "sink.a"})(), channel.ErrNoReader)
+		e.same(e.drain(r, 1), []string{"before"})
+		e.drained(r)
+	}},
 	{"lanes hand over to other lanes, and a lane that has nothing left is drained", func(e *env) {
 		e.open()
 		all, old, next := bodies("", 40), layout(4), layout(3)

@@ -57,9 +57,25 @@ var readerCases = []scenario{
 	{"a channel with no reader keeps everything", func(e *env) {
 		e.open()
 		e.put("1")
-		e.only("sink.a", "2")
-		e.put("3")
-		e.same(e.drain(e.reader("sink.a"), 3), []string{"1", "2", "3"})
+		e.put("2")
+		e.same(e.drain(e.reader("sink.a"), 2), []string{"1", "2"})
+	}},
+	{"a put for a reader that is not there is refused, and nothing of it is kept", func(e *env) {
+		e.open()
+		all := e.reader("sink.all")
+		e.is(e.submit(channel.Put{Source: "dead", Batch: e.batch("for nobody"), Changed: at("1"), Only: "sink.none"})(), channel.ErrNoReader)
+		e.is(e.submit(channel.Put{Source: "dead", Batch: e.batch("behind it"), Changed: at("2")})(), channel.ErrPrior)
+		e.cursorIs("dead", nil) // and asked for
+		gone := e.reader("sink.gone")
+		e.must(gone.Close())
+		e.only("sink.gone", "somebody may open it again")
+		e.must(e.operator().Forget("sink.gone"))
+		e.is(e.submit(channel.Put{Source: "dead", Batch: e.batch("for who is gone"), Only: "sink.gone"})(), channel.ErrNoReader)
+		e.cursorIs("dead", nil)
+		e.must(e.submit(channel.Put{Source: "dead", Changed: at("3"), Only: "sink.gone"})()) // no events
+		e.cursorIs("dead", at("3"))
+		e.empty(all)
+		e.counts(all, 0, 0)
 	}},
 	{"the slowest reader holds the space", func(e *env) {
 		e.options.Capacity.Events = 4

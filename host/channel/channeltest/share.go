@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/event"
 )
 
 // takeAs takes n events at most for a member of a group, and checks what they are.
@@ -25,15 +26,18 @@ func (e *env) hasNothing(r channel.Reader, member string) {
 	e.is(err, channel.ErrNotOwn)
 }
 
-// release gives up what a member has, which is so many offsets.
-func (e *env) release(r channel.Reader, member string, want uint64) {
+// settle ends the doubt over what a member has of a range, which is so many offsets.
+func (e *env) settle(r channel.Reader, member string, held bool, of event.Range, want uint64) {
 	e.Helper()
-	n, err := r.(channel.Sharer).Release(member)
+	n, err := r.(channel.Sharer).Settle(member, held, of)
 	e.must(err)
 	if n != want {
-		e.Fatalf("%d offsets of %s were released, want %d", n, member, want)
+		e.Fatalf("%d offsets of %s were settled, want %d", n, member, want)
 	}
 }
+
+// everything is a range that has all others in it.
+var everything = event.Range{Next: 1 << 60}
 
 var shareCases = []scenario{
 	{"what a member was given and has rolled back is its own, and nobody else's", func(e *env) {
@@ -86,13 +90,35 @@ var shareCases = []scenario{
 		e.put(bodies("", 4)...)
 		e.takeAs(r, "a", 2, "0000", "0001").Rollback()
 		l := e.takeAs(r, "a", 1, "0000")
-		e.release(r, "a", 1)
-		e.release(r, "b", 0)
+		e.settle(r, "a", false, everything, 1)
+		e.settle(r, "b", false, everything, 0)
 		e.must(e.takeAs(r, "b", 1, "0001").Commit())
 		l.Rollback()
 		e.must(e.takeAs(r, "b", 0, "0002", "0003").Commit())
 		e.must(e.takeAs(r, "a", 0, "0000").Commit())
 		e.empty(r)
+	}},
+	{"what is said to have arrived is not given to anybody, and the rest stays its member's", func(e *env) {
+		e.open()
+		r := e.anyOrder("group.a")
+		e.put(bodies("", 6)...)
+		mine, yours := e.takeAs(r, "a", 3, "0000", "0001", "0002"), e.takeAs(r, "b", 1, "0003")
+		span := mine.Delivery().Range
+		mine.Rollback()
+		yours.Rollback()
+		e.settle(r, "a", true, event.Range{First: span.First + 1, Next: span.Next + 1}, 2)
+		e.settle(r, "a", true, event.Range{First: span.First + 1, Next: span.Next + 1}, 0)
+		if info := r.Info(); info.Waiting != 4 || info.Committed != 2 || info.Held != 2 {
+			e.Fatalf("it stands at %+v", info)
+		}
+		e.must(e.takeAs(r, "a", 3, "0000").Commit())
+		e.hasNothing(r, "a")
+		e.must(e.takeAs(r, "b", 3, "0003").Commit())
+		e.must(e.takeAs(r, "c", 0, "0004", "0005").Commit())
+		e.empty(r)
+		e.must(r.Close())
+		_, err := r.(channel.Sharer).Settle("a", true, everything)
+		e.is(err, channel.ErrClosed)
 	}},
 	{"no more is given away than a position keeps", func(e *env) {
 		e.open()
@@ -134,15 +160,19 @@ var durableShareCases = []scenario{
 		e.reopen()
 		e.empty(e.anyOrder("group.a"))
 	}},
-	{"what was released stays so", func(e *env) {
+	{"what was settled stays so", func(e *env) {
 		e.open()
 		r := e.anyOrder("group.a")
 		e.put("1", "2")
 		e.takeAs(r, "a", 1, "1").Rollback()
-		e.release(r, "a", 1)
+		e.settle(r, "a", false, everything, 1)
 		e.reopen()
 		r = e.anyOrder("group.a")
 		e.hasNothing(r, "a")
-		e.must(e.takeAs(r, "b", 0, "1", "2").Commit())
+		e.must(e.takeAs(r, "b", 1, "1").Commit())
+		e.takeAs(r, "b", 0, "2").Rollback()
+		e.settle(r, "b", true, everything, 1)
+		e.reopen()
+		e.empty(e.anyOrder("group.a"))
 	}},
 }

@@ -5,6 +5,7 @@ package memory
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -147,6 +148,7 @@ func (r *reader) info() channel.ReaderInfo {
 	return channel.ReaderInfo{
 		Stream:       fmt.Sprintf("%s/%d/%d", r.c.uuid, r.id, r.generation),
 		Low:          r.ledger.Low(),
+		Finished:     slices.Collect(r.ledger.Finished()),
 		Oldest:       r.ledger.Low(), // what is lost with the process cannot come again
 		Incarnations: []channel.Incarnation{r.c.incarnation},
 		Waiting:      r.ledger.Waiting(r.end()),
@@ -177,12 +179,20 @@ func (r *reader) Finish(held ...event.Range) error {
 
 var _ channel.Sharer = (*reader)(nil)
 
-// Release makes nobody's what a member has.
-func (r *reader) Release(member string) (uint64, error) {
+// Settle ends the doubt over what a member has.
+func (r *reader) Settle(member string, held bool, ranges ...event.Range) (uint64, error) {
 	r.c.mu.Lock()
 	defer r.c.mu.Unlock()
-	defer r.arrived()
-	return r.ledger.Release(member), nil
+	if r.c.closed || r.closed {
+		return 0, fmt.Errorf("settle what %s has of reader %s: %w", member, r.spec.Name, channel.ErrClosed)
+	}
+	n, err := r.ledger.Settle(r.end(), member, held, ranges...)
+	r.c.reclaim()
+	r.arrived()
+	if err != nil {
+		return n, fmt.Errorf("settle what %s has of reader %s: %w", member, r.spec.Name, err)
+	}
+	return n, nil
 }
 
 // arrived wakes the takers.

@@ -132,7 +132,7 @@ func (c *Channel) commit(t *tx, now time.Time) (events int, size int64, err erro
 	if c.closed {
 		return 0, 0, channel.ErrClosed
 	}
-	if reason, err := c.admit(changes); err != nil {
+	if reason, err := c.admit(puts, changes); err != nil {
 		c.refused(reason)
 		for _, p := range puts {
 			c.refusing[p.Source] = true
@@ -163,7 +163,7 @@ func (c *Channel) commit(t *tx, now time.Time) (events int, size int64, err erro
 }
 
 // admit says whether changes may be committed, and in one word why not. It changes nothing.
-func (c *Channel) admit(changes []channel.CursorChange) (reason string, err error) {
+func (c *Channel) admit(puts []channel.Put, changes []channel.CursorChange) (reason string, err error) {
 	for _, ch := range changes {
 		if c.refusing[ch.Source] {
 			return "prior", fmt.Errorf("%w: open %s again from its cursor", channel.ErrPrior, ch.Source)
@@ -171,6 +171,11 @@ func (c *Channel) admit(changes []channel.CursorChange) (reason string, err erro
 	}
 	if err := c.cursors.Fit(changes); err != nil {
 		return "limit", err
+	}
+	for _, p := range puts {
+		if r := c.readers[p.Only]; p.Only != "" && p.Batch.Len() > 0 && (r == nil || !r.takes(c.end)) {
+			return "reader", channel.NoReaderFor(p.Only)
+		}
 	}
 	if c.o.Fault != nil {
 		if err := c.o.Fault("put"); err != nil {

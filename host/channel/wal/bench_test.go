@@ -26,9 +26,11 @@ const (
 	benchRounds    = 5 // the disk is noisy: the median of so many counts
 )
 
-func benchSource() []byte {
+func benchSource() []byte { return benchSourceOf(benchEvents) }
+
+func benchSourceOf(events int) []byte {
 	w := event.Builder{}
-	for i := range benchEvents {
+	for i := range events {
 		if err := w.Append(event.Event{Time: int64(i), Body: make([]byte, benchBody)}); err != nil {
 			panic(err)
 		}

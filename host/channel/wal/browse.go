@@ -16,9 +16,6 @@ import (
 	"github.com/penstock-io/penstock/spec/event"
 )
 
-// ErrNoReader: the channel has no reader of that name.
-var ErrNoReader = errors.New("there is no such reader")
-
 // Visit is shown an event, whose memory is good until it returns. It returns false when it has seen enough.
 type Visit func(o event.Offset, e event.Event) bool
 
@@ -94,7 +91,7 @@ func (b *browser) findReader(names []fileInfo) error {
 	}
 	entry, ok := b.c.state.readers[b.reader]
 	if !ok {
-		return fmt.Errorf("%w: %s; there are: %s", ErrNoReader, b.reader, strings.Join(slices.Sorted(maps.Keys(b.c.state.readers)), ", "))
+		return fmt.Errorf("%w: %s; there are: %s", channel.ErrNoReader, b.reader, strings.Join(slices.Sorted(maps.Keys(b.c.state.readers)), ", "))
 	}
 	p, err := loadPosition(b.c.sys, entry)
 	if err != nil {

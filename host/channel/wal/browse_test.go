@@ -61,7 +61,7 @@ func TestBrowseShowsWhatWaitsForOneReaderOrAll(t *testing.T) {
 		}
 	}
 	_, err := Browse(b.o.Dir, "sink.none", nil, nil)
-	if !errors.Is(err, ErrNoReader) {
+	if !errors.Is(err, channel.ErrNoReader) {
 		t.Errorf("of a reader that is not there it said %v", err)
 	}
 }

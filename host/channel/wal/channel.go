@@ -90,6 +90,7 @@ type Channel struct {
 	readers  map[string]*reader // all that are registered
 	flights  map[string]*flight // sources with something in flight, or refused
 	queue    []*tx              // submitted, and in nobody's group
+	writing  *group             // what the leader writes just now, or nil
 	pending  amount             // of what is submitted and not settled
 	leading  bool
 	flushDue bool          // who leads should flush

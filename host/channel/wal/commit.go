@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/penstock-io/penstock/host/channel"
@@ -170,9 +171,11 @@ func (c *Channel) lead() {
 	}
 	if g := c.assemble(); len(g.txs) > 0 {
 		if err == nil {
+			c.writing = g
 			c.mu.Unlock()
 			err = c.write(g)
 			c.mu.Lock()
+			c.writing = nil
 		}
 		c.settle(g, err)
 		if err == nil && c.lookDue(g.bytes) {
@@ -207,7 +210,7 @@ func (c *Channel) assemble() *group {
 		}
 		c.queue[0] = nil
 		c.queue = c.queue[1:]
-		if reason, err := c.accept(t); err != nil {
+		if reason, err := c.accept(t, g); err != nil {
 			c.refuse(t, reason, err)
 			continue
 		}
@@ -227,8 +230,8 @@ func (c *Channel) assemble() *group {
 	return g
 }
 
-// accept says whether t, whose turn it is, may be written.
-func (c *Channel) accept(t *tx) (reason string, err error) {
+// accept says whether t, whose turn it is, may be written at the end of g.
+func (c *Channel) accept(t *tx, g *group) (reason string, err error) {
 	for i := range t.changes.sources {
 		if source := t.changes.sources[i].Source; c.flight(source).broken {
 			return "prior", prior(source)
@@ -237,7 +240,25 @@ func (c *Channel) accept(t *tx) (reason string, err error) {
 	if err := c.state.cursors.Fit(t.changes.sources); err != nil {
 		return "limit", err
 	}
+	if only := t.only(); only != "" && !c.reaches(only, g) {
+		return "reader", channel.NoReaderFor(only)
+	}
 	return "", nil
+}
+
+// reaches says whether a reader of that name would see what is written at the end of g.
+func (c *Channel) reaches(name string, g *group) bool {
+	_, kept := c.state.readers[name]
+	r, ok := c.readers[name]
+	return kept && ok && r.takes(g.tail.end) && !g.ends(name)
+}
+
+// ends says whether a record of the group takes that reader away.
+func (g *group) ends(name string) bool {
+	return slices.ContainsFunc(g.txs, func(t *tx) bool {
+		return slices.Contains(t.changes.forget, name) ||
+			slices.ContainsFunc(t.changes.drops, func(d drop) bool { return d.loss == channel.LostDetach && d.reader == name })
+	})
 }
 
 // begin leads the group with the STATE of a new segment.

@@ -263,3 +263,44 @@ func TestOneAtATimeHasTheEndOfTheLog(t *testing.T) {
 		b.close()
 	})
 }
+
+// TestInOneGroupNothingFollowsForAReaderThatEndsThere: it is forgotten, or its policy gives it up, by a record that is not published yet.
+func TestInOneGroupNothingFollowsForAReaderThatEndsThere(t *testing.T) {
+	for what, ends := range map[string]changes{
+		"it is forgotten":          {forget: []string{"sink.a"}},
+		"it is detached":           {drops: []drop{{loss: channel.LostDetach, reader: "sink.a"}}},
+		"another is forgotten":     {forget: []string{"sink.b"}},
+		"another is detached":      {drops: []drop{{loss: channel.LostDetach, reader: "sink.b"}}},
+		"it skips to where others": {drops: []drop{{loss: channel.LostSkip, reader: "sink.a"}}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			b := newBench(t, Options{})
+			b.must(b.reader("sink.a").Close())
+			b.must(b.reader("sink.b").Close())
+			first := (&tx{c: b.c, internal: true, changes: ends}).Submit()
+			second := submitOnly(b, "sink.a", "for it alone")
+			b.must(first())
+			want := strings.HasPrefix(what, "it is")
+			if err := second(); errors.Is(err, channel.ErrNoReader) != want {
+				t.Errorf("a put for sink.a alone in the group in which %s: %v", what, err)
+			}
+			b.close()
+		})
+	}
+}
+
+// TestNothingIsPutForAReaderThatHasJustEnded, whether it is cleaned up already or not.
+func TestNothingIsPutForAReaderThatHasJustEnded(t *testing.T) {
+	for what, ends := range map[string]changes{
+		"forgotten": {forget: []string{"sink.a"}},
+		"detached":  {drops: []drop{{loss: channel.LostDetach, reader: "sink.a"}}},
+	} {
+		b := newBench(t, Options{})
+		b.must(b.reader("sink.a").Close())
+		b.must((&tx{c: b.c, internal: true, changes: ends}).Submit()())
+		if err := submitOnly(b, "sink.a", "for it alone")(); !errors.Is(err, channel.ErrNoReader) {
+			t.Errorf("a put for one that is %s: %v", what, err)
+		}
+		b.close()
+	}
+}

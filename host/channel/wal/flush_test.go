@@ -202,6 +202,7 @@ func TestWhereAReaderStandsIsWrittenWhateverMovedIt(t *testing.T) {
 			d := newSimDisk()
 			b := openSim(t, d)
 			r := b.reader("sink.a")
+			b.reader("sink.b")
 			time.Sleep(time.Minute)
 			b.must(move(b, r))
 			time.Sleep(time.Minute)

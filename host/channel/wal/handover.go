@@ -45,6 +45,7 @@ func (c *Channel) Handover(from []string, to []channel.ReaderSpec) error {
 func (c *Channel) prepare(from []string, to []channel.ReaderSpec) (old, next []*reader, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.awaitOnly(from)
 	if err := c.usable(); err != nil {
 		return nil, nil, err
 	}
@@ -78,6 +79,17 @@ func (c *Channel) prepare(from []string, to []channel.ReaderSpec) (old, next []*
 		r.arrived()
 	}
 	return old, next, nil
+}
+
+// awaitOnly waits until nothing is being written that one of these readers alone is to see: it would lie behind the reader's end, where nobody sees it. What
+// comes to its turn later is refused.
+func (c *Channel) awaitOnly(from []string) {
+	for c.writing != nil && slices.ContainsFunc(c.writing.txs, func(t *tx) bool { return slices.Contains(from, t.changes.only) }) {
+		idle := c.stepDown()
+		c.mu.Unlock()
+		<-idle
+		c.mu.Lock()
+	}
 }
 
 // unprepare takes back what did not become durable.

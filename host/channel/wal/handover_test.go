@@ -430,3 +430,48 @@ func TestAChangeOfLanesOnAFullDiskWaitsForRoom(t *testing.T) {
 		b.close()
 	})
 }
+
+// TestAHandoverWaitsForWhatItsReadersAloneAreToSee: written while the reader is given its end, it would lie behind that, where nobody sees it.
+func TestAHandoverWaitsForWhatItsReadersAloneAreToSee(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		written := make(chan struct{}) // closed by the test
+		slow := false
+		c, err := open(Options{Dir: dir}, faulty(realSystem(dir), func(step string) error {
+			if step == "put" && slow {
+				slow = false
+				<-written
+			}
+			return nil
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &bench{T: t, c: c}
+		r := b.reader("sink.a")
+		put, handed := make(chan error, 1), make(chan error, 1)
+		slow = true
+		wait := submitOnly(b, "sink.a", "mine")
+		go func() { put <- wait() }()
+		synctest.Wait()
+		go func() { handed <- c.Handover([]string{"sink.a"}, lanesOf(2)) }()
+		synctest.Wait()
+		close(written)
+		b.must(<-put)
+		b.must(<-handed)
+		b.drained(r, "mine")
+		if _, err := r.Take(t.Context(), channel.Want{}); !errors.Is(err, channel.ErrDrained) {
+			t.Errorf("then it answered %v", err)
+		}
+		b.close()
+	})
+}
+
+// submitOnly submits an event that one reader alone is to see.
+func submitOnly(b *bench, reader, body string) (wait func() error) {
+	b.Helper()
+	tx, err := b.c.Begin(b.Context())
+	b.must(err)
+	b.must(tx.Put(channel.Put{Source: "dead", Batch: batch(body), Only: reader}))
+	return tx.Submit()
+}

@@ -117,9 +117,7 @@ func (c *Channel) describe(info *Info, names []fileInfo) error {
 	c.segments = append(earlier, rec.tail)
 	info.First, info.Next = c.oldest(), c.state.end
 	info.Events = c.state.events - c.segments[0].events
-	for _, i := range c.state.incarnations {
-		info.Incarnations = append(info.Incarnations, channel.Incarnation{ID: i.id, First: i.first})
-	}
+	info.Incarnations = c.state.openings()
 	for _, name := range c.state.cursors.Sources() {
 		info.Sources = append(info.Sources, SourceInfo{Name: name, Position: c.state.cursors.Position(name)})
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/spec/event"
@@ -221,6 +222,7 @@ func (r *reader) info() channel.ReaderInfo {
 	info := channel.ReaderInfo{
 		Stream:   stream(r.c.meta.uuid, r.entry),
 		Low:      r.ledger.Low(),
+		Finished: slices.Collect(r.ledger.Finished()),
 		Oldest:   r.c.gone,
 		Waiting:  r.ledger.Waiting(r.end()),
 		Lane:     r.entry.lane,
@@ -231,9 +233,7 @@ func (r *reader) info() channel.ReaderInfo {
 		Detached: r.detached,
 		InDoubt:  r.ledger.InDoubt(),
 	}
-	for _, i := range r.c.state.incarnations {
-		info.Incarnations = append(info.Incarnations, channel.Incarnation{ID: i.id, First: i.first})
-	}
+	info.Incarnations = r.c.state.openings()
 	return info
 }
 

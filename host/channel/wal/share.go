@@ -3,9 +3,11 @@
 package wal
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/event"
 )
 
 var _ channel.Sharer = (*reader)(nil)
@@ -45,14 +47,19 @@ func (r *reader) keepShares() error {
 	return c.syncPosition(r)
 }
 
-// Release makes nobody's what a member has.
-func (r *reader) Release(member string) (uint64, error) {
+// Settle ends the doubt over what a member has.
+func (r *reader) Settle(member string, held bool, ranges ...event.Range) (uint64, error) {
 	r.c.mu.Lock()
-	n := r.ledger.Release(member)
+	if r.c.closed || r.closed {
+		r.c.mu.Unlock()
+		return 0, fmt.Errorf("settle what %s has of reader %s: %w", member, r.entry.name, channel.ErrClosed)
+	}
+	n, err := r.ledger.Settle(r.end(), member, held, ranges...)
+	r.c.freed()
 	r.arrived()
 	r.c.mu.Unlock()
-	if err := r.keepShares(); err != nil {
-		return n, fmt.Errorf("release what %s has of reader %s: %w", member, r.entry.name, err)
+	if err = errors.Join(err, r.keepShares()); err != nil {
+		return n, fmt.Errorf("settle what %s has of reader %s: %w", member, r.entry.name, err)
 	}
 	return n, nil
 }

@@ -155,8 +155,8 @@ func TestWhatCannotBeWrittenDownIsNotHandedOutAndStaysNobodys(t *testing.T) {
 		if doubt := r.Info().InDoubt; len(doubt) > 0 {
 			t.Errorf("in doubt is %v", doubt)
 		}
-		if _, err := r.(channel.Sharer).Release("a"); !errors.Is(err, syscall.EIO) {
-			t.Errorf("release says %v", err)
+		if _, err := r.(channel.Sharer).Settle("a", false); !errors.Is(err, syscall.EIO) {
+			t.Errorf("settling says %v", err)
 		}
 		d.failing(nil)
 		l, err := r.Take(t.Context(), channel.Want{Member: "b"})
@@ -167,8 +167,8 @@ func TestWhatCannotBeWrittenDownIsNotHandedOutAndStaysNobodys(t *testing.T) {
 		if err := r.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := r.(channel.Sharer).Release("a"); !errors.Is(err, channel.ErrClosed) {
-			t.Errorf("release of a closed reader says %v", err)
+		if _, err := r.(channel.Sharer).Settle("a", false); !errors.Is(err, channel.ErrClosed) {
+			t.Errorf("settling with a closed reader says %v", err)
 		}
 		again := b.reader("group")
 		b.put("source.a", "2", "event")
@@ -177,8 +177,8 @@ func TestWhatCannotBeWrittenDownIsNotHandedOutAndStaysNobodys(t *testing.T) {
 		}
 		_ = l.Commit()
 		b.close()
-		if _, err := again.(channel.Sharer).Release("b"); !errors.Is(err, channel.ErrClosed) {
-			t.Errorf("release of a closed channel says %v", err)
+		if _, err := again.(channel.Sharer).Settle("b", true); !errors.Is(err, channel.ErrClosed) {
+			t.Errorf("settling with a closed channel says %v", err)
 		}
 	})
 }

@@ -113,6 +113,18 @@ func (s *state) current() uint64 {
 	return s.incarnations[len(s.incarnations)-1].id
 }
 
+// openings are the incarnations, for those who deliver. The newest one goes on.
+func (s *state) openings() (list []channel.Incarnation) {
+	for at, i := range s.incarnations {
+		o := channel.Incarnation{ID: i.id, First: i.first}
+		if at+1 < len(s.incarnations) {
+			o.Next = i.next
+		}
+		list = append(list, o)
+	}
+	return list
+}
+
 // gaps yields the ranges in which there is no event: between incarnations there never was one.
 func (s *state) gaps(yield func(event.Range) bool) {
 	for _, r := range s.lost {

@@ -183,6 +183,16 @@ func (t *tx) collect() {
 	}
 }
 
+// only is the one reader that the events are for, whether they are kept or not; "": for all.
+func (t *tx) only() string {
+	for i := range t.changes.drops {
+		if d := &t.changes.drops[i]; d.loss == channel.LostNewest {
+			return d.reader
+		}
+	}
+	return t.changes.only
+}
+
 // merge makes one batch of all that are not empty, numbered without gaps, and ends the holds of the others.
 func (t *tx) merge() (event.Batch, error) {
 	var full []event.Batch

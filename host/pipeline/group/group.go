@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/event"
 )
 
 // errMoved ends the take of a member whose turn it is no longer.
@@ -40,6 +41,7 @@ type Group struct {
 	queue  []*taker // in the order in which they came
 	holder *taker   // who waits for events, or nil
 	timer  *time.Timer
+	doubts doubts
 }
 
 // taker is one loop of a member that wants to take.
@@ -47,12 +49,15 @@ type taker struct {
 	m     *member
 	turn  chan struct{} // closed by the group when it is its turn, or it is to look again
 	look  bool          // the latter
+	own   bool          // it takes what was its member's before
 	moved context.CancelCauseFunc
 }
 
 // New makes a group of a reader, which stays the caller's.
 func New(r channel.Reader, s Settings) *Group {
-	return &Group{reader: r, roster: newRoster(s)}
+	g := &Group{reader: r, roster: newRoster(s)}
+	g.doubts.found(r.Info().InDoubt)
+	return g
 }
 
 // Arrange sets the members, those that are preferred first, and how they are chosen.
@@ -78,26 +83,6 @@ func (g *Group) Join(name string) *Member {
 	}
 	g.next()
 	return &Member{Reader: g.reader, g: g, m: m}
-}
-
-// Standing is how a member stands.
-type Standing struct {
-	Name     string
-	State    State
-	Failures int // in a row
-	Pending  uint64
-}
-
-// Members says how all of them stand, those that are preferred first.
-func (g *Group) Members() []Standing {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	now := time.Now()
-	var all []Standing
-	for _, m := range g.roster.members {
-		all = append(all, Standing{Name: m.name, State: g.roster.state(m, now), Failures: m.failures, Pending: m.pending})
-	}
-	return all
 }
 
 func (g *Group) exact() bool {
@@ -176,6 +161,9 @@ func (g *Group) took(t *taker, l channel.Lease) {
 	if l != nil {
 		t.m.leases++
 		t.m.pending += uint64(l.Delivery().Batch.Len())
+		if t.own {
+			g.doubts.out(t.m.name, l.Delivery().Range)
+		}
 	}
 	if g.holder == t {
 		g.holder, t.m.taking = nil, false
@@ -183,15 +171,21 @@ func (g *Group) took(t *taker, l channel.Lease) {
 	g.next()
 }
 
-// ended notes that a lease of so many events is over.
-func (g *Group) ended(m *member, events int, delivered bool) {
+// ended notes that a lease is over.
+func (g *Group) ended(l *lease, delivered bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	m := l.m
 	m.leases--
-	m.pending -= uint64(events)
+	m.pending -= uint64(l.events)
+	g.doubts.in(m.name, l.span)
 	if delivered {
 		m.succeed()
-	} else if g.roster.Exact { // it is its own still: whichever of its loops is there takes it
+		if g.doubts.of(m.name) {
+			g.doubts.end(m.name, g.reader.Info().InDoubt)
+		}
+	} else if g.roster.Exact {
+		g.doubts.begin(m.name) // it is its own still: whichever of its loops is there takes it
 		for i := len(g.queue) - 1; i >= 0; i-- {
 			if t := g.queue[i]; t.m == m {
 				g.dequeue(i)
@@ -242,7 +236,7 @@ func (r *Member) own(ctx context.Context, want channel.Want) (channel.Lease, err
 	case err != nil:
 		return nil, err
 	}
-	return r.lease(&taker{m: r.m}, l), nil
+	return r.lease(&taker{m: r.m, own: true}, l), nil
 }
 
 // any takes when it is this member's turn. Both nil: look again.
@@ -268,9 +262,9 @@ func (r *Member) any(ctx context.Context, want channel.Want) (channel.Lease, err
 }
 
 func (r *Member) lease(t *taker, l channel.Lease) channel.Lease {
-	events := l.Delivery().Batch.Len()
+	d := l.Delivery()
 	r.g.took(t, l)
-	return &lease{Lease: l, g: r.g, m: r.m, events: events}
+	return &lease{Lease: l, g: r.g, m: r.m, span: d.Range, events: d.Batch.Len()}
 }
 
 // Await waits until the member is not left alone any more. It is for who opens its destination.
@@ -308,7 +302,12 @@ func (r *Member) Failed() time.Duration {
 func (r *Member) Hold(held bool) {
 	r.g.mu.Lock()
 	defer r.g.mu.Unlock()
-	r.m.held = held
+	switch r.m.held = held; {
+	case held:
+		r.g.roster.goDown(r.m)
+	case r.m.failures == 0:
+		r.m.down = false
+	}
 	r.g.next()
 }
 
@@ -316,7 +315,7 @@ func (r *Member) Hold(held bool) {
 func (r *Member) Close() error {
 	r.g.mu.Lock()
 	defer r.g.mu.Unlock()
-	r.m.here = false
+	r.g.roster.leave(r.m)
 	r.g.next()
 	return nil
 }
@@ -326,6 +325,7 @@ type lease struct {
 	channel.Lease
 	g      *Group
 	m      *member
+	span   event.Range
 	events int
 	over   bool
 }
@@ -346,5 +346,5 @@ func (l *lease) end(delivered bool) {
 		return
 	}
 	l.over = true
-	l.g.ended(l.m, l.events, delivered)
+	l.g.ended(l, delivered)
 }

@@ -5,7 +5,6 @@ package group
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -36,6 +35,7 @@ type bench struct {
 type sink struct {
 	*Member
 	left, got, failures atomic.Int64
+	hang                atomic.Bool // it does not answer
 }
 
 var settings = Settings{Policy: Failover, CoolDown: pipeline.Backoff{Min: time.Second, Max: 8 * time.Second}, FailBack: time.Minute, ReturnIn: time.Minute}
@@ -75,6 +75,9 @@ func (s *sink) step(ctx context.Context) {
 	l, err := s.Take(ctx, channel.Want{Events: 1})
 	if err != nil {
 		return
+	}
+	for s.hang.Load() {
+		time.Sleep(100 * time.Millisecond)
 	}
 	if s.left.Load() == 0 {
 		s.failures.Add(1)
@@ -296,8 +299,11 @@ func TestAMemberThatIsHeldOrLeavesIsPassedOver(t *testing.T) {
 		b.sinks["a"].Close()
 		b.put(2)
 		b.expect("it has left", 0, 2)
-		if st := fmt.Sprint(b.g.Members()); st != "[{a out 0 0} {b active 0 0}]" {
-			t.Error(st)
+		if a, b := b.g.Members()[0], b.g.Members()[1]; a.State != Out || a.Up || b.State != Active || !b.Up {
+			t.Error(a, b)
+		}
+		if n := b.g.Failovers(); n != 1 {
+			t.Errorf("%d members went down, where one was held, and has left later", n)
 		}
 		b.close()
 	})
@@ -320,6 +326,97 @@ func TestOneThatDoesNotComeIsNotWaitedForForLong(t *testing.T) {
 			t.Errorf("b got %d then", got)
 		}
 		slow.Close()
+		b.close()
+	})
+}
+
+// doubt is what a member may hold, in events, and for how long that has been so.
+func (b *bench) doubt(name string) (events uint64, since time.Duration) {
+	for _, m := range b.g.Members() {
+		if m.Name != name || m.InDoubt == nil {
+			continue
+		}
+		for _, r := range m.InDoubt {
+			events += r.Len()
+		}
+		return events, time.Since(m.Since)
+	}
+	return 0, 0
+}
+
+// TestWhatIsInDoubtIsSaidUntilSomebodyKnows: also while its member is given it again.
+func TestWhatIsInDoubtIsSaidUntilSomebodyKnows(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := open(t, settings, true, "a", "b")
+		b.g.roster.jitter = func(int) time.Duration { return 10 * time.Second }
+		b.sinks["a"].left.Store(3)
+		b.run()
+		b.put(10)
+		if n, _ := b.doubt("a"); n != 1 {
+			t.Fatalf("%d are in doubt", n)
+		}
+		time.Sleep(5 * time.Second)
+		a := b.g.Members()[0]
+		if a.State != Ejected || a.Up || time.Until(a.Until) != 5*time.Second || a.Failures != 1 || b.g.Failovers() != 1 {
+			t.Errorf("a is %+v after %d failovers", a, b.g.Failovers())
+		}
+		b.sinks["a"].hang.Store(true)
+		time.Sleep(6 * time.Second)
+		synctest.Wait()
+		if n, since := b.doubt("a"); n != 1 || since != 11*time.Second {
+			t.Errorf("while a is given it again %d are in doubt, since %v", n, since)
+		}
+		b.sinks["a"].hang.Store(false)
+		b.sinks["a"].left.Store(1)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n, _ := b.doubt("a"); n != 0 || b.g.doubts.of("a") {
+			t.Errorf("when it has arrived %d are in doubt", n)
+		}
+		b.close()
+	})
+}
+
+func TestSomebodyWhoKnowsEndsADoubt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		for held, wants := range map[bool]int{true: 6, false: 7} {
+			b := open(t, settings, true, "a", "b")
+			b.g.roster.jitter = func(int) time.Duration { return time.Hour }
+			b.sinks["a"].left.Store(3)
+			b.run()
+			b.put(10)
+			ranges := b.g.Members()[0].InDoubt
+			if n, err := b.g.Settle("a", held, ranges...); n != 1 || err != nil {
+				t.Errorf("settled are %d, %v", n, err)
+			}
+			b.expect("once it is known", 3, wants)
+			if n, _ := b.doubt("a"); n != 0 || b.g.doubts.of("a") || b.g.reader.Info().Waiting != 0 {
+				t.Errorf("%d are in doubt, %d wait", n, b.g.reader.Info().Waiting)
+			}
+			b.close()
+		}
+	})
+}
+
+func TestWhatAMemberHasThatLeftIsSaidToo(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := open(t, settings, true, "a", "b")
+		b.g.roster.jitter = func(int) time.Duration { return time.Hour }
+		b.sinks["a"].left.Store(3)
+		b.run()
+		b.put(10)
+		b.g.Arrange(b.g.roster.Settings, []string{"b"})
+		if all := b.g.Members(); len(all) != 2 || all[1].State != Ejected {
+			t.Errorf("on its way out: %+v", all)
+		}
+		b.sinks["a"].Close()
+		if all := b.g.Members(); len(all) != 2 || all[1].Name != "a" || all[1].State != Out || all[1].InDoubt == nil {
+			t.Errorf("the members are %+v", all)
+		}
+		again := New(b.g.reader, b.g.roster.Settings)
+		if !again.doubts.of("a") {
+			t.Error("who finds it in a reader does not say since when")
+		}
 		b.close()
 	})
 }

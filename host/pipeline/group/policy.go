@@ -50,10 +50,12 @@ const (
 type member struct {
 	name     string
 	here     bool      // some component runs it
+	leaving  bool      // it is no member any more, and is there yet
 	held     bool      // and says that it does not go on by itself
 	failures int       // in a row
 	until    time.Time // it is left alone until then, or came then
 	failed   bool      // until is the end of a pause, and nothing was delivered since that is long enough ago
+	down     bool      // others take in its place: it failed or is held, and has not delivered since
 	waiting  int       // takers
 	taking   bool      // one of them has the turn
 	leases   int
@@ -67,6 +69,7 @@ type roster struct {
 	Settings
 	members []*member // in the order in which they are preferred
 	last    *member   // that was picked
+	turns   uint64    // how often a member went down
 	jitter  func(failures int) time.Duration
 	draw    func(n int) int
 }
@@ -86,12 +89,22 @@ func (r *roster) arrange(names []string) {
 		if i := slices.IndexFunc(old, func(m *member) bool { return m.name == name }); i >= 0 {
 			m = old[i]
 		}
+		m.leaving = false
 		r.members = append(r.members, m)
 	}
 	for _, m := range old { // one that is on its way out
 		if m.here && !slices.Contains(r.members, m) {
+			m.leaving = true
 			r.members = append(r.members, m)
 		}
+	}
+}
+
+// leave notes that nobody runs a member.
+func (r *roster) leave(m *member) {
+	m.here = false
+	if m.leaving {
+		r.members = slices.DeleteFunc(r.members, func(o *member) bool { return o == m })
 	}
 }
 
@@ -110,6 +123,7 @@ func (r *roster) fail(m *member, now time.Time) time.Duration {
 	if now.Before(m.until) && m.failed {
 		return m.until.Sub(now) // what had begun before counts once
 	}
+	r.goDown(m)
 	m.failures++
 	delay := r.jitter(m.failures)
 	m.until, m.failed = now.Add(delay), true
@@ -117,8 +131,16 @@ func (r *roster) fail(m *member, now time.Time) time.Duration {
 	return delay
 }
 
+// goDown notes that others take in the place of a member.
+func (r *roster) goDown(m *member) {
+	if !m.down {
+		m.down = true
+		r.turns++
+	}
+}
+
 // succeed notes that a member delivered.
-func (m *member) succeed() { m.failures = 0 }
+func (m *member) succeed() { m.failures, m.down = 0, false }
 
 // cooling says whether a member is left alone.
 func (m *member) cooling(now time.Time) bool { return m.failed && now.Before(m.until) }
@@ -237,6 +259,25 @@ func (r *roster) state(m *member, now time.Time) State {
 		return Standby
 	}
 	return Active
+}
+
+// up says whether a member works, as far as is known: one that failed does not before it has delivered, or was not tried for long enough.
+func (r *roster) up(m *member, now time.Time) bool {
+	doubtful := m.failures > 0 && (m.leases > 0 || now.Before(m.until.Add(r.trust())))
+	return m.here && !m.held && !doubtful
+}
+
+// change is when the state of a member ends by itself, if it does; zero: it does not.
+func (r *roster) change(m *member, now time.Time) time.Time {
+	switch r.state(m, now) {
+	case Ejected:
+		return m.until
+	case Returning:
+		if m.failures == 0 {
+			return m.until.Add(r.trust())
+		}
+	}
+	return time.Time{}
 }
 
 // next is when pick may have another answer, though nothing has happened; false: never.

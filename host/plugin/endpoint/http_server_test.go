@@ -387,7 +387,7 @@ func TestAServerListensOverTCPAndFreesItsAddress(t *testing.T) {
 func TestRequestsComeOverTLS(t *testing.T) {
 	dir := t.TempDir()
 	certificate(t, dir, "server", "localhost")
-	secure, err := ServerTLS(TLSOptions{Cert: dir + "/server.pem", Key: dir + "/server.key"})
+	secure, err := serverTLS(TLSOptions{Cert: dir + "/server.pem", Key: dir + "/server.key"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -396,7 +396,7 @@ func TestRequestsComeOverTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	trusting, err := ClientTLS("localhost", TLSOptions{CA: dir + "/server.pem"})
+	trusting, err := clientTLS("localhost", TLSOptions{CA: dir + "/server.pem"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -34,6 +35,9 @@ type ListenOptions struct {
 	Log         *slog.Logger  // nil: nowhere
 	// Over is told of each thing that went over a limit, by the limit's name: "listen.connections". It does not wait. nil: nobody is
 	Over func(limit string)
+	// Refused is told of each handshake of TLS in which one side refused the other, as where a client has no certificate that will do. Where the
+	// network broke, or the client went away, there is nobody to be told of. nil: nobody is told
+	Refused func(peer net.Addr, err error)
 
 	block string // whose limits these are; "": [listenBlock]
 }
@@ -62,7 +66,8 @@ type Counts struct {
 	Refused  uint64 // closed at once: no room, or too many from one address
 	Ended    uint64 // that were quiet for too long, or passed on and not taken
 	Passed   uint64 // how often one was passed on to the next instance
-	Failed   uint64 // accepts and handshakes that failed
+	Failed   uint64 // accepts that failed, and handshakes in which one side refused the other
+	Lost     uint64 // the client, or the network, was gone before the handshake was over, or it took too long
 	Open     int    // connections now
 	Limit    int    // of connections; 0: there are none, but datagrams
 	// Answers of an HTTP server, by the first digit of their status. Those of 0 had nobody to go to: the client had gone.
@@ -83,7 +88,7 @@ type Listener struct {
 	closed  error
 	over    overs
 
-	accepted, refused, ended, passedOn, failed atomic.Uint64
+	accepted, refused, ended, passedOn, failed, lost atomic.Uint64
 
 	mu       sync.Mutex
 	open     map[*conn]struct{}
@@ -272,7 +277,7 @@ func sizeOf(c net.Conn) int {
 func (l *Listener) Counts() Counts {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := Counts{Accepted: l.accepted.Load(), Refused: l.refused.Load(), Ended: l.ended.Load(), Passed: l.passedOn.Load(), Failed: l.failed.Load(), Open: len(l.open)}
+	n := Counts{Accepted: l.accepted.Load(), Refused: l.refused.Load(), Ended: l.ended.Load(), Passed: l.passedOn.Load(), Failed: l.failed.Load(), Lost: l.lost.Load(), Open: len(l.open)}
 	if l.stream != nil {
 		n.Limit = l.o.Connections
 	}
@@ -327,16 +332,39 @@ func (l *Listener) welcome(ctx context.Context, c *conn) {
 		defer cancel()
 		secure := tls.Server(c, l.o.TLS)
 		if err := secure.HandshakeContext(limited); err != nil {
-			l.failed.Add(1)
 			if limited.Err() != nil && ctx.Err() == nil {
 				l.over.tell(limitHandshake, c.RemoteAddr())
 			}
-			l.o.Log.Debug("handshake", "address", l.address.String(), "peer", c.RemoteAddr().String(), "error", err)
+			l.unmet(c, err)
 			_ = c.Close()
 			return
 		}
 		l.hand(ctx, c, secure)
 	})
+}
+
+// unmet counts a handshake that came to nothing, and tells of it.
+func (l *Listener) unmet(c *conn, err error) {
+	if gone(err) {
+		l.lost.Add(1)
+		l.o.Log.Debug("a client was gone before the handshake of TLS was over", "address", l.address.String(), "peer", c.RemoteAddr().String(), "error", err)
+		return
+	}
+	l.failed.Add(1)
+	l.o.Log.Debug("handshake", "address", l.address.String(), "peer", c.RemoteAddr().String(), "error", err)
+	if l.o.Refused != nil {
+		l.o.Refused(c.RemoteAddr(), err)
+	}
+}
+
+// gone says that a handshake ended since the network broke, the client went away, or it took too long: nobody has refused anybody. A probe that
+// connects and hangs up looks the same.
+func gone(err error) bool {
+	if _, ok := errors.AsType[syscall.Errno](err); ok { // reset, broken pipe, no route
+		return true
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
 // hand waits until somebody takes the connection: c itself, or what is over it.

@@ -134,7 +134,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 func TestAHandshakeThatDoesNotEndHoldsUpNobody(t *testing.T) {
 	dir := t.TempDir()
 	certificate(t, dir, "server", "localhost")
-	cfg, err := ServerTLS(TLSOptions{Cert: dir + "/server.pem", Key: dir + "/server.key"})
+	cfg, err := serverTLS(TLSOptions{Cert: dir + "/server.pem", Key: dir + "/server.key"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestAHandshakeThatDoesNotEndHoldsUpNobody(t *testing.T) {
 	bad := dial(t, l)
 	_, _ = io.WriteString(bad, "GET / HTTP/1.0\r\n\r\n")
 	a := address.Address{Scheme: "tls", Host: "localhost", Port: l.Grant().Addr.(*net.TCPAddr).Port}
-	client, err := ClientTLS(a.Host, TLSOptions{CA: dir + "/server.pem"})
+	client, err := clientTLS(a.Host, TLSOptions{CA: dir + "/server.pem"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 	dir := t.TempDir()
 	certificate(t, dir, "server", "localhost")
 	certificate(t, dir, "client", "client")
-	server, err := ServerTLS(TLSOptions{Cert: dir + "/server.pem", Key: dir + "/server.key", CA: dir + "/client.pem"})
+	server, err := serverTLS(TLSOptions{Cert: dir + "/server.pem", Key: dir + "/server.key", CA: dir + "/client.pem"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 func tryTLS(t *testing.T, l *Listener, o TLSOptions) error {
 	t.Helper()
 	a := address.Address{Scheme: "tls", Host: "localhost", Port: l.Grant().Addr.(*net.TCPAddr).Port}
-	cfg, err := ClientTLS(a.Host, o)
+	cfg, err := clientTLS(a.Host, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,11 +271,11 @@ func TestTLSFilesAreCheckedAtOnce(t *testing.T) {
 		"min_version":        {Cert: dir + "/a.pem", Key: dir + "/a.key", MinVersion: "1.1"},
 		"no certificate":     {Cert: dir + "/a.pem", Key: dir + "/a.key", CA: dir + "/a.key"},
 	} {
-		if _, err := ServerTLS(o); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := serverTLS(o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %q", o, err, want)
 		}
 	}
-	if _, err := ClientTLS("h", TLSOptions{Cert: dir + "/a.pem"}); err == nil || !strings.Contains(err.Error(), "come together") {
+	if _, err := clientTLS("h", TLSOptions{Cert: dir + "/a.pem"}); err == nil || !strings.Contains(err.Error(), "come together") {
 		t.Errorf("a certificate without its key: %v", err)
 	}
 }
@@ -283,13 +283,18 @@ func TestTLSFilesAreCheckedAtOnce(t *testing.T) {
 // certificate writes name.pem, which signs itself, and name.key.
 func certificate(t *testing.T, dir, name, host string) {
 	t.Helper()
+	certificateFor(t, dir, name, host, time.Hour)
+}
+
+func certificateFor(t *testing.T, dir, name, host string, left time.Duration) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{host},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(left), IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)

@@ -76,7 +76,7 @@ func TestWhatAListenerRefusesHasTheNameOfALimit(t *testing.T) {
 func TestAHandshakeThatTakesTooLongHasTheNameOfALimit(t *testing.T) {
 	dir := t.TempDir()
 	certificate(t, dir, "server", "localhost")
-	cfg, err := ServerTLS(TLSOptions{Cert: dir + "/server.pem", Key: dir + "/server.key"})
+	cfg, err := serverTLS(TLSOptions{Cert: dir + "/server.pem", Key: dir + "/server.key"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestAHandshakeThatTakesTooLongHasTheNameOfALimit(t *testing.T) {
 	if !ends(t, dial(t, l)) {
 		t.Error("whoever says nothing may stay")
 	}
-	eventually(t, "it is counted", func() bool { return over.String() == "listen.handshake_timeout 1" && l.Counts().Failed == 1 })
+	eventually(t, "it is counted", func() bool { return over.String() == "listen.handshake_timeout 1" && l.Counts().Lost == 1 })
 }
 
 func TestALimitIsToldOnceAMinute(t *testing.T) {

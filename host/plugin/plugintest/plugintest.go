@@ -119,6 +119,9 @@ func Checks(p plugin.Plugin, c Case) []Check {
 		}
 		add("it survives any batch that is well-formed", subject.processes)
 		add("it makes the same of the same batch, in any instance", subject.repeats)
+		if !described.Multiplies {
+			add("it makes one event of one at most, since it does not say that it multiplies", subject.keepsCount)
+		}
 		add("it needs no more memory after many events than after some", subject.leaks)
 	}
 	return checks

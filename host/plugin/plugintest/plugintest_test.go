@@ -25,6 +25,7 @@ type faults struct {
 	badClass, takesBad                        bool // config
 	forgets, doubles, breaks, rejectsNonsense bool // sink
 	differs, mangles, chokes, grows           bool // processor
+	copies, multiplies                        bool // it makes two of some; it says so
 }
 
 const total = 20
@@ -37,7 +38,7 @@ func (f *fake) Close() error   { return nil }
 func (f *fake) Manifest() abi.Manifest {
 	return abi.Manifest{Name: "fake", Version: "1.0.0", Plugins: []abi.Plugin{
 		{Kind: abi.Source, Name: "numbers", Replay: "cursor"},
-		{Kind: abi.Processor, Name: "upper"},
+		{Kind: abi.Processor, Name: "upper", Multiplies: f.multiplies},
 		{Kind: abi.Sink, Name: "lines", Effects: "transactional"},
 	}}
 }
@@ -118,8 +119,8 @@ func (p *upper) Process(_ context.Context, b event.Batch) (event.Batch, plugin.O
 	if p.grows {
 		p.metrics.Memory("", p.batches<<20)
 	}
-	var events []event.Event
-	for _, e := range b.All() {
+	var w event.Builder
+	for at, e := range b.All() {
 		if p.chokes && len(e.Body) == 0 {
 			return event.Batch{}, plugin.Outcome{}, &plugin.Error{Class: abi.Fatal, Message: "nothing to chew"}
 		}
@@ -130,9 +131,16 @@ func (p *upper) Process(_ context.Context, b event.Batch) (event.Batch, plugin.O
 		if p.differs {
 			e.Body = strconv.AppendUint(e.Body, p.batches, 10)
 		}
-		events = append(events, e)
+		if err := w.AppendAt(at-b.Base(), &e); err != nil {
+			return event.Batch{}, plugin.Outcome{}, err
+		}
+		if p.copies && at-b.Base() == 7 {
+			if err := w.AppendAt(at-b.Base(), &e); err != nil {
+				return event.Batch{}, plugin.Outcome{}, err
+			}
+		}
 	}
-	out, err := encode(0, events...)
+	out, err := event.Parse(w.Bytes())
 	return out, plugin.Outcome{}, err
 }
 
@@ -188,6 +196,10 @@ func cases() []Case {
 
 func TestAGoodPluginPasses(t *testing.T) { Run(t, &fake{}, cases()...) }
 
+func TestAProcessorThatSaysThatItMultipliesMay(t *testing.T) {
+	Run(t, &fake{faults{copies: true, multiplies: true}}, cases()...)
+}
+
 func TestEachFaultIsFound(t *testing.T) {
 	for want, f := range map[string]faults{
 		"it resumes from its cursor without loss or repeat: resumed after 7 events: event 0 is \"6\"": {repeats: true},
@@ -203,8 +215,10 @@ func TestEachFaultIsFound(t *testing.T) {
 		"it survives any batch that is well-formed: an event with nothing in it: nothing to chew":     {chokes: true},
 		"it makes the same of the same batch, in any instance: the same batch came out otherwise":     {differs: true},
 		"it makes of its input what is expected: event 0 is \"A!\", want \"A\"":                       {mangles: true},
-		"it needs no more memory after many events than after some: it had 101 MiB after 100000 events, and 1000 MiB after 1000000": {
+		"it needs no more memory after many events than after some: it had 101 MiB after 100000 events, and ": {
 			grows: true},
+		"it makes one event of one at most, since it does not say that it multiplies: it makes several events of event 7, ": {
+			copies: true},
 	} {
 		var found []string
 		for _, c := range cases() {

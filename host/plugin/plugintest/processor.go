@@ -108,6 +108,56 @@ func (s subject) repeats(ctx context.Context, dir string) error {
 	return nil
 }
 
+// keepsCount looks whether a processor makes one event of one at most, which it says by not saying that it multiplies: on the way to a sink an event has one offset.
+func (s subject) keepsCount(ctx context.Context, dir string) error {
+	usual, err := s.usual()
+	if err != nil {
+		return err
+	}
+	batches := []event.Batch{usual}
+	for _, h := range hostile() {
+		b, err := encode(0, h.events...)
+		if err != nil {
+			return err
+		}
+		batches = append(batches, b)
+	}
+	return s.processor(ctx, dir, func(p plugin.Processor) error {
+		for _, b := range batches {
+			out, _, err := p.Process(ctx, b)
+			if err != nil {
+				if plugin.ClassOf(err) == abi.Reject {
+					continue
+				}
+				return fmt.Errorf("process: %w", err)
+			}
+			err = once(b, out)
+			out.Release()
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// once says of which event of a batch there are several in what was made of it.
+func once(b, out event.Batch) error {
+	n, last := 0, event.Offset(0)
+	for o := range out.All() {
+		if n++; n == 1 || o != last {
+			last = o
+			continue
+		}
+		for at, e := range b.All() {
+			if at == o {
+				return fmt.Errorf("it makes several events of event %d, %.40q: say multiplies = true in plugin.hcl, or make one", o, e.Body)
+			}
+		}
+	}
+	return nil
+}
+
 // usual is a batch of plain events, the case's own where it has some.
 func (s subject) usual() (event.Batch, error) {
 	bodies := s.Input

@@ -26,8 +26,10 @@ const (
 	maxOnce = 64
 	// MaxMetricName bounds the name of one, in bytes.
 	MaxMetricName = 64
-	// keptLines is how many lines of a call's output are kept for the error, should the guest exit in it: what went wrong comes first.
+	// keptLines is how many lines of a call's output are kept for the error, should the guest break in it.
 	keptLines = 2
+	// MaxWords bounds them together, in bytes: they go into each dead letter, where the stack follows.
+	MaxWords = 512
 )
 
 // Log passes a plugin's lines on, as many as are allowed. Its methods may be called by many goroutines.
@@ -101,17 +103,41 @@ type Lines struct {
 	Log    *Log
 	Stream string // "stderr" or "stdout"
 
-	part []byte   // a line that has not ended
-	kept []string // the first lines of this call
+	part  []byte   // a line that has not ended
+	kept  []string // the last lines of this call, or the first from where a crash begins
+	crash bool     // kept begins with a line that says of a crash that it is one
+	over  bool     // the stack of that crash has begun
 }
 
 // Begin says that another call begins.
-func (w *Lines) Begin() { w.kept = w.kept[:0] }
+func (w *Lines) Begin() { w.kept, w.crash, w.over = w.kept[:0], false, false }
 
-// First is what the guest wrote first in this call, in one line.
-func (w *Lines) First() string {
+// Words is what the guest wrote in this call before it broke, in one line of MaxWords at most: where a crash begins, or else the last.
+func (w *Lines) Words() string {
 	w.flush()
-	return strings.Join(w.kept, ": ")
+	words := strings.Join(w.kept, ": ")
+	return strings.ToValidUTF8(words[:min(len(words), MaxWords)], "")
+}
+
+// keep notes a line for Words.
+func (w *Lines) keep(line string) {
+	line = strings.TrimSuffix(line, ":") // one follows
+	switch {
+	case !w.crash && Crash(line):
+		w.kept, w.crash = append(w.kept[:0], line), true
+	case w.crash && !w.over && (strings.HasPrefix(line, "goroutine ") || strings.HasPrefix(line, "note: ") || len(w.kept) == keptLines):
+		w.over = true
+	case !w.over:
+		w.kept = append(w.kept[max(len(w.kept)+1-keptLines, 0):], line)
+	}
+}
+
+// Crash says whether a program says in line why it breaks, before it shows its stack: in Go, Rust, Zig.
+func Crash(line string) bool {
+	if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+		return true
+	}
+	return strings.HasPrefix(line, "thread ") && (strings.Contains(line, " panicked at ") || strings.Contains(line, " panic: "))
 }
 
 // Write implements [io.Writer]. It never fails: a guest must not break because its log is full.
@@ -134,9 +160,7 @@ func (w *Lines) flush() {
 	if line == "" {
 		return
 	}
-	if len(w.kept) < keptLines {
-		w.kept = append(w.kept, line)
-	}
+	w.keep(line)
 	if w.Log.Allow() {
 		w.Log.To.Info(line, slog.String("stream", w.Stream))
 	}

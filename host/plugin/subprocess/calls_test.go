@@ -103,11 +103,11 @@ func (h *hostile) dial(s step) string {
 	if !s.Hold {
 		defer c.Close()
 	}
-	if _, err := io.WriteString(c, s.Dial+"\n"+s.Data); err != nil {
-		return err.Error()
-	}
+	_, werr := io.WriteString(c, s.Dial+"\n"+s.Data) // it may be refused before it has been read
 	b := make([]byte, 1+len(s.Data))
-	if _, err := io.ReadFull(c, b); err != nil || b[0] != pluginpb.DialConnected {
+	if n, err := io.ReadFull(c, b); n == 0 && werr != nil {
+		return werr.Error()
+	} else if err != nil || b[0] != pluginpb.DialConnected {
 		rest, _ := io.ReadAll(c)
 		return string(b) + string(rest)
 	}

@@ -102,7 +102,7 @@ func TestWhatTakesTheMachineIsBounded(t *testing.T) {
 	for trouble, want := range map[string]string{
 		"hog in write":   "and was killed: limits.memory",
 		"fill in write":  "and was killed: limits.memory",
-		"bomb in write":  "processes: fork/exec /usr/bin/sleep: resource temporarily unavailable",
+		"bomb in write":  "sleep: resource temporarily unavailable",
 		"flood in write": "too many open files",
 	} {
 		s := setup{config: `{"trouble":"` + trouble + `"}`, change: func(q *plugin.Request) {

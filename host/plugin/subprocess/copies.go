@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 )
 
 // copies are private copies of binaries, in a directory that is the agent's alone, each under its digest. What was checked when it was loaded
@@ -44,6 +45,9 @@ func (c *copies) make(path, private, digest string) error {
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return err
 	}
+	// A child that was forked meanwhile would have it open for writing until it is another program, and until then nobody could run it.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	f, err := os.OpenFile(private, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o200)
 	if err != nil {
 		return err

@@ -187,6 +187,7 @@ func standsStill(t *testing.T, r *Runtime) {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	stopped(t, pid) // until then it may write
 	_, err = in.Sink.Write(t.Context(), event.Range{Next: 1}, batch(t, "a"))
 	if plugin.ClassOf(err) != abi.Fatal || err == nil || !strings.Contains(err.Error(), "did not say within 300ms that it is well") {
 		t.Errorf("%v: %v", plugin.ClassOf(err), err)

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-plugin/runner"
+
+	"github.com/penstock-io/penstock/host/plugin/report"
 )
 
 const (
@@ -49,7 +51,7 @@ type process struct {
 	mu     sync.Mutex
 	heard  string // the first line, if it is none of the handshake
 	last   string // line of its standard error
-	crash  string // the line of it where a Go program says why it breaks
+	crash  string // the line of it where a program says why it breaks
 	dying  bool   // it is over, and its group has been killed
 	killed bool   // it did not end by itself
 }
@@ -171,7 +173,7 @@ func (p *process) readStderr(from *os.File) {
 		_, _ = p.stderr.Write(line)
 		if text := strings.ToValidUTF8(strings.TrimSpace(string(line[:min(len(line), maxHandshake)])), "\uFFFD"); text != "" {
 			p.mu.Lock()
-			if p.last = text; p.crash == "" && (strings.HasPrefix(text, "panic: ") || strings.HasPrefix(text, "fatal error: ")) {
+			if p.last = text; p.crash == "" && report.Crash(text) {
 				p.crash = text
 			}
 			p.mu.Unlock()

@@ -29,8 +29,8 @@ func have(t *testing.T, dir string) []byte {
 	var log bytes.Buffer
 	output := filepath.Join(t.TempDir(), "plugin.wasm")
 	err = p.Build(t.Context(), output, &log)
-	if _, missing := errors.AsType[*Missing](err); missing && os.Getenv("CI") != "true" {
-		t.Skip(err)
+	if missing, ok := errors.AsType[*Missing](err); ok && os.Getenv("CI") != "true" {
+		t.Skip(missing, missing.Install)
 	}
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &log)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/host/plugin/report"
@@ -198,10 +199,28 @@ func TestAGuestThatExitsTellsItsLastWords(t *testing.T) {
 	s := start(t, m, abi.Source, nil)
 	for range 2 {
 		_, err := s.Source.Read(t.Context())
-		wantError(t, err, abi.Fatal, "broke in penstock_poll: it exited with code 2: panic: out of cheese: goroutine 1:")
+		wantError(t, err, abi.Fatal, "broke in penstock_poll: it exited with code 2: panic: out of cheese")
 	}
 	if s.logs.count("INFO goroutine 1: stream=stderr") != 1 || s.logs.count("more") != 1 {
 		t.Errorf("log: %s", &s.logs)
+	}
+}
+
+func TestAGuestThatTrapsTellsItsLastWordsBeforeTheStack(t *testing.T) {
+	for text, want := range map[string]string{
+		"thread '<unnamed>' panicked at src/lib.rs:7:9:\nout of cheese\nnote: run with `RUST_BACKTRACE=1`\n": "penstock_poll: thread '<unnamed>' panicked at src/lib.rs:7:9: out of cheese: wasm error: unreachable at .",
+		"": "penstock_poll: wasm error: unreachable at .",
+	} {
+		s := start(t, printer(2, text, func(*Module, uint32) []Code { return []Code{Trap()} }), abi.Source, nil)
+		_, err := s.Source.Read(t.Context())
+		wantError(t, err, abi.Fatal, want)
+	}
+}
+
+func TestTheStackOfATrapIsBounded(t *testing.T) {
+	long := errors.New("wasm error: unreachable\nwasm stack trace:\n\t" + strings.Repeat("é", maxTrace) + "()\n\tnext()")
+	if at := whereabouts(long); len(at) > maxTrace+10 || !utf8.ValidString(at) || !strings.HasSuffix(at, "é…") {
+		t.Errorf("%d bytes, which end in %q", len(at), at[len(at)-10:])
 	}
 }
 

@@ -41,6 +41,8 @@ const (
 	nap = 10 * time.Millisecond
 	// maxFrames is how many functions of a trap's stack go into the error.
 	maxFrames = 6
+	// maxTrace bounds them together, in bytes: a function's name may be as long as the module's author likes.
+	maxTrace = 1 << 10
 )
 
 // instance is one running copy of a module: the part that source, sink and processor share.
@@ -106,12 +108,12 @@ type export struct {
 
 // guest is what a kind of plugin is called by.
 type guest struct {
-	initialize, alloc, open, close, idle, poll, ack, prune, deliver, process export
+	initialize, alloc, open, check, close, idle, poll, ack, prune, deliver, process export
 }
 
 func (p *Plugin) guestOf(kind abi.Kind) guest {
 	of := func(name string) export { return export{name: name, there: p.exports[name]} }
-	g := guest{initialize: of(exportInitialize), alloc: of(abi.ExportAlloc), open: of(abi.ExportOpen), close: of(abi.ExportClose), idle: of(abi.ExportIdle)}
+	g := guest{initialize: of(exportInitialize), alloc: of(abi.ExportAlloc), open: of(abi.ExportOpen), check: of(abi.ExportCheck), close: of(abi.ExportClose), idle: of(abi.ExportIdle)}
 	switch kind {
 	case abi.Source:
 		g.poll, g.ack = of(abi.ExportPoll), of(abi.ExportAck)
@@ -354,13 +356,14 @@ func (in *instance) bury(e *plugin.Error) {
 	in.dirs.close()
 }
 
-// lastWords tells cause in one line: what a guest that exited wrote last, or where one that trapped did so.
+// lastWords tells cause in one line: what the guest wrote last, how it ended, and where, if it trapped.
 func (in *instance) lastWords(cause error) string {
+	words := in.stderr.Words()
 	if exit, ok := errors.AsType[*sys.ExitError](cause); ok {
-		return strings.TrimSuffix(fmt.Sprintf("it exited with code %d: %s", exit.ExitCode(), in.stderr.First()), ": ")
+		return strings.TrimSuffix(fmt.Sprintf("it exited with code %d: %s", exit.ExitCode(), words), ": ")
 	}
 	head, _, _ := strings.Cut(cause.Error(), "\n")
-	return head + whereabouts(cause)
+	return strings.TrimPrefix(words+": ", ": ") + head + whereabouts(cause)
 }
 
 // whereabouts says in which functions a guest was that trapped, " at f ← g", as far as that is known.
@@ -376,7 +379,11 @@ func whereabouts(cause error) string {
 	if len(frames) == 0 {
 		return ""
 	}
-	return " at " + strings.Join(frames, " ← ")
+	at := strings.Join(frames, " ← ")
+	if len(at) > maxTrace {
+		at = at[:maxTrace] + "…"
+	}
+	return " at " + strings.ToValidUTF8(at, "")
 }
 
 // discard buries an instance that nobody else has seen.

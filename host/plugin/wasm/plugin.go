@@ -5,12 +5,10 @@ package wasm
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"os"
 	"sync"
 	"time"
@@ -227,23 +225,7 @@ func newInstance(p *Plugin, kind abi.Kind, open plugin.Request, mem *memory) *in
 
 // open hands the request to the guest and waits for its answer.
 func (in *instance) open(ctx context.Context, open plugin.Request) error {
-	config := open.Config
-	if len(config) == 0 {
-		config = json.RawMessage("{}")
-	}
-	request, err := abi.OpenRequest{
-		Plugin: open.Plugin, Kind: in.kind, Config: config, Instance: open.Instance,
-		Stream: open.Stream, Incarnations: open.Incarnations, Cursor: maps.Clone(open.Cursor),
-	}.Append(nil)
-	if err != nil {
-		return &plugin.Error{Class: abi.Config, Code: abi.EINVAL, Message: err.Error(), Err: err}
-	}
-	view, err := in.arena(ctx, len(request))
-	if err != nil {
-		return err
-	}
-	copy(view, request)
-	code, err := in.run(ctx, &in.guest.open, uint64(len(request)))
+	code, err := in.ask(ctx, &in.guest.open, open)
 	if err == nil && code < 0 {
 		err = in.failed(code)
 	}

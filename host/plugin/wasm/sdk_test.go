@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -347,6 +348,22 @@ func TestEachSDKKeepsTheContract(t *testing.T) {
 			plugintest.Case{Kind: abi.Sink, Name: "echo"},
 			plugintest.Case{Kind: abi.Processor, Name: "echo", BadConfig: `{"mode":"b\u00e9d\t\ud83d\ude00"}`})
 	})
+}
+
+func TestAGuestThatPanicsTellsWhyBeforeTheStack(t *testing.T) {
+	for echoes, want := range map[string]string{
+		"sdk/c":         "penstock_process: wasm error: unreachable at ", // it only traps
+		"sdk/rust/echo": `penstock_process: thread .* panicked at .*: asked to break on 3 bytes: wasm error: unreachable at `,
+		"sdk/zig":       "penstock_process: panic: asked to: .*: wasm error: unreachable at ",
+	} {
+		t.Run(echoes, func(t *testing.T) {
+			in := echo(t, load(t, built(t, echoes)), "panic")
+			_, _, err := in.Process(t.Context(), someBatch(t, "a", "bc"))
+			if wantError(t, err, abi.Fatal); !regexp.MustCompile(want).MatchString(err.Error()) {
+				t.Errorf("error %q, want %q", err, want)
+			}
+		})
+	}
 }
 
 // assemble makes a module of WAT, with the assembler that comes with AssemblyScript's compiler.

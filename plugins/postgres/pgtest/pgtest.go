@@ -27,7 +27,7 @@ const (
 	// User may do everything, without a password. So is the database called that is there.
 	User = "postgres"
 	// startTimeout is how long a server may take to be there, also after a crash, on a machine that does other things.
-	startTimeout = 60 * time.Second
+	startTimeout = 3 * time.Minute
 )
 
 // Server is a running server.
@@ -38,6 +38,7 @@ type Server struct {
 	Port int
 
 	t        testing.TB
+	within   func(start func() error) error
 	bin      string
 	settings []string
 	cmd      *exec.Cmd
@@ -48,7 +49,13 @@ type Server struct {
 // skipped; with CI=true it fails.
 func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
-	s := &Server{Port: 5432, t: t, bin: programs(t), settings: settings}
+	return StartWithin(t, func(start func() error) error { return start() }, settings...)
+}
+
+// StartWithin is Start with something around the start of the process, each time, such as another network for the thread that starts it.
+func StartWithin(t testing.TB, within func(start func() error) error, settings ...string) *Server {
+	t.Helper()
+	s := &Server{Port: 5432, t: t, within: within, bin: programs(t), settings: settings}
 	for _, setting := range settings {
 		if port, ok := strings.CutPrefix(setting, "port="); ok {
 			s.Port, _ = strconv.Atoi(port) // what is no number the server refuses
@@ -172,7 +179,7 @@ func (s *Server) launch(log *os.File, args []string) {
 	go func() { // until the process has ended, which Kill sees to
 		runtime.LockOSThread()
 		defer close(ended)
-		err := cmd.Start()
+		err := s.within(cmd.Start)
 		started <- err
 		if err == nil {
 			_ = cmd.Wait() // how it ends is the test's doing

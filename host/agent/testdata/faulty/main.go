@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/penstock-io/penstock/sdk"
@@ -99,8 +100,13 @@ func (s *down) Open(o *sdk.Open) error {
 		Until string
 		Hangs bool
 		Picky bool
+
+		Password string
 	}
 	err := o.Config(&c)
+	if strings.HasPrefix(c.Password, "wrong") {
+		return sdk.ConfigError("password", "nobody is let in with this one")
+	}
 	s.path, s.hangs, s.picks = c.Until, c.Hangs, c.Picky
 	return errors.Join(err, s.picky.Open(o))
 }

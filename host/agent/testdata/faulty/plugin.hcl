@@ -15,7 +15,7 @@ source "traps" {
 }
 
 sink "down" {
-  effects = "none"
+  effects = "idempotent"
   argument "until" {
     type     = string
     required = true
@@ -27,6 +27,11 @@ sink "down" {
   argument "picky" {
     type    = bool
     default = false
+  }
+  argument "password" {
+    type      = string
+    sensitive = true
+    default   = ""
   }
   argument "breaks" {
     type    = string

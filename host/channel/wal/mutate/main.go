@@ -40,7 +40,7 @@
 //
 // # How to add rows
 //
-//	go run ./host/channel/wal/mutate --unlisted          what has no row
+//	go run ./host/channel/wal/mutate --unlisted          what has no row, and rows without a site
 //	go run ./host/channel/wal/mutate --propose --write   looks for the quickest test that catches each, and puts rows into the table
 //	go run ./host/channel/wal/mutate --only 'flush.go'   tries some rows
 //
@@ -87,7 +87,7 @@ func run(args []string, to io.Writer) error {
 	var o options
 	flags := flag.NewFlagSet("mutate", flag.ExitOnError)
 	flags.BoolVar(&o.list, "list", false, "print the sites of the code, and nothing else")
-	flags.BoolVar(&o.unlisted, "unlisted", false, "print the sites that have no row, and nothing else")
+	flags.BoolVar(&o.unlisted, "unlisted", false, "say what the table lacks and what it has too much, and do nothing else")
 	flags.BoolVar(&o.propose, "propose", false, "look for a test for each site that has none, and print rows for the table")
 	flags.BoolVar(&o.write, "write", false, "write the table anew: its rows in the order of the code, with those that propose found")
 	flags.BoolVar(&o.json, "json", false, "print the result as JSON")
@@ -115,6 +115,8 @@ func (o *options) wants(m *mutation) bool { return strings.Contains(m.where(), o
 // do does what was asked for.
 func (o *options) do(s *survey, to io.Writer) error {
 	switch {
+	case o.unlisted && o.only == "":
+		return s.complete()
 	case o.list || o.unlisted:
 		for _, m := range s.all {
 			if o.wants(m) && (o.list || m.row == nil) {

@@ -35,7 +35,7 @@ func packages() []*pkg {
 	return []*pkg{
 		{name: "wal", dir: "host/channel/wal"},
 		{name: "channel", dir: "host/channel", only: []string{"ledger.go"}},
-		{name: "pipeline", dir: "host/pipeline", only: []string{"source.go", "sink.go", "process.go", "reject.go", "suspect.go", "dead.go"}},
+		{name: "pipeline", dir: "host/pipeline", only: []string{"source.go", "sink.go", "process.go", "reject.go", "suspect.go", "dead.go", "relay.go", "origin.go", "stream.go"}},
 	}
 }
 

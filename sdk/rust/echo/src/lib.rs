@@ -49,6 +49,7 @@ enum Echo {
     Keep,
     Rebuild,
     Half,
+    Panic,
 }
 
 impl Processor for Echo {
@@ -58,12 +59,14 @@ impl Processor for Echo {
             Some(Some(m)) if m == "keep" => Ok(Echo::Keep),
             Some(Some(m)) if m == "rebuild" => Ok(Echo::Rebuild),
             Some(Some(m)) if m == "half" => Ok(Echo::Half),
-            _ => Err(Error::config("mode", "no such mode\nIt is keep, rebuild or half.")),
+            Some(Some(m)) if m == "panic" => Ok(Echo::Panic),
+            _ => Err(Error::config("mode", "no such mode\nIt is keep, rebuild, half or panic.")),
         }
     }
 
     fn process(&mut self, batch: Batch<'_>, out: &mut Builder) -> Result<()> {
         match self {
+            Echo::Panic => panic!("asked to break on {} bytes", batch.map(|e| e.body.len()).sum::<usize>()),
             Echo::Keep => for e in batch { out.keep(&e)? },
             Echo::Half => for e in batch.step_by(2) { out.keep(&e)? },
             Echo::Rebuild => for e in batch { out.append(e.time, e.delta, &e.attributes().collect::<Vec<_>>(), e.body)? },

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package crash
+
+import (
+	"encoding/json"
+	"flag"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	cuts         = flag.Int("cuts", 1, "how often each link of the chain loses all packets for a while, of which nobody is told; with few lines waiting every other time")
+	partitionFor = flag.Duration("partitionfor", 7*time.Second, "for how long")
+)
+
+// TestAChainOfAgentsGoesOnAfterAPartition has each link lose all its packets, for longer than it takes to be noticed, while a few lines wait or a great many. Nobody is
+// told that a connection is over. What waited begins to arrive soon after; the figures are in spec/performance.md.
+func TestAChainOfAgentsGoesOnAfterAPartition(t *testing.T) {
+	t.Parallel()
+	n := newNamespaces(t)
+	c := newChain(t, n)
+	for _, m := range c.members {
+		m.calm = true
+		m.up()
+	}
+	log := newLogger(t, c.members[0].path("logs", "app.log"), c.members[0].path("expected"), rand.New(rand.NewPCG(*seed, 2)))
+	write := func(lines int) {
+		if err := log.burst(lines); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(10)
+	c.await(log.lines)
+	for _, w := range n.wires {
+		for i, lines := range []int{100_000, 10} {
+			var took, gone []time.Duration
+			for range (*cuts + 1 - i) / 2 {
+				back, given := w.vanish(c, func() { write(lines) })
+				took, gone = append(took, back.Round(time.Millisecond)), append(gone, given.Round(10*time.Millisecond))
+				c.await(log.lines)
+			}
+			if len(took) > 0 {
+				slices.Sort(took)
+				t.Logf("link %d, %d lines waiting: after %v without a packet something comes within %v, median %v; it was given up after %v",
+					w.i+1, lines, *partitionFor, took, took[len(took)/2], gone)
+			}
+		}
+	}
+	if err := log.expected.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	c.compare(log)
+}
+
+// vanish has a link lose all packets for a while, of which something happens first. It answers how long after that another line is in the table, and after how
+// long without a packet the sender said that it has to try again; zero: it did not.
+func (w *wire) vanish(c *chain, first func()) (back, given time.Duration) {
+	c.t.Helper()
+	const patience = 10 * time.Second // of a busy machine
+	w.loses(before, 100)
+	w.loses(behind, 100)
+	cut := time.Now()
+	first()
+	time.Sleep(*partitionFor)
+	if at := noticed(c.members[w.i], cut); !at.IsZero() {
+		given = at.Sub(cut)
+	}
+	had := c.rows()
+	w.whole()
+	whole := time.Now()
+	for c.rows() == had {
+		if time.Since(whole) > patience {
+			c.t.Fatalf("link %d is whole for %v, and nothing comes\n%s", w.i+1, patience, c.state(4<<10))
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return time.Since(whole), given
+}
+
+// rows is how many lines the table has.
+func (c *chain) rows() int {
+	c.t.Helper()
+	n, err := strconv.Atoi(c.server.One("SELECT count(*) FROM lines"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return n
+}
+
+// noticed is when an agent said first, after a moment, that its sink has to try again; zero: it has not.
+func noticed(m *member, after time.Time) time.Time {
+	for line := range strings.Lines(m.said.String()) {
+		var said struct {
+			Time      time.Time `json:"time"`
+			Level     string    `json:"level"`
+			Component string    `json:"component"`
+		}
+		if json.Unmarshal([]byte(line), &said) == nil && said.Level == "WARN" && said.Component == "sink.out" && said.Time.After(after) {
+			return said.Time
+		}
+	}
+	return time.Time{}
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package link
+
+import (
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/penstock-io/penstock/spec/event"
+)
+
+// A receiver that was restored has lost what it had answered. Its sender has given that up: it says so, with where to begin again, and goes on.
+func TestAReceiverThatWasRestoredIsSpokenOf(t *testing.T) {
+	t.Parallel()
+	r, s := newPair(t)
+	send := func(from, to event.Offset) {
+		t.Helper()
+		sink, held, err := s.open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if from > 0 && len(held) == 0 {
+			t.Errorf("nothing is held before %d", from)
+		}
+		if _, err := deliver(t, sink, from, to); err != nil {
+			t.Fatal(err)
+		}
+		if err := sink.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	send(0, 50)
+	backup := maps.Clone(r.cursor)
+	send(50, 100)
+	if s.said.Len() > 0 {
+		t.Errorf("it says %s", &s.said)
+	}
+	r.close()
+	r.cursor = backup
+	r.open()
+	send(100, 110)
+	if said := s.said.String(); !strings.Contains(said, "had answered before") || !strings.Contains(said, "penstock channel replay main sink_group.ups --from 50") ||
+		!strings.Contains(said, "100 of incarnation") {
+		t.Errorf("it says %s", said)
+	}
+	s.said.Reset()
+	send(110, 120)
+	if s.said.Len() > 0 {
+		t.Errorf("it says so again: %s", &s.said)
+	}
+}

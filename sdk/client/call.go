@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	"github.com/penstock-io/penstock/spec/abi"
+	"github.com/penstock-io/penstock/spec/event"
+	"github.com/penstock-io/penstock/spec/hoppb"
+)
+
+const (
+	// dialWithin is how long an attempt to connect may take at first, and dialLongest how long after failures: over a link that was cut, TCP asks again after 1, 3 and
+	// 7 seconds, and a new attempt at once.
+	dialWithin, dialLongest = time.Second, 5 * time.Second
+	// welcomeWithin is how long a receiver may take to say Welcome: it waits for what it has on its way to disk.
+	welcomeWithin = 15 * time.Second
+	// askAfter is after how long of silence the receiver is asked whether it is there, the least that gRPC takes; askWithin is how long that may take.
+	askAfter, askWithin = 10 * time.Second, 3 * time.Second
+	// ioBuffer is how much is read from, or written to, a connection at a time: a record of TLS.
+	ioBuffer = 16 << 10
+)
+
+// call is one stream to a receiver.
+type call struct {
+	*Client
+	to     *place
+	conn   *grpc.ClientConn
+	stream grpc.BidiStreamingClient[hoppb.Up, hoppb.Down]
+	stop   context.CancelFunc
+	window int
+	useful bool // something was acknowledged; guarded by mu
+}
+
+// run makes one call after another, until ctx ends or all receivers have refused for good.
+func (c *Client) run(ctx context.Context) {
+	for {
+		to, wait := c.pace.next(time.Now())
+		if to == nil {
+			c.fail(c.pace.refusal())
+			return
+		}
+		pause := time.NewTimer(wait)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		}
+		useful, err := c.attempt(ctx, to)
+		if ctx.Err() != nil {
+			return
+		}
+		if !strings.HasPrefix(err.Error(), to.text) {
+			err = fmt.Errorf("%s: %w", to.text, err)
+		}
+		c.mu.Lock()
+		opening := c.stats.Calls == 0
+		c.stats.Address, c.stats.Err = "", err
+		c.mu.Unlock()
+		if to.failures == 0 {
+			c.config.Log.Warn("a stream of events has ended, and is opened again", "error", err)
+		} else {
+			c.config.Log.Debug("no stream of events was opened", "error", err, "failures", to.failures)
+		}
+		c.pace.ended(to, time.Now(), err, useful, opening)
+	}
+}
+
+// attempt makes one call, and returns when it has ended.
+func (c *Client) attempt(ctx context.Context, to *place) (useful bool, err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	call := &call{Client: c, to: to, stop: stop}
+	if err := call.connect(ctx); err != nil {
+		return false, err
+	}
+	defer func() { _ = call.conn.Close() }() // what ended the call says more
+	if err := call.greet(); err != nil {
+		return false, err
+	}
+	received := make(chan error, 1) // one; never closed
+	c.work.Go(func() {
+		received <- call.receive()
+		stop() // a Send that waits for room ends
+	})
+	call.send(ctx)
+	stop()
+	err = <-received
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return call.useful, err
+}
+
+// connect opens the stream.
+func (c *call) connect(ctx context.Context) error {
+	secure, err := c.config.tls(c.to.address)
+	if err != nil {
+		return err
+	}
+	within := min(dialWithin<<min(c.to.failures, 10), dialLongest)
+	dialed := make(chan error, 1) // of the first attempt; never closed
+	dial := func(ctx context.Context, _ string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, within)
+		defer cancel()
+		conn, err := c.to.dial(ctx, secure)
+		select {
+		case dialed <- err:
+		default:
+		}
+		return conn, err
+	}
+	c.conn, err = grpc.NewClient("passthrough:///"+c.to.host,
+		grpc.WithTransportCredentials(shaken{insecure.NewCredentials(), secure != nil}), grpc.WithContextDialer(dial), grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(hoppb.MaxMessage), grpc.MaxCallSendMsgSize(hoppb.MaxMessage)),
+		grpc.WithInitialWindowSize(hoppb.Window), grpc.WithInitialConnWindowSize(hoppb.Window),
+		grpc.WithWriteBufferSize(ioBuffer), grpc.WithReadBufferSize(ioBuffer),
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: dialLongest}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: askAfter, Timeout: askWithin}),
+	)
+	if err != nil {
+		return err
+	}
+	if c.stream, err = hoppb.NewHopClient(c.conn).Send(ctx); err != nil {
+		_ = c.conn.Close() // what failed says more
+		select {
+		case why := <-dialed:
+			if why != nil {
+				return why
+			}
+		default:
+		}
+		return c.gone(err)
+	}
+	return nil
+}
+
+// dial makes a connection; its error says what it was, as that of a handshake within gRPC does not.
+func (a address) dial(ctx context.Context, secure *tls.Config) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, a.network, a.at)
+	if err != nil || secure == nil {
+		return conn, err
+	}
+	over := tls.Client(conn, secure)
+	if err := over.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return over, nil
+}
+
+// shaken takes connections whose handshake, if there is one, is over.
+type shaken struct {
+	credentials.TransportCredentials
+	secure bool
+}
+
+func (s shaken) Info() credentials.ProtocolInfo {
+	if s.secure {
+		return credentials.ProtocolInfo{SecurityProtocol: "tls"}
+	}
+	return s.TransportCredentials.Info()
+}
+
+func (s shaken) Clone() credentials.TransportCredentials {
+	return shaken{s.TransportCredentials.Clone(), s.secure}
+}
+
+// greet says Hello, and hears where the receiver stands.
+func (c *call) greet() error {
+	hello := &hoppb.Hello{Version: hoppb.Version, Stream: c.config.Stream, Durable: c.config.Durable, Sender: c.config.Sender}
+	for _, one := range c.config.Incarnations {
+		hello.Incarnations = append(hello.Incarnations, &hoppb.Incarnation{Id: one.ID, First: uint64(one.First), Next: uint64(one.Next)})
+	}
+	late := time.AfterFunc(welcomeWithin, c.stop)
+	defer late.Stop()
+	if err := c.stream.Send(&hoppb.Up{Says: &hoppb.Up_Hello{Hello: hello}}); err != nil && !errors.Is(err, io.EOF) { // Recv says why
+		return c.gone(err)
+	}
+	down, err := c.stream.Recv()
+	if err != nil {
+		return c.gone(err)
+	}
+	if r := down.GetRefusal(); r != nil {
+		return c.refused(r)
+	}
+	w := down.GetWelcome()
+	if w == nil || w.Version == 0 || w.Version > hoppb.Version || w.Window == 0 || w.MaxBatch == 0 {
+		return misfit("it does not speak the protocol of hops: %v", down)
+	}
+	return c.welcomed(w)
+}
+
+func (c *call) welcomed(w *hoppb.Welcome) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.window = min(int(w.Window), hoppb.MaxWindow)
+	have, limit := fromWire(w.Have), int(min(w.MaxBatch, event.MaxBatch))
+	first := c.stats.Calls == 0
+	if _, known := c.box.lives.place(have.Incarnation); first && c.config.Stream != "" && known {
+		c.box.opened, c.box.have, c.box.tail = have, have, have
+	}
+	before := c.box.acked
+	err := c.box.begin(have, limit)
+	if c.useful = c.box.acked > before; c.useful {
+		c.freed()
+	}
+	if err != nil {
+		return err
+	}
+	c.limit, c.able = limit, w.Finish
+	c.stats.Calls++
+	c.stats.Address, c.stats.Err = c.to.text, nil
+	c.config.Log.Debug("a stream of events is open", "address", c.to.text, "have", have.String())
+	if first {
+		close(c.opened)
+	}
+	return nil
+}
+
+// freed tells those who wait that there is more room. It is called under mu.
+func (c *Client) freed() {
+	close(c.room)
+	c.room = make(chan struct{})
+}
+
+// send sends what there is, until the call ends.
+func (c *call) send(ctx context.Context) {
+	for {
+		up, err := c.next()
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		if up != nil {
+			if c.stream.Send(up) != nil {
+				return // Recv says why
+			}
+			continue
+		}
+		select {
+		case <-c.wake:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// next is the message to send now, or nil.
+func (c *call) next() (*hoppb.Up, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m, up := c.box.take(c.window)
+	if m == nil {
+		if c.able && c.box.last() {
+			return &hoppb.Up{Says: &hoppb.Up_Finish{Finish: &hoppb.Finish{}}}, nil
+		}
+		return nil, nil
+	}
+	if len(m.parts) > 1 {
+		whole, err := event.Join(event.Heap{}, m.parts...)
+		if err != nil {
+			return nil, fmt.Errorf("BUG: join batches: %w", err)
+		}
+		c.box.size += whole.Size() - m.size
+		m.parts, m.size = []event.Batch{whole}, whole.Size()
+		c.freed() // of all headers but one
+	}
+	up.Batch = m.parts[0].Bytes()
+	return &hoppb.Up{Says: &hoppb.Up_Message{Message: up}}, nil
+}
+
+// receive takes answers until the stream ends, and returns why it did.
+func (c *call) receive() error {
+	for {
+		down, err := c.stream.Recv()
+		if err != nil {
+			return c.gone(err)
+		}
+		if r := down.GetRefusal(); r != nil {
+			return c.refused(r)
+		}
+		a := down.GetAnswer()
+		if a == nil {
+			return misfit("it does not speak the protocol of hops: %v", down)
+		}
+		if err := c.answered(a); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *call) answered(a *hoppb.Answer) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := c.box.finish
+	useful, err := c.box.answered(a)
+	if useful {
+		c.useful = true
+		c.freed()
+		c.poke()
+	}
+	if c.box.finish == forgotten && before != forgotten {
+		close(c.done)
+	}
+	return err
+}
+
+// refused is what a receiver said when it ended the stream.
+func (c *call) refused(r *hoppb.Refusal) error {
+	return &RefusedError{
+		Address: c.to.text, Code: abi.Code(r.Code), Reason: r.Reason, Message: r.Message, RetryAfter: time.Duration(max(0, r.RetryAfterMs)) * time.Millisecond,
+		Have: fromWire(r.Have),
+	}
+}
+
+// gone says that the stream ended without a word.
+func (c *call) gone(err error) error {
+	message := err.Error()
+	if st, ok := status.FromError(err); ok {
+		message = strings.TrimPrefix(st.Message(), "connection error: desc = ")
+	}
+	if errors.Is(err, io.EOF) {
+		message = "it has ended the stream"
+	}
+	if c.window == 0 && c.to.secure { // TLS 1.3 has a client hear of it after the handshake, if at all
+		message += " (should this go on, the receiver's log says whether it refuses the certificate of this client)"
+	}
+	return errors.New(message)
+}
