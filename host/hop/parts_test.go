@@ -6,10 +6,12 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
 
+	"github.com/penstock-io/penstock/spec/abi"
 	"github.com/penstock-io/penstock/spec/event"
 	"github.com/penstock-io/penstock/spec/hoppb"
 )
@@ -371,5 +373,14 @@ func TestAReceiverOfPartsIsHeldToWhatItKeeps(t *testing.T) {
 		if _, err := ReadHolding(b); err == nil {
 			t.Errorf("%d bytes are taken for what is held", len(b))
 		}
+	}
+}
+
+// An entry that a channel does not take would hold the whole source, with all its upstreams.
+func TestTheMostThatIsKeptOfAnUpstreamFitsACursor(t *testing.T) {
+	most := Holding{Parts: make([]Span, hoppb.MaxParts)}
+	key := Key("edge-1", strings.Repeat("s", hoppb.MaxStream))
+	if value := most.Append(nil); len(key) > abi.MaxKey || len(value) > abi.MaxValue {
+		t.Errorf("a key of %d bytes of %d, a value of %d bytes of %d", len(key), abi.MaxKey, len(value), abi.MaxValue)
 	}
 }

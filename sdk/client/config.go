@@ -39,7 +39,7 @@ type Config struct {
 	// TLS is used instead of these files. The client sets what its protocol needs in a copy, and the ServerName if there is none.
 	TLS *tls.Config
 
-	// Stream names the sequence of events that this client sends, for the receiver to remember how far it got: 1 to 200 bytes of printable
+	// Stream names the sequence of events that this client sends, for the receiver to remember how far it got: 1 to 191 bytes of printable
 	// ASCII without blanks. "" = it remembers nothing, and events may come twice. One client at a time sends a stream.
 	Stream string
 	// Incarnations are the lives of the stream's numbering, the oldest first; the last is the one of today. Leave it nil where an event has the

@@ -21,8 +21,8 @@ const (
 	Window = MaxMessage
 	// MaxWindow is the most that a receiver lets a sender leave unanswered, in messages.
 	MaxWindow = 64
-	// MaxStream is the longest name of a stream, in bytes.
-	MaxStream = 200
+	// MaxStream is the longest name of a stream, in bytes: with the identity in front it is the key of an entry of a cursor, which has 256 at most.
+	MaxStream = 191
 	// MaxIncarnations is how many a Hello has at most.
 	MaxIncarnations = 1024
 )
@@ -42,8 +42,9 @@ const PositionSize = 16
 // SpanSize is how long each part above it is: {u64 incarnation, u64 first, u64 next}, little-endian.
 const SpanSize = 24
 
-// MaxParts is of how many separate ranges above its position a receiver keeps that it holds them, and how many a message says are settled.
-const MaxParts = 1024
+// MaxParts is of how many separate ranges above its position a receiver keeps that it holds them, as many as an entry of a cursor has room for, which is
+// 4 KiB; and how many a message says are settled.
+const MaxParts = 170
 
 // CursorVersion is the form of the entries: see spec/abi.md on cursor_version.
 const CursorVersion = 1
