@@ -5,6 +5,7 @@ package hop
 import (
 	"errors"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -71,16 +72,16 @@ func (f *fan) call(t *rapid.T, w *way) {
 	}
 }
 
-// settled is what the sender has committed.
+// settled is what the sender has committed, with what lies between and is no event.
 func (f *fan) settled() (low event.Offset, above []event.Range) {
 	low = f.lives[len(f.lives)-1].Next
-	for _, o := range f.events {
+	for i, o := range f.events {
 		switch n := len(above); {
 		case !f.done[o]:
 			low = min(low, o)
 		case o < low:
-		case n > 0 && above[n-1].Next == o:
-			above[n-1].Next++
+		case n > 0 && f.done[f.events[i-1]]:
+			above[n-1].Next = o + 1
 		default:
 			above = append(above, event.Range{First: o, Next: o + 1})
 		}
@@ -382,5 +383,32 @@ func TestTheMostThatIsKeptOfAnUpstreamFitsACursor(t *testing.T) {
 	key := Key("edge-1", strings.Repeat("s", hoppb.MaxStream))
 	if value := most.Append(nil); len(key) > abi.MaxKey || len(value) > abi.MaxValue {
 		t.Errorf("a key of %d bytes of %d, a value of %d bytes of %d", len(key), abi.MaxKey, len(value), abi.MaxValue)
+	}
+}
+
+// What is settled may reach over offsets that were skipped when a channel was opened: of an incarnation it ends where that ends.
+func TestWhatIsSettledEndsWithItsIncarnation(t *testing.T) {
+	lives := []Life{{1, 0, 50}, {2, 100, 150}, {3, 200, math.MaxUint64}}
+	seq, err := Begin(lives, Holding{}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := seq.Next(event.Range{First: 220, Next: 230}, 10, []event.Range{{First: 20, Next: 210}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	up := Stand(Holding{})
+	if _, err := up.Hello(lives, true, true); err != nil {
+		t.Fatal(err)
+	}
+	span := Span{3, event.Range{First: 220, Next: 230}}
+	_, after, err := up.Judge(FromWire(m.Prev), SpansFromWire(m.Settled), span)
+	if err != nil {
+		t.Fatal(err)
+	}
+	up.Take(span, after)
+	up.Stored(after)
+	if _, err := up.Hello(lives, true, true); err != nil {
+		t.Errorf("when it comes back: %v", err)
 	}
 }

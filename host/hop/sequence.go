@@ -72,14 +72,14 @@ func (l lives) of(o event.Offset) (id uint64) {
 	return id
 }
 
-// split is ranges by incarnation.
+// split is ranges by incarnation, without the offsets between two of these: a receiver takes none for an older one's that lies beyond its end.
 func (l lives) split(ranges []event.Range) (spans []Span) {
 	for _, r := range ranges {
 		for i, one := range l {
 			part := r
 			part.First = max(r.First, one.First)
 			if i+1 < len(l) {
-				part.Next = min(r.Next, l[i+1].First)
+				part.Next = min(r.Next, one.Next)
 			}
 			if part.First < part.Next {
 				spans = append(spans, Span{one.ID, part})
