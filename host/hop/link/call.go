@@ -77,13 +77,10 @@ func (c *call) say(d *hoppb.Down) error { return c.stream.Send(d) }
 
 // answer says what is to be said, until the call ends: nil when the sender has ended it.
 func (c *call) answer(ctx context.Context, received <-chan error, greeted <-chan *hoppb.Welcome) error {
-	late := time.NewTimer(hoppb.HelloWithin)
-	defer late.Stop()
 	var pokes chan struct{} // nil until Welcome is said: admit hears them, of what an earlier call has left, which has no answer in this one
 	for {
 		select {
 		case w := <-greeted:
-			late.Stop()
 			if err := c.say(&hoppb.Down{Says: &hoppb.Down_Welcome{Welcome: w}}); err != nil {
 				return err
 			}
@@ -98,14 +95,12 @@ func (c *call) answer(ctx context.Context, received <-chan error, greeted <-chan
 			}
 			received = nil // it sends nothing more, and waits for its answers
 			c.poke()
-		case <-late.C:
-			return &refusal{code: abi.EINVAL, message: fmt.Sprintf("a call begins with a Hello, within %v", hoppb.HelloWithin)}
 		case <-c.s.closing:
 			return errors.Join(c.answers(), &refusal{code: abi.EAGAIN, reason: hoppb.Reason_ENDING, message: "the receiver is stopped, or replaced"})
 		case <-ctx.Done():
 			return errors.Join(c.answers(), context.Cause(ctx))
 		}
-		if received == nil && c.answered() {
+		if received == nil && len(greeted) == 0 && c.answered() {
 			return nil
 		}
 	}
@@ -116,7 +111,7 @@ func (c *call) answered() bool {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	if c.up == nil {
-		return c.taken == c.stored
+		return c.taken == c.told
 	}
 	return c.up.Unanswered() == 0
 }
@@ -149,7 +144,11 @@ func (c *call) answers() error {
 
 // receive takes what the sender says, until the call ends.
 func (c *call) receive(ctx context.Context, greeted chan<- *hoppb.Welcome) error {
+	late := time.AfterFunc(hoppb.HelloWithin, func() {
+		c.stop(&refusal{code: abi.EINVAL, message: fmt.Sprintf("a call begins with a Hello, within %v", hoppb.HelloWithin)})
+	})
 	up, err := c.stream.Recv()
+	late.Stop() // what greet waits for may take longer
 	if err != nil {
 		return err
 	}

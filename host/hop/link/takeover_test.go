@@ -3,12 +3,76 @@
 package link
 
 import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/spec/abi"
 	"github.com/penstock-io/penstock/spec/event"
+	"github.com/penstock-io/penstock/spec/hoppb"
 )
+
+// inside opens a source to which connections come without a network, and a sender of one.
+func inside(t *testing.T) (*source, *sender) {
+	t.Helper()
+	conns := make(chan net.Conn)
+	in, err := openSource(plugin.Request{
+		Component: "source.edges", Config: json.RawMessage(`{"clients": ["local"], "upstreams": 3, "window": 4}`), Buffers: event.Heap{},
+		Log: slog.New(slog.DiscardHandler), Grants: plugin.Grants{Listen: map[string]plugin.Listener{listenHandle: {Conns: conns, Addr: &net.TCPAddr{}}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &sender{t: t, lives: []abi.Incarnation{{ID: 7}}, ends: []event.Offset{1000}}
+	s.dial = func(ctx context.Context) (net.Conn, error) {
+		near, far := net.Pipe()
+		select {
+		case conns <- far:
+			return near, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return in, s
+}
+
+// A disk may stand for longer than a Hello may take to come: who has said it waits, and is not told that it never did, which would hold it.
+func TestWhoHasSaidHelloIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in, s := inside(t)
+		old, _, err := s.open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		span := event.Range{First: 0, Next: 20}
+		if err := old.Send(t.Context(), span, batch(t, span)); err != nil {
+			t.Fatal(err)
+		}
+		em, err := in.Read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		em.Batch.Release()
+		_ = old.Close() // its link was cut
+		time.AfterFunc(12*time.Second, func() { _ = in.Ack(context.Background(), em.Seq, nil) })
+		sink, held, err := s.open()
+		if err != nil || len(held) != 1 || held[0].Range.Next != 20 {
+			t.Errorf("it holds %v: %v", held, err)
+		}
+		if err == nil {
+			_ = sink.Close()
+		}
+		_ = in.Close()
+	})
+}
 
 // A call that takes over is welcomed when all that the one before has left has its outcome, and is told nothing of it before.
 func TestWhoComesBackIsWelcomedBeforeAllElse(t *testing.T) {
@@ -55,6 +119,46 @@ func TestWhoComesBackIsWelcomedBeforeAllElse(t *testing.T) {
 	}
 	_, _ = old.Close(), o.sink.Close()
 	r.expect(t, 40)
+}
+
+func TestWhoSaysNothingIsToldSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in, from := inside(t)
+		s := &sink{}
+		if err := s.connect(t.Context(), from.dial); err != nil {
+			t.Fatal(err)
+		}
+		since := time.Now()
+		down, err := s.stream.Recv()
+		if took := time.Since(since); down.GetRefusal() == nil || took != hoppb.HelloWithin {
+			t.Errorf("after %v it is told %v, %v", took, down, err)
+		}
+		_ = s.Close()
+		_ = in.Close()
+	})
+}
+
+// heard is a stream on which something is said.
+type heard struct {
+	grpc.BidiStreamingServer[hoppb.Up, hoppb.Down]
+	said []*hoppb.Down
+}
+
+func (h *heard) Send(d *hoppb.Down) error { h.said = append(h.said, d); return nil }
+
+// A call whose sender says no more has a Welcome and the answer to the last message before it ends, whichever is seen first.
+func TestACallEndsWhenAllIsAnswered(t *testing.T) {
+	for range 50 {
+		stream := new(heard)
+		c := &call{s: &source{closing: make(chan struct{})}, stream: stream, pokes: make(chan struct{}, 1), taken: 1, stored: 1}
+		received, greeted := make(chan error, 1), make(chan *hoppb.Welcome, 1)
+		received <- io.EOF
+		greeted <- new(hoppb.Welcome)
+		c.poke()
+		if err := c.answer(t.Context(), received, greeted); err != nil || len(stream.said) != 2 || stream.said[1].GetAnswer().GetMessages() != 1 {
+			t.Fatalf("it ends with %v, and has said %v", err, stream.said)
+		}
+	}
 }
 
 // until waits until something is so of the receiver.
