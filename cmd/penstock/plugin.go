@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/penstock-io/penstock/host/config"
 	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/host/plugin/wasm"
+	"github.com/penstock-io/penstock/plugins/bundle"
 	"github.com/penstock-io/penstock/spec/abi"
 )
 
@@ -62,7 +64,7 @@ func digestOf(code []byte) string {
 // inspected is what plugin inspect answers.
 type inspected struct {
 	Module   string       `json:"module"`
-	Digest   string       `json:"digest"`
+	Digest   string       `json:"digest"` // "" with no bytes: it is part of the program
 	Bytes    int          `json:"bytes"`
 	Manifest abi.Manifest `json:"manifest"`
 }
@@ -88,7 +90,12 @@ func newPluginInspectCommand(a *app) *cobra.Command {
 	})
 }
 
+// inspectModule reads a .wasm file, or a builtin module. One that is no WebAssembly has no code of its own, and so no digest.
 func inspectModule(path string) (inspected, error) {
+	if name, builtin := strings.CutPrefix(path, builtinScheme); builtin && !slices.Contains(bundle.Names(), name) {
+		m, err := newModules().Manifest(config.PluginRef{Name: path, Source: path})
+		return inspected{Module: path, Manifest: m}, err
+	}
 	code, err := readModule(path)
 	if err != nil {
 		return inspected{}, err
@@ -102,10 +109,12 @@ func inspectModule(path string) (inspected, error) {
 
 func (m inspected) print(t *terminal) {
 	t.printf("%s %s\n", t.paint(bold, m.Manifest.Name), m.Manifest.Version)
-	t.table([][]string{
-		{"sha256", m.Digest},
-		{"size", size(uint64(m.Bytes))},
-	})
+	if m.Digest != "" {
+		t.table([][]string{
+			{"sha256", m.Digest},
+			{"size", size(uint64(m.Bytes))},
+		})
+	}
 	for _, p := range m.Manifest.Plugins {
 		t.printf("\n%s %s\n", t.paint(bold, string(p.Kind)+" "+p.Name), claims(p))
 		if p.Doc != "" {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/penstock/host/admin"
+	"github.com/penstock-io/penstock/host/agent"
 	"github.com/penstock-io/penstock/host/config"
 )
 
@@ -48,15 +49,17 @@ default, or a .wasm module or a program, of which what it holds is listed.`,
 
 // listModule lists what a module holds.
 func (a *app) listModule(cmd *cobra.Command, path string) error {
-	inspect, runtime := inspectModule, "wasm"
-	if isProgram(path) {
-		inspect, runtime = inspectProgram, "subprocess"
+	inspect, ref := inspectModule, config.PluginRef{Source: path}
+	if ref.Subprocess = isProgram(path); ref.Subprocess {
+		inspect = inspectProgram
+	} else if name, builtin := strings.CutPrefix(path, builtinScheme); builtin {
+		_, ref.Subprocess = newModules().Native[name]
 	}
 	m, err := inspect(path)
 	if err != nil {
 		return err
 	}
-	p := admin.Plugin{Name: m.Manifest.Name, Version: m.Manifest.Version, Digest: m.Digest, Runtime: runtime, Source: path, Uses: []admin.PluginUse{}}
+	p := admin.Plugin{Name: m.Manifest.Name, Version: m.Manifest.Version, Digest: m.Digest, Runtime: agent.RuntimeOf(ref), Source: path, Uses: []admin.PluginUse{}}
 	summary := fmt.Sprintf("%s holds %s", path, plural(len(m.Manifest.Plugins), "plugin"))
 	return a.answer(cmd, summary, listedPlugins{Plugins: []admin.Plugin{p}}, func(t *terminal) {
 		printPlugin(t, p)
@@ -107,20 +110,13 @@ func (a *app) plannedPlugins(path string) ([]admin.Plugin, error) {
 }
 
 func plannedPlugin(ref config.PluginRef) (admin.Plugin, error) {
-	if ref.Source == builtinScheme+config.RelayModule { // the agent itself
-		m := config.RelayManifest()
-		return admin.Plugin{Name: m.Name, Version: m.Version, Runtime: "agent", Source: ref.Source}, nil
-	}
-	inspect, runtime := inspectModule, "wasm"
-	if ref.Subprocess {
-		runtime = "subprocess"
-		if !strings.HasPrefix(ref.Source, builtinScheme) {
-			inspect = inspectProgram
-		}
+	inspect := inspectModule
+	if ref.Subprocess && !strings.HasPrefix(ref.Source, builtinScheme) {
+		inspect = inspectProgram
 	}
 	m, err := inspect(ref.Source)
 	return admin.Plugin{
-		Name: m.Manifest.Name, Version: m.Manifest.Version, Digest: m.Digest, Runtime: runtime, Source: ref.Source, Trusted: ref.Trusted,
+		Name: m.Manifest.Name, Version: m.Manifest.Version, Digest: m.Digest, Runtime: agent.RuntimeOf(ref), Source: ref.Source, Trusted: ref.Trusted,
 	}, err
 }
 

@@ -3,16 +3,15 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/penstock/host/config"
-	"github.com/penstock-io/penstock/host/plugin/wasm"
 	"github.com/penstock-io/penstock/plugins/bundle"
 	"github.com/penstock-io/penstock/spec/abi"
 )
@@ -110,38 +109,34 @@ func findPlugins(module string, kind abi.Kind, name string) ([]described, error)
 	return found, nil
 }
 
-// manifests reads one module, or all that come with the binary.
+// manifests reads one module, or all that come with the binary: first those that most pipelines are made of.
 func manifests(module string) ([]moduleManifest, error) {
-	sources, native := []string{module}, newModules().Native
+	sources := []string{module}
 	if module == "" {
 		sources = nil
-		for _, name := range slices.Concat(bundle.Names(), []string{config.RelayModule}, slices.Sorted(maps.Keys(native))) {
+		names := newModules().Names()
+		slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(bundled(b), bundled(a)) })
+		for _, name := range names {
 			sources = append(sources, builtinScheme+name)
 		}
 	}
 	var list []moduleManifest
 	for _, source := range sources {
-		if name, builtin := strings.CutPrefix(source, builtinScheme); builtin {
-			m, ok := native[name]
-			if name == config.RelayModule {
-				m, ok = config.RelayManifest(), true
-			}
-			if ok {
-				list = append(list, moduleManifest{source, m})
-				continue
-			}
-		}
-		code, err := readModule(source)
+		m, err := inspectModule(source)
 		if err != nil {
 			return nil, err
 		}
-		m, err := wasm.ManifestOf(code)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", source, err)
-		}
-		list = append(list, moduleManifest{source, m})
+		list = append(list, moduleManifest{source, m.Manifest})
 	}
 	return list, nil
+}
+
+// bundled is 1 for the builtin modules that are WebAssembly.
+func bundled(name string) int {
+	if slices.Contains(bundle.Names(), name) {
+		return 1
+	}
+	return 0
 }
 
 func completePlugins(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {

@@ -103,9 +103,9 @@ var runtimes = map[string]func(dataDir string, o Options, m *Modules) (plugin.Ru
 	},
 }
 
-// runtimeOf names the runtime of a plugin.
-func runtimeOf(ref config.PluginRef) string {
-	if _, ok := insideOf(ref.Source); ok {
+// RuntimeOf names the runtime of a plugin: "wasm", "subprocess", or "agent" for what is part of it.
+func RuntimeOf(ref config.PluginRef) string {
+	if _, ok := insideOf(ref.Source); ok || ref.Source == relaySource {
 		return "agent"
 	}
 	if ref.Subprocess {

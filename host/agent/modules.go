@@ -97,7 +97,7 @@ func (m *Modules) isolation() (kept bool, trusted []string) {
 
 // Builtin names the module, among those that come with the binary, that holds the plugin.
 func (m *Modules) Builtin(kind abi.Kind, name string) (module string, ok bool) {
-	for _, module := range m.names() {
+	for _, module := range m.Names() {
 		manifest, err := m.Manifest(config.PluginRef{Name: name, Source: builtinScheme + module})
 		if err != nil {
 			return module, true // it is not built; who asks for it is told so, rather than that there is no such plugin
@@ -112,7 +112,7 @@ func (m *Modules) Builtin(kind abi.Kind, name string) (module string, ok bool) {
 // Builtins lists the names of the plugins of a kind that come with the binary.
 func (m *Modules) Builtins(kind abi.Kind) []string {
 	var names []string
-	for _, module := range m.names() {
+	for _, module := range m.Names() {
 		manifest, err := m.Manifest(config.PluginRef{Source: builtinScheme + module})
 		if err != nil {
 			continue // not built: Builtin says so where one is asked for
@@ -126,8 +126,8 @@ func (m *Modules) Builtins(kind abi.Kind) []string {
 	return names
 }
 
-// names are those of the builtin modules. Those that are no WebAssembly come first: they are there, whether the others are built or not.
-func (m *Modules) names() []string {
+// Names are those of the builtin modules. Those that are no WebAssembly come first: they are there, whether the others are built or not.
+func (m *Modules) Names() []string {
 	return slices.Concat([]string{config.RelayModule}, slices.Sorted(maps.Keys(inside)), slices.Sorted(maps.Keys(m.Native)), bundle.Names())
 }
 

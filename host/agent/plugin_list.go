@@ -24,10 +24,7 @@ func (a *Agent) Plugins() []admin.Plugin {
 		if p == nil {
 			m := loaded.Manifest()
 			p = &admin.Plugin{
-				Name: m.Name, Version: m.Version, Digest: loaded.Digest(), Runtime: runtimeOf(comp.Ref), Source: comp.Ref.Source, Trusted: comp.Ref.Trusted,
-			}
-			if isRelay(comp) {
-				p.Runtime = "agent"
+				Name: m.Name, Version: m.Version, Digest: loaded.Digest(), Runtime: RuntimeOf(comp.Ref), Source: comp.Ref.Source, Trusted: comp.Ref.Trusted,
 			}
 			byLoaded[loaded] = p
 		}

@@ -43,7 +43,7 @@ func (r *revision) loadPlugins(ctx context.Context, before *revision) error {
 			continue
 		}
 		refs[keyOf(c.Ref)] = c.Ref
-		if _, err := r.agent.runtime(runtimeOf(c.Ref), r.Modules); err != nil {
+		if _, err := r.agent.runtime(RuntimeOf(c.Ref), r.Modules); err != nil {
 			return err
 		}
 	}
@@ -74,7 +74,7 @@ func (r *revision) loadPlugins(ctx context.Context, before *revision) error {
 // load loads one plugin, unless the revision before has it. A program that runs as a child process is the same as long as its reference is: who
 // replaces its file says so.
 func (r *revision) load(ctx context.Context, ref config.PluginRef, before *revision) (*loaded, error) {
-	runtime, err := r.agent.runtime(runtimeOf(ref), r.Modules)
+	runtime, err := r.agent.runtime(RuntimeOf(ref), r.Modules)
 	if err != nil {
 		return nil, err
 	}
@@ -99,8 +99,8 @@ func (r *revision) load(ctx context.Context, ref config.PluginRef, before *revis
 	}
 	m := p.Manifest()
 	metrics := r.agent.metrics.Plugin()
-	metrics.Loaded(m.Name, m.Version, p.Digest(), runtimeOf(ref))
-	return &loaded{p, keyOf(ref), func() { metrics.Unloaded(m.Name, m.Version, p.Digest(), runtimeOf(ref)) }}, nil
+	metrics.Loaded(m.Name, m.Version, p.Digest(), RuntimeOf(ref))
+	return &loaded{p, keyOf(ref), func() { metrics.Unloaded(m.Name, m.Version, p.Digest(), RuntimeOf(ref)) }}, nil
 }
 
 // loaded finds a plugin that was loaded, with a digest, or any with "".
