@@ -37,9 +37,8 @@ func dialStaggered(ctx context.Context, dial plugin.Dialer) (net.Conn, error) {
 	results := make(chan result, dials) // one of each; never closed
 	next := time.NewTicker(nextDial)
 	defer next.Stop()
-	var found net.Conn
-	for begun, ended := 0, 0; ; {
-		if begun == ended || begun < dials {
+	for begun := 0; ; {
+		if begun < dials {
 			begun++
 			work.Go(func() {
 				c, err := dial(ctx)
@@ -48,18 +47,13 @@ func dialStaggered(ctx context.Context, dial plugin.Dialer) (net.Conn, error) {
 		}
 		select {
 		case r := <-results:
-			ended++
-			if r.err != nil {
-				return nil, r.err // what refuses refuses them all
-			}
-			found = r.conn
-			cancel()
-			for ; ended < begun; ended++ {
+			cancel() // what refuses refuses them all
+			for range begun - 1 {
 				if late := <-results; late.err == nil {
 					_ = late.conn.Close()
 				}
 			}
-			return found, nil
+			return r.conn, r.err
 		case <-next.C:
 		}
 	}

@@ -146,6 +146,9 @@ func (s *sink) greet(ctx context.Context) (held []plugin.Held, err error) {
 		return nil, s.gone(err)
 	}
 	down, err := s.stream.Recv()
+	if err != nil && !late.Stop() && ctx.Err() == nil {
+		err = fmt.Errorf("no Welcome within %v: its disk does not get on, or it is no source \"hop\"", welcomeWithin)
+	}
 	if err != nil {
 		return nil, s.gone(err)
 	}
