@@ -12,15 +12,19 @@ import (
 	"sync"
 	"time"
 
+	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/host/config"
 	"github.com/penstock-io/penstock/host/hop/link"
 	"github.com/penstock-io/penstock/host/pipeline"
 	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/spec/abi"
+	"github.com/penstock-io/penstock/spec/hoppb"
 )
 
 // hopModule is the builtin module of hops.
 const hopModule = "hop"
+
+const _ = uint(channel.MaxCursor - hoppb.MaxCursor) // what a hop keeps fits a channel
 
 // inside are the builtin modules that are part of the agent, and run in no sandbox: they need what no guest is given. Each has a manifest like any other.
 var inside = map[string]struct {

@@ -16,7 +16,7 @@ func (u *Upstream) Finish() (kept bool, err error) {
 	case len(u.answers) > 0 || !u.Quiet():
 		return false, fmt.Errorf("%w: a stream is finished of which %d messages are not answered", ErrProtocol, len(u.answers))
 	}
-	kept, u.over, u.at = !u.have.empty(), true, Holding{}
+	kept, u.over, u.at = !u.have.Empty(), true, Holding{}
 	u.answers = append(u.answers, answer{end: true})
 	return kept, nil
 }

@@ -83,8 +83,8 @@ func ReadHolding(b []byte) (h Holding, err error) {
 	return h, nil
 }
 
-// empty says whether nothing is held.
-func (h Holding) empty() bool { return h.equal(Holding{}) }
+// Empty says whether nothing is held.
+func (h Holding) Empty() bool { return h.equal(Holding{}) }
 
 func (h Holding) equal(o Holding) bool { return h.Have == o.Have && slices.Equal(h.Parts, o.Parts) }
 

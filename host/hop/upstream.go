@@ -65,7 +65,7 @@ func Stand(have Holding) *Upstream { return &Upstream{have: have, at: have} }
 func (u *Upstream) Have() Holding { return u.have }
 
 // Fresh says whether nothing was ever taken of it.
-func (u *Upstream) Fresh() bool { return u.have.empty() && u.Quiet() }
+func (u *Upstream) Fresh() bool { return u.have.Empty() && u.Quiet() }
 
 // Quiet says whether all that was taken is on disk.
 func (u *Upstream) Quiet() bool { return u.at.equal(u.have) }
@@ -186,7 +186,7 @@ func (u *Upstream) Refused() { u.at = u.have }
 func (u *Upstream) Answer() (messages uint64, again, ok bool) {
 	for len(u.answers) > 0 && !again {
 		a := u.answers[0]
-		if a.end && !u.have.empty() || !a.again && !a.end && !u.lives.holds(u.have, a.span) {
+		if a.end && !u.have.Empty() || !a.again && !a.end && !u.lives.holds(u.have, a.span) {
 			break
 		}
 		u.answers = u.answers[1:]

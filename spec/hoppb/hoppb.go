@@ -46,5 +46,8 @@ const SpanSize = 24
 // 4 KiB; and how many a message says are settled.
 const MaxParts = 170
 
+// MaxCursor is how many bytes of keys and positions a receiver keeps of all its upstreams: what a channel keeps of one source.
+const MaxCursor = 2 << 20
+
 // CursorVersion is the form of the entries: see spec/abi.md on cursor_version.
 const CursorVersion = 1

@@ -290,11 +290,19 @@ func (c *call) take(ctx context.Context, m *hoppb.Message) error {
 	if err != nil {
 		return err
 	}
+	grows := c.up.size(after) - c.up.size(before)
 	s.mu.Lock()
+	if grows > 0 && s.kept+grows > hoppb.MaxCursor {
+		s.mu.Unlock()
+		batch.Release()
+		return &refusal{code: abi.EAGAIN, after: time.Minute, message: "what is kept of all upstreams is as much as the cursor of a source has room for; let some send to another source, or " + s.fewer()}
+	}
+	s.kept += max(grows, 0)
 	c.up.Take(span, after)
 	s.mu.Unlock()
-	if err := c.hand(ctx, arrival{of: c, after: after, batch: batch}); err != nil {
+	if err := c.hand(ctx, arrival{of: c, after: after, frees: max(-grows, 0), batch: batch}); err != nil {
 		s.mu.Lock()
+		s.kept -= max(grows, 0)
 		c.up.Drop(before)
 		s.mu.Unlock()
 		return err
@@ -318,7 +326,7 @@ func (c *call) finish(ctx context.Context) error {
 		c.poke()
 		return nil
 	}
-	if err := c.hand(ctx, arrival{of: c, end: true}); err != nil {
+	if err := c.hand(ctx, arrival{of: c, end: true, frees: c.up.size(before)}); err != nil {
 		c.s.mu.Lock()
 		c.up.Drop(before)
 		c.s.mu.Unlock()

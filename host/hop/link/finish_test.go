@@ -60,6 +60,12 @@ func TestAFinishedStreamGivesItsPlaceToAnother(t *testing.T) {
 		r.mu.Unlock()
 	}
 	r.expect(t, 100)
+	in := r.source.(*source)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.kept != 0 {
+		t.Errorf("%d bytes of the cursor count as kept", in.kept)
+	}
 }
 
 func TestAFinishThatIsNotKeptForgetsNothing(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -43,6 +44,7 @@ type source struct {
 
 	mu        sync.Mutex
 	upstreams map[string]*upstream // by key
+	kept      int                  // bytes of the cursor, counting what is on its way there
 	seq       uint64
 	unacked   []arrival // that Read has handed out, in their order
 	said      map[string]time.Time
@@ -55,11 +57,20 @@ type upstream struct {
 	call *call // that is open, or nil
 }
 
+// size is what a holding takes of the cursor.
+func (u *upstream) size(h hop.Holding) int {
+	if h.Empty() {
+		return 0
+	}
+	return len(u.key) + hoppb.PositionSize + hoppb.SpanSize*len(h.Parts)
+}
+
 // arrival is a message on its way to the channel.
 type arrival struct {
 	of    *call
 	after hop.Holding // what is held of its upstream, when this is on disk
 	end   bool        // its upstream is forgotten then
+	frees int         // bytes of the cursor, by then
 	batch event.Batch
 	seq   uint64
 }
@@ -82,6 +93,7 @@ func openSource(open plugin.Request) (*source, error) {
 			return nil, &plugin.Error{Class: abi.Config, Code: abi.EINVAL, Message: fmt.Sprintf("the cursor of upstream %s: %v", key, err)}
 		}
 		s.upstreams[key] = &upstream{Upstream: hop.Stand(at), key: key}
+		s.kept += s.upstreams[key].size(at)
 	}
 	in := open.Grants.Listen[listenHandle]
 	if in.Conns == nil {
@@ -129,6 +141,7 @@ func (s *source) Ack(_ context.Context, seq uint64, err error) error {
 		case a.of.up == nil:
 			a.of.stored++
 		default:
+			s.kept -= a.frees
 			a.of.up.Stored(a.after)
 			s.forget(a.of.up)
 		}
@@ -168,7 +181,7 @@ func (s *source) admit(ctx context.Context, c *call, key string) error {
 		if len(s.upstreams) >= s.Upstreams {
 			s.mu.Unlock()
 			return &refusal{code: abi.EAGAIN, after: time.Minute, message: fmt.Sprintf(
-				"there are %d upstreams already, as many as upstreams of the source says; raise that, have programs finish their streams (penstock send --remove), or wait until forget_after of the channel has forgotten one", s.Upstreams)}
+				"there are %d upstreams already, as many as upstreams of the source says; raise that, or %s", s.Upstreams, s.fewer())}
 		}
 		up = &upstream{Upstream: hop.Stand(hop.Holding{}), key: key}
 		s.upstreams[key] = up
@@ -193,6 +206,12 @@ func (s *source) admit(ctx context.Context, c *call, key string) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// fewer says how some are forgotten.
+func (s *source) fewer() string {
+	return fmt.Sprintf("have programs finish their streams (penstock send --remove); what forget_after of the channel has forgotten since the source was opened is out of the way after "+
+		"penstock source pause %[1]s, and resume %[1]s", strings.TrimPrefix(s.open.Component, "source."))
 }
 
 // leave ends a call.

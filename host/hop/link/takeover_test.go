@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -181,4 +182,44 @@ func theCall(in *source) *call {
 		return up.call
 	}
 	return nil
+}
+
+// What a channel does not take would hold the source: who brings that is bidden to come again, and all others go on.
+func TestWhatIsKeptOfAllIsBounded(t *testing.T) {
+	t.Parallel()
+	r, s := newPair(t)
+	sink, _, err := s.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := deliver(t, sink, 0, 10); err != nil {
+		t.Fatal(err)
+	}
+	in := r.source.(*source)
+	in.mu.Lock()
+	for key, value := range r.cursor {
+		if in.kept != len(key)+len(value) {
+			t.Errorf("%d bytes are kept, of %d", in.kept, len(key)+len(value))
+		}
+	}
+	before := in.kept
+	in.kept = hoppb.MaxCursor
+	in.mu.Unlock()
+	s.name, s.done = "other", func() (event.Offset, []event.Range) { return 0, nil } // which makes it another stream
+	lone, _, err := s.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := deliver(t, lone, 0, 10); plugin.ClassOf(err) != abi.Retry || !strings.Contains(err.Error(), "penstock source pause edges") {
+		t.Errorf("it is told %v", err)
+	}
+	if _, err := deliver(t, sink, 10, 30); err != nil {
+		t.Errorf("the other one is told %v", err)
+	}
+	_, _ = lone.Close(), sink.Close()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.kept -= hoppb.MaxCursor - before; in.kept != before {
+		t.Errorf("%d bytes are kept then", in.kept)
+	}
 }
