@@ -26,6 +26,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 
+	"github.com/penstock-io/penstock/host/address/addresstest"
 	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/plugin/toolchain"
 	"github.com/penstock-io/penstock/plugins/bundle"
@@ -435,11 +436,7 @@ func shareCache(ts *testscript.TestScript, neg bool, args []string) {
 
 func freePort(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 3, 3, "freeport VAR FILE OLD")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	ts.Check(err)
-	ts.Check(l.Close())
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	ts.Check(err)
+	port := strconv.Itoa(addresstest.FreePort(ts))
 	host, _, err := net.SplitHostPort(args[2])
 	ts.Check(err)
 	text := ts.ReadFile(args[1])

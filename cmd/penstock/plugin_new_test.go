@@ -5,7 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"net"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/penstock-io/penstock/host/address/addresstest"
 	"github.com/penstock-io/penstock/plugins/skeleton"
 	"github.com/penstock-io/penstock/spec/abi"
 )
@@ -80,7 +81,7 @@ func (n newcomer) runs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.change(t, "pipeline.hcl", "127.0.0.1:5180", unusedAddress(t))
+	n.change(t, "pipeline.hcl", "127.0.0.1:5180", fmt.Sprint("127.0.0.1:", addresstest.FreePort(t)))
 	ctx, stop := context.WithTimeout(t.Context(), awaitLimit)
 	defer stop()
 	shown := &display{want: regexp.MustCompile(shows[n.kind]), seen: stop}
@@ -107,16 +108,6 @@ func (s *display) Write(b []byte) (int, error) {
 		s.seen()
 	}
 	return len(b), nil
-}
-
-// unusedAddress is a port of this machine at which nobody listens.
-func unusedAddress(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // mistakes are what somebody may do to the source: text, what it becomes, and the check that tells.

@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/penstock/host/address/addresstest"
 	"github.com/penstock-io/penstock/host/admin"
 )
 
@@ -144,12 +145,7 @@ func newRelay(t *testing.T) *relay {
 	}
 	r := &relay{t: t, dir: t.TempDir()}
 	certify(t, r.dir, "agent", "sender")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
-	_ = l.Close()
+	port := fmt.Sprint(addresstest.FreePort(t))
 	for name, text := range map[string]string{"pipeline.hcl": rsyslogPipeline, "rsyslog.conf": rsyslogConfig} {
 		text = strings.NewReplacer("DIR", r.dir, "PORT", port).Replace(text)
 		if err := os.WriteFile(filepath.Join(r.dir, name), []byte(text), 0o600); err != nil {

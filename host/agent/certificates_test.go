@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/penstock-io/penstock/host/address/addresstest"
 	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/config"
 	"github.com/penstock-io/penstock/host/plugin/endpoint"
@@ -130,7 +132,7 @@ sink "discard" "out" {
 }
 
 func TestWhoFailsInAHandshakeIsToldWhyAndWhoIsGoneIsNot(t *testing.T) {
-	dir, at := t.TempDir(), "127.0.0.1:"+freePort(t)
+	dir, at := t.TempDir(), fmt.Sprint("127.0.0.1:", addresstest.FreePort(t))
 	selfSigned(t, dir, "near")
 	selfSigned(t, dir, "far")
 	for _, c := range []struct {
@@ -166,7 +168,7 @@ func TestWhoFailsInAHandshakeIsToldWhyAndWhoIsGoneIsNot(t *testing.T) {
 
 // TestFilesOfTLSAreKnownToStatusAndMetrics: through reloads that change who uses them, also while they are broken, and no longer than somebody does.
 func TestFilesOfTLSAreKnownToStatusAndMetrics(t *testing.T) {
-	dir, at := t.TempDir(), "127.0.0.1:"+freePort(t)
+	dir, at := t.TempDir(), fmt.Sprint("127.0.0.1:", addresstest.FreePort(t))
 	selfSigned(t, dir, "near")
 	selfSigned(t, dir, "far")
 	pipeline := receiving(at)

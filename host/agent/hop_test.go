@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/penstock/host/address/addresstest"
 	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/spec/abi"
 	"github.com/penstock-io/penstock/spec/event"
@@ -92,7 +93,7 @@ func tlsBlock(own, other string) string {
 
 // generated is an agent that makes events, and what they come to: a sink of its own, or over a hop that of another agent.
 func generated(b *testing.B, source string, hop bool) (a *arrivals) {
-	dir, at := b.TempDir(), "127.0.0.1:"+freePort(b)
+	dir, at := b.TempDir(), fmt.Sprint("127.0.0.1:", addresstest.FreePort(b))
 	a = &arrivals{keep: 1 << 20}
 	cache := filepath.Join(data, "cache") // what an agent here has compiled, all may use
 	standIn := func(o *Options) { o.StandIns, o.Cache = StandIns{"sink.out": a}, cache }

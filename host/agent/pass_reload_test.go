@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/penstock/host/address/addresstest"
 	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/plugins/bundle"
 )
@@ -108,7 +109,7 @@ func TestConnectionsOutliveReloadsOfATCPSource(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir, dial := t.TempDir(), plain
 			putModule(t, dir, 100)
-			pipeline := strings.ReplaceAll(strings.Replace(intake, "PLUGIN", c.plugin, 1), "ANY", freePort(t))
+			pipeline := strings.ReplaceAll(strings.Replace(intake, "PLUGIN", c.plugin, 1), "ANY", strconv.Itoa(addresstest.FreePort(t)))
 			scheme, with := "tcp", ""
 			if c.secure {
 				scheme, with, dial = "tls", "tls = tls.server", secure
@@ -119,21 +120,6 @@ func TestConnectionsOutliveReloadsOfATCPSource(t *testing.T) {
 			outlive(t, r, dial, c.reloads, func(i int) { c.reload(t, r, pipeline, i) })
 		})
 	}
-}
-
-// freePort is a port that nobody listens at.
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }
 
 const (

@@ -54,6 +54,8 @@ var mayImport = map[string][]string{
 	"host/plugin/wasm":       {"spec", "host/plugin=", "host/plugin/report=", "host/plugin/socket=", "host/plugin/exchange=", "host/plugin/promise="},
 	"host/plugin/subprocess": {"spec", "host/plugin=", "host/plugin/report=", "host/plugin/socket=", "host/plugin/exchange=", "host/plugin/promise="},
 
+	"plugins/kafka/kafkatest": {"spec", "sdk", "host/address/addresstest="}, // of tests alone
+
 	"host/plugin/plugintest": {"spec", "host/plugin=", "host/plugin/endpoint=", "host/address"},
 
 	"host/plugin/wasm/fuel": {"host/plugin/wasm/internal/modfile="},

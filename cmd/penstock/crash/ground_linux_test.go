@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/penstock/cmd/penstock/crash/proxy"
+	"github.com/penstock-io/penstock/host/address/addresstest"
 )
 
 // ground is what a chain stands on: a place for each agent and, the last, for the database, with a link from each place to the next.
@@ -57,7 +58,7 @@ func newProxies(t *testing.T) *proxies {
 		work.Wait()
 	})
 	for range chainTexts {
-		to := net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t)))
+		to := net.JoinHostPort("127.0.0.1", strconv.Itoa(addresstest.FreePort(t)))
 		link, err := proxy.Listen("127.0.0.1:0", to)
 		if err != nil {
 			t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/penstock/host/address/addresstest"
 	"github.com/penstock-io/penstock/host/admin"
 )
 
@@ -36,7 +37,7 @@ sink_group "all" {
 	text, _, _ := strings.Cut(nearText, "sink \"hop\"")
 	_, tls, _ := strings.Cut(nearText, "tls \"near\"")
 	for _, name := range []string{"a", "b", "c"} {
-		port := strconv.Itoa(freePort(t))
+		port := strconv.Itoa(addresstest.FreePort(t))
 		far := &rig{t: t, dir: near.path("far-" + name), cfg: near.path(name + ".hcl"), rng: near.rng, byAim: map[string]int{}}
 		place := strings.NewReplacer("DIR/far/", far.dir+"/", "DIR/out/out.log", near.path("out", name+".log"), "DIR", near.dir, "PORT", port)
 		if err := os.WriteFile(far.cfg, []byte(place.Replace(farText)), 0o644); err != nil {

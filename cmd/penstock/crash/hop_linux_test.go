@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/penstock/host/address/addresstest"
 	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/reliability"
 )
@@ -94,24 +95,11 @@ func newHop(t *testing.T) (near, far *rig) {
 	far = &rig{t: t, dir: near.path("far"), cfg: near.path("far.hcl"), rng: near.rng, byAim: map[string]int{}}
 	certify(t, near, "near")
 	certify(t, near, "far")
-	place := strings.NewReplacer("DIR", near.dir, "PORT", strconv.Itoa(freePort(t)))
+	place := strings.NewReplacer("DIR", near.dir, "PORT", strconv.Itoa(addresstest.FreePort(t)))
 	if err := errors.Join(os.WriteFile(near.cfg, []byte(place.Replace(nearText)), 0o644), os.WriteFile(far.cfg, []byte(place.Replace(farText)), 0o644)); err != nil {
 		t.Fatal(err)
 	}
 	return near, far
-}
-
-// freePort is a port that nobody listens on.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err == nil {
-		err = l.Close()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // certify writes a certificate that signs itself, and its key; who names it as its authority trusts it alone. It is good for this machine, and for other addresses.

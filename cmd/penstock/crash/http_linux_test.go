@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -18,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/penstock/host/address/addresstest"
 	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/host/reliability"
 )
@@ -152,12 +152,7 @@ func (p *posters) check(t *testing.T, out []byte) {
 func newHTTPRig(t *testing.T) (*rig, *posters) {
 	t.Helper()
 	r := newRig(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
+	address := fmt.Sprint("127.0.0.1:", addresstest.FreePort(t))
 	text := strings.NewReplacer("DIR", r.dir, "ADDRESS", address).Replace(httpPipeline)
 	if err := os.WriteFile(r.cfg, []byte(text), 0o644); err != nil {
 		t.Fatal(err)

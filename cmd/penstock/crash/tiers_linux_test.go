@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/penstock/host/address/addresstest"
 	"github.com/penstock-io/penstock/host/admin"
 	"github.com/penstock-io/penstock/plugins/postgres/pgtest"
 )
@@ -52,7 +53,7 @@ func newTiers(t *testing.T) *tiers {
 	if out, err := exec.Command("../../../examples/hop/certs.sh", names...).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	x.ports = [2]int{freePort(t), freePort(t)}
+	x.ports = [2]int{addresstest.FreePort(t), addresstest.FreePort(t)}
 	place := strings.NewReplacer("/var/run/postgresql", x.server.Dir, `database = "events"`, `database = "postgres"`,
 		"7421", strconv.Itoa(x.ports[0]), "7422", strconv.Itoa(x.ports[1]))
 	for _, kind := range []string{"edge", "collector"} {

@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/penstock-io/penstock/host/address/addresstest"
 )
 
 const (
@@ -50,9 +52,9 @@ type Broker struct {
 func Start(t testing.TB, settings ...string) *Broker {
 	t.Helper()
 	b := &Broker{t: t, dir: t.TempDir(), jars: libraries(t)}
-	ports := freePorts(t, 3)
-	b.Address, b.Login = fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
-	controller := fmt.Sprintf("127.0.0.1:%d", ports[2])
+	at := func() string { return fmt.Sprint("127.0.0.1:", addresstest.FreePort(t)) }
+	b.Address, b.Login = at(), at()
+	controller := at()
 	all := append([]string{
 		"process.roles=broker,controller", "node.id=1", "controller.listener.names=CONTROLLER", "controller.quorum.bootstrap.servers=" + controller,
 		"listeners=PLAINTEXT://" + b.Address + ",LOGIN://" + b.Login + ",CONTROLLER://" + controller,
@@ -100,20 +102,6 @@ func libraries(t testing.TB) string {
 	}
 	t.Skipf(lacks, dir, dir)
 	return ""
-}
-
-// freePorts finds ports on which nobody listens.
-func freePorts(t testing.TB, n int) (ports []int) {
-	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
 }
 
 func (b *Broker) prepare(class string, args ...string) *exec.Cmd {
