@@ -95,7 +95,7 @@ func (s *side) until(what string, done func(admin.Status) bool) {
 			return
 		}
 	}
-	s.t.Fatalf("it never came to pass that %s\n%s", what, &s.said)
+	s.t.Fatalf("it never came to pass that %s\n%s\n%s", what, s.state(), &s.said)
 }
 
 // files of a side: its own, and what the other trusts it by.

@@ -142,15 +142,15 @@ tls "far" {
 // member is an agent of the chain, which is started again whenever it has ended.
 type member struct {
 	*rig
-	name    string
-	cmd     *exec.Cmd  // nil: it is down
-	ended   chan error // how its process ended; never closed
-	place   int        // where it runs
-	ground  ground
-	aim     string    // where it ends by itself; empty: nowhere
-	back    time.Time // when one that is down starts
-	stopped bool
-	calm    bool // it is killed no more
+	name   string
+	cmd    *exec.Cmd  // nil: it is down
+	ended  chan error // how its process ended; closed after that, so that whoever waits for its end may do so twice
+	place  int        // where it runs
+	ground ground
+	aim    string    // where it ends by itself; empty: nowhere
+	back   time.Time // when one that is down starts
+	dying  bool      // it was killed, which is to be seen yet
+	calm   bool      // it is killed no more
 }
 
 // up starts it; every other time it is to end at some step.
@@ -167,8 +167,18 @@ func (m *member) up() {
 	if err := m.ground.within(m.place, cmd.Start); err != nil {
 		m.t.Fatal(err)
 	}
-	m.cmd = cmd
-	go func() { m.ended <- cmd.Wait() }() // until the process has ended; there is room
+	ended := make(chan error, 1)
+	m.cmd, m.ended, m.dying = cmd, ended, false
+	go func() { // until the process has ended; there is room
+		ended <- cmd.Wait()
+		close(ended)
+	}()
+}
+
+// kill ends it from outside.
+func (m *member) kill() {
+	m.dying = true
+	_ = m.cmd.Process.Kill() // it may end at its aim at this moment
 }
 
 // chain is three agents, the links between them and to the database, and what is being done to them.
@@ -182,6 +192,7 @@ type chain struct {
 	busy    map[any]bool // what something is wrong with already: a member, a link, the server
 	due     []ending
 	done    map[string]int // what was done, how often
+	lines   int            // that the table will have, when all are written; 0: they are being written
 	work    sync.WaitGroup
 
 	progress string // of the table, when it was last looked at
@@ -231,7 +242,7 @@ func newChain(t *testing.T, g ground) *chain {
 		if err := os.WriteFile(r.cfg, []byte(strings.NewReplacer(place...).Replace(one.text)), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		c.members = append(c.members, &member{rig: r, name: one.name, place: i, ground: g, ended: make(chan error, 1)})
+		c.members = append(c.members, &member{rig: r, name: one.name, place: i, ground: g})
 	}
 	t.Cleanup(func() {
 		for _, m := range c.members {
@@ -364,7 +375,7 @@ func (c *chain) harm() {
 func (c *chain) killAgent() bool {
 	m := c.anyMember()
 	if m != nil {
-		_ = m.cmd.Process.Kill() // it may end at its aim at this moment
+		m.kill()
 	}
 	return m != nil
 }
@@ -375,7 +386,7 @@ func (c *chain) stopAgent() bool {
 		return false
 	}
 	process := m.cmd.Process
-	_ = process.Signal(syscall.SIGSTOP) // as above
+	_ = process.Signal(syscall.SIGSTOP) // it may end at its aim at this moment
 	c.lasts(m, c.spell(5*time.Second), func() { _ = process.Signal(syscall.SIGCONT) })
 	return true
 }
@@ -474,7 +485,7 @@ func (c *chain) look(now time.Time) {
 	}
 	c.pause = max(c.pause, now.Sub(c.moved))
 	if now.Sub(c.moved) > patience {
-		c.t.Fatalf("nothing has come into the table for %v (seed %d)\n%s", patience, *seed, c.state(4<<10))
+		c.t.Fatalf("nothing has come into the table for %v (seed %d); %s\n%s", patience, *seed, c.missing(c.lines), c.state(4<<10))
 	}
 	if m := c.anyMember(); m != nil {
 		ctx, cancel := context.WithTimeout(c.t.Context(), time.Second)
@@ -495,9 +506,8 @@ func (c *chain) look(now time.Time) {
 func (c *chain) state(said int) string {
 	var b strings.Builder
 	for _, m := range c.members {
-		out, err := exec.Command(binary, "status", "--data-dir", m.path("data")).CombinedOutput()
 		text := m.said.String()
-		fmt.Fprintf(&b, "==> %s (%v)\n%s\n%s\n", m.name, err, out, text[max(0, len(text)-said):])
+		fmt.Fprintf(&b, "==> %s\n%s\n%s\n", m.name, m.state(), text[max(0, len(text)-said):])
 	}
 	return b.String()
 }

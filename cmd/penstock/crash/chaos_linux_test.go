@@ -129,10 +129,10 @@ func (c *chain) calm() {
 	}
 	c.tend(time.Now().Add(time.Hour)) // all is over, and who is down comes back
 	for _, m := range c.members {
-		if m.cmd == nil || m.aim == "" {
+		if m.cmd == nil || m.aim == "" && !m.dying {
 			continue
 		}
-		_ = m.cmd.Process.Kill() // it may have ended
+		m.kill() // it may have ended
 		c.gone(m, <-m.ended)
 		m.up()
 	}
@@ -142,6 +142,7 @@ func (c *chain) calm() {
 // await waits until so many lines are in the table.
 func (c *chain) await(lines int) {
 	c.t.Helper()
+	c.lines = lines
 	for have := 0; have < lines; time.Sleep(200 * time.Millisecond) { // of more, the comparison tells which
 		c.look(time.Now())
 		var err error

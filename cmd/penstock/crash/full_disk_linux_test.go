@@ -81,7 +81,16 @@ func (r *rig) until(what string, done func(admin.Status) bool) {
 			return
 		}
 	}
-	r.t.Fatalf("it never came to pass that %s\n%s", what, &r.said)
+	r.t.Fatalf("it never came to pass that %s\n%s\n%s", what, r.state(), &r.said)
+}
+
+// state is what an agent answers who is asked how it is.
+func (r *rig) state() string {
+	out, err := exec.Command(binary, "status", "--data-dir", r.path("data")).CombinedOutput()
+	if err != nil {
+		return fmt.Sprintf("%s(%v)", out, err)
+	}
+	return string(out)
 }
 
 const (
@@ -115,11 +124,8 @@ func (r *rig) complete() {
 	r.until("all lines come out", func(admin.Status) bool { return r.outSize() >= fullLines*lineLength })
 	want, err := os.ReadFile(r.path("logs", "app.log"))
 	got, oerr := os.ReadFile(r.path("out", "out.log"))
-	if err = errors.Join(err, oerr); err != nil {
-		r.t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		r.t.Errorf("%d bytes came out of %d, or others", len(got), len(want))
+	if err = errors.Join(err, oerr, compare(bytes.NewReader(want), bytes.NewReader(got))); err != nil {
+		r.t.Error(err)
 	}
 }
 

@@ -259,7 +259,7 @@ func (n *namespaces) faults() []fault {
 			c.lasts(w, time.Second+c.spell(5*time.Second), w.whole)
 		})},
 		{"packets rejected", 8, freely(n.wires, func(c *chain, w *wire) {
-			with := []string{"tcp reset", "icmpx admin-prohibited", "icmpx port-unreachable"}
+			with := []string{"tcp reset", "icmpx type admin-prohibited", "icmpx type port-unreachable"}
 			w.meets(c.rng.IntN(2), fmt.Sprintf("meta l4proto tcp counter name %s reject with %s", w.name, with[c.rng.IntN(len(with))]))
 			c.lasts(w, c.spell(5*time.Second), w.whole)
 		})},
@@ -288,7 +288,7 @@ func (c *chain) killAt(place int) {
 		return
 	}
 	if m := c.members[place]; m.cmd != nil && !c.busy[m] {
-		_ = m.cmd.Process.Kill() // it may end at its aim at this moment
+		m.kill()
 	}
 }
 
