@@ -164,7 +164,9 @@ func (c *chain) figures(log *logger) {
 		if err := m.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		if err := <-m.ended; err != nil {
+		hangs := stuck(m.cmd.Process)
+		err := <-m.ended
+		if hangs.Stop(); err != nil {
 			t.Fatalf("%s did not end well: %v\n%s", m.name, err, &m.said)
 		}
 		m.up()

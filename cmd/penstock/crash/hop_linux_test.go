@@ -123,12 +123,6 @@ func certify(t *testing.T, r *rig, name string, addresses ...string) {
 	}
 }
 
-// end kills an agent at once.
-func end(cmd *exec.Cmd) {
-	_ = cmd.Process.Kill() // it is gone, or goes
-	_ = cmd.Wait()         // as one that was killed
-}
-
 // TestKillNineLosesAndRepeatsNothingOverAHop kills the sending and the receiving agent in turns, at steps such as the flush that comes before the answer to the other.
 func TestKillNineLosesAndRepeatsNothingOverAHop(t *testing.T) {
 	near, far := newHop(t)

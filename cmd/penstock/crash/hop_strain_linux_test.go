@@ -59,6 +59,7 @@ func linked(t *testing.T, near, far *rig) *proxy.Proxy {
 // was away. The figure is in spec/performance.md.
 func TestALinkThatWasCutIsUsedAgainSoon(t *testing.T) {
 	const rounds, each = 9, 200
+	const patience, soon = time.Minute, 5 * time.Second // of a busy machine; and what most rounds take less than on any
 	near, far := newHop(t)
 	link := linked(t, near, far)
 	up, from := far.start(), near.start()
@@ -74,8 +75,8 @@ func TestALinkThatWasCutIsUsedAgainSoon(t *testing.T) {
 		link.Set(proxy.Fault{})
 		mended := time.Now()
 		for near.outSize() == before {
-			if time.Since(mended) > 5*time.Second {
-				t.Fatalf("nothing arrives 5 s after the link is back; before that it took %v", took)
+			if time.Since(mended) > patience {
+				t.Fatalf("nothing arrives %v after the link is back; before that it took %v\n%s\n%s", patience, took, near.state(), &near.said)
 			}
 			time.Sleep(2 * time.Millisecond)
 		}
@@ -87,7 +88,11 @@ func TestALinkThatWasCutIsUsedAgainSoon(t *testing.T) {
 	far.terminate(up, 0)
 	near.came((rounds + 1) * each)
 	slices.Sort(took)
-	t.Logf("from the link's return to the first line: median %v, most %v", took[len(took)/2], took[len(took)-1])
+	median := took[len(took)/2]
+	t.Logf("from the link's return to the first line: median %v, most %v", median, took[len(took)-1])
+	if median > soon {
+		t.Errorf("half of the times it takes more than %v: %v", soon, took)
+	}
 }
 
 // resident is the memory of a process, in MiB.

@@ -122,15 +122,15 @@ func (p *posters) check(t *testing.T, out []byte) {
 	for line := range bytes.Lines(out) {
 		count[strings.TrimSuffix(string(line), "\n")]++
 	}
-	lost, repeated := 0, 0
+	var lost, repeated []string
 	for _, line := range p.taken {
 		if count[line] == 0 {
-			lost++
+			lost = append(lost, line)
 		}
 	}
 	for line, n := range count {
 		if n > 1 && strings.Contains(line, "keyed true") {
-			repeated++
+			repeated = append(repeated, line)
 		}
 		if strings.HasSuffix(line, " first") && count[strings.TrimSuffix(line, "first")+"second"] != n {
 			t.Errorf("half of a request came out: %q", line)
@@ -139,8 +139,9 @@ func (p *posters) check(t *testing.T, out []byte) {
 	for _, line := range append(p.taken, p.given...) {
 		delete(count, line)
 	}
-	if lost > 0 || repeated > 0 || len(p.odd) > 0 || len(p.taken) == 0 {
-		t.Errorf("of %d lines that were answered %d are lost; %d that have a key came out twice; other answers: %q", len(p.taken), lost, repeated, p.odd)
+	if len(lost)+len(repeated)+len(p.odd) > 0 || len(p.taken) == 0 {
+		t.Errorf("of %d lines that were answered %d are lost, %q…; %d that have a key came out twice, %q…; other answers: %q", len(p.taken),
+			len(lost), lost[:min(5, len(lost))], len(repeated), repeated[:min(5, len(repeated))], p.odd)
 	}
 	for line := range count {
 		t.Errorf("it was refused, and came out: %q", line)

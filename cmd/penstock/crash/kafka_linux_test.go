@@ -190,7 +190,7 @@ func (c *carrier) arrived() (all []*kgo.Record) {
 	for n := 0; n < c.count; {
 		n += client.PollFetches(ctx).NumRecords()
 		if ctx.Err() != nil {
-			c.t.Errorf("of %d records %d came (seed %d)\n%s", c.count, n, *seed, &c.said)
+			c.t.Errorf("of %d records %d came (seed %d)\n%s\n%s", c.count, n, *seed, c.state(), &c.said)
 			break
 		}
 	}
@@ -242,13 +242,17 @@ func (c *carrier) compare(all []*kgo.Record) {
 		}
 		times[n]++
 	}
-	lost, twice := 0, 0
-	for _, n := range times {
-		lost += max(0, 1-n)
-		twice += max(0, n-1)
+	var lost, again []int
+	for number, n := range times {
+		switch {
+		case n == 0:
+			lost = append(lost, number)
+		case n > 1:
+			again = append(again, number)
+		}
 	}
-	if lost+twice > 0 {
-		c.t.Errorf("of %d records %d are lost and %d there again (seed %d)\n%s", c.count, lost, twice, *seed, &c.said)
+	if len(lost)+len(again) > 0 {
+		c.t.Errorf("of %d records %d are lost: %s; %d are there again: %s (seed %d)\n%s", c.count, len(lost), ranges(lost, 10), len(again), ranges(again, 10), *seed, &c.said)
 	}
 }
 

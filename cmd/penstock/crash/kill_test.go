@@ -142,19 +142,35 @@ func (r *rig) outSize() int64 {
 	return info.Size()
 }
 
+// appSize is how much has come out of what the logger wrote, or a little less: the lines of the idle source are not of it.
+func (r *rig) appSize() int64 { return r.outSize() - int64(len(idleWant)) }
+
 func there(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
 }
 
-// start runs an agent; args are added to its command line.
+// start runs an agent, until the test is over at the latest; args are added to its command line.
 func (r *rig) start(args ...string) *exec.Cmd {
 	r.t.Helper()
 	cmd := r.command(args...)
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
+	r.t.Cleanup(func() { end(cmd) })
 	return cmd
+}
+
+// end kills an agent at once.
+func end(cmd *exec.Cmd) {
+	_ = cmd.Process.Kill() // it is gone, or goes
+	_ = cmd.Wait()         // as one that was killed
+}
+
+// stuck has an agent that does not end say where it stands, and end, unless that is called off.
+func stuck(process *os.Process) *time.Timer {
+	const patience = 3 * time.Minute // of a busy machine, beyond any drain_timeout here
+	return time.AfterFunc(patience, func() { _ = process.Signal(syscall.SIGQUIT) })
 }
 
 // command is an agent that is about to run.
@@ -209,6 +225,7 @@ func (r *rig) terminate(cmd *exec.Cmd, after time.Duration) time.Duration {
 	time.Sleep(after)
 	r.addsUp()
 	told := time.Now()
+	defer stuck(cmd.Process).Stop()
 	if err := errors.Join(cmd.Process.Signal(syscall.SIGTERM), cmd.Wait()); err != nil {
 		r.t.Fatalf("it did not end well: %v\n%s", err, &r.said)
 	}
@@ -286,7 +303,7 @@ func (r *rig) loop(times int, end func(n int)) reliability.Row {
 	stop := make(chan struct{})
 	perSecond := max(1000, *lines / *kills) // the writing lasts about as long as the killing
 	total := *lines / *kills * times
-	go func() { written <- log.run(total, perSecond, r.outSize, stop) }()
+	go func() { written <- log.run(total, perSecond, r.appSize, stop) }()
 	for n := range times {
 		end(n)
 		time.Sleep(time.Duration(r.rng.IntN(150)) * time.Millisecond) // down

@@ -118,7 +118,7 @@ func TestKeysStayInOrderWhileTheirLanesChangeAndTheAgentIsKilled(t *testing.T) {
 	seen := keyedLines{}
 	cmd, read := start(layouts[1])
 	hurry.Store(true)
-	for end := time.Now().Add(time.Minute); !seen.all() && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !seen.all() && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		seen = keyedLines{}
 		for _, out := range outputs {
 			seen.read(t, out)
@@ -153,6 +153,7 @@ func (r *rig) startTo(out string, hurry *atomic.Bool) (cmd *exec.Cmd, read *sync
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
+	r.t.Cleanup(func() { end(cmd) })
 	read = new(sync.WaitGroup)
 	read.Go(func() {
 		defer from.Close()

@@ -128,6 +128,23 @@ func (l *logger) run(total int, perSecond int, out func() int64, stop <-chan str
 	return l.expected.Flush()
 }
 
+// An agent that is down while a log is rotated twice never sees the file between. What the idle source has said must not look as if something of it had come out.
+func TestALogOfWhichNothingHasComeOutIsNotRotated(t *testing.T) {
+	r := newRig(t)
+	for i, out := range []string{idleWant, idleWant + "one\n"} {
+		if err := os.WriteFile(r.path("out", "out.log"), []byte(out), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		log := newLogger(t, r.path("logs", "app.log"), r.path("expected"), rand.New(rand.NewPCG(1, 2)))
+		if err := log.run(1500, 1000, r.appSize, nil); err != nil {
+			t.Fatal(err)
+		}
+		if log.rotated != i { // after that nothing of the second file has come out either
+			t.Errorf("with %q it is rotated %d times", out, log.rotated)
+		}
+	}
+}
+
 // compare reads two files side by side and says where they first differ.
 func compare(want, got io.Reader) error {
 	w, g := bufio.NewReaderSize(want, 1<<20), bufio.NewReaderSize(got, 1<<20)

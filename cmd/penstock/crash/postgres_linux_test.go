@@ -254,7 +254,8 @@ func TestPostgresHoldsEveryEventOnce(t *testing.T) {
 	}
 	for deadline := time.Now().Add(5 * time.Minute); newlines(d.path("out", "back")) < d.count; time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Errorf("of %d lines %s came into the table and %d back (seed %d)\n%s", d.count, d.server.One("SELECT count(*) FROM lines"), newlines(d.path("out", "back")), *seed, &d.said)
+			t.Errorf("of %d lines %s came into the table and %d back (seed %d)\n%s\n%s", d.count, d.server.One("SELECT count(*) FROM lines"), newlines(d.path("out", "back")), *seed,
+				d.state(), &d.said)
 			break
 		}
 	}

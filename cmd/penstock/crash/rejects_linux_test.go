@@ -264,7 +264,7 @@ func TestOfManyRejectsEachEventIsInTheTableOrAmongTheDeadLetters(t *testing.T) {
 	}
 	for deadline := time.Now().Add(5 * time.Minute); !d.decided(rejected); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Errorf("of %d lines %s came into the table (seed %d)\n%s", d.count, d.server.One("SELECT count(*) FROM lines"), *seed, &d.said)
+			t.Errorf("of %d lines %s came into the table (seed %d)\n%s\n%s", d.count, d.server.One("SELECT count(*) FROM lines"), *seed, d.state(), &d.said)
 			break
 		}
 	}

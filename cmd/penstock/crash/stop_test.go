@@ -47,7 +47,7 @@ sink "http" "silent" {
 	}
 	log := newLogger(t, r.path("logs", "app.log"), r.path("expected"), rand.New(rand.NewPCG(*seed, 2)))
 	written, stop := make(chan error, 1), make(chan struct{})
-	go func() { written <- log.run(*lines, max(1000, *lines / *kills), r.outSize, stop) }()
+	go func() { written <- log.run(*lines, max(1000, *lines / *kills), r.appSize, stop) }()
 	waits := false
 	for range max(2, *terms) {
 		cmd := r.start()
