@@ -4,12 +4,12 @@ package client
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -29,8 +29,9 @@ const (
 	dialWithin, dialLongest = time.Second, 5 * time.Second
 	// welcomeWithin is how long a receiver may take to say Welcome: it waits for what it has on its way to disk.
 	welcomeWithin = 15 * time.Second
-	// askAfter is after how long of silence the receiver is asked whether it is there, the least that gRPC takes; askWithin is how long that may take.
-	askAfter, askWithin = 10 * time.Second, 3 * time.Second
+	// askAfter is after how long of silence the receiver is asked whether it is there, the least that gRPC takes; askWithin is how long that may take, and how long anything that
+	// was sent may stay unacknowledged (TCP_USER_TIMEOUT): TCP itself asks after pauses that double, so that a link which was silent for some seconds stays so for as many more.
+	askAfter, askWithin = 10 * time.Second, 5 * time.Second
 	// ioBuffer is how much is read from, or written to, a connection at a time: a record of TLS.
 	ioBuffer = 16 << 10
 )
@@ -99,8 +100,7 @@ func (c *Client) attempt(ctx context.Context, to *place) (useful bool, err error
 		stop() // a Send that waits for room ends
 	})
 	call.send(ctx)
-	stop()
-	err = <-received
+	err = <-received // not stopped before: it may have yet to read why the receiver has ended it
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return call.useful, err
@@ -112,20 +112,13 @@ func (c *call) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	within := min(dialWithin<<min(c.to.failures, 10), dialLongest)
-	dialed := make(chan error, 1) // of the first attempt; never closed
-	dial := func(ctx context.Context, _ string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, within)
-		defer cancel()
-		conn, err := c.to.dial(ctx, secure)
-		select {
-		case dialed <- err:
-		default:
-		}
-		return conn, err
+	d := &dialing{to: c.to.address, within: min(dialWithin<<min(c.to.failures, 10), dialLongest), call: ctx}
+	d.TransportCredentials = insecure.NewCredentials()
+	if secure != nil {
+		d.TransportCredentials = credentials.NewTLS(secure)
 	}
 	c.conn, err = grpc.NewClient("passthrough:///"+c.to.host,
-		grpc.WithTransportCredentials(shaken{insecure.NewCredentials(), secure != nil}), grpc.WithContextDialer(dial), grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0),
+		grpc.WithTransportCredentials(d), grpc.WithContextDialer(d.dial), grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(hoppb.MaxMessage), grpc.MaxCallSendMsgSize(hoppb.MaxMessage)),
 		grpc.WithInitialWindowSize(hoppb.Window), grpc.WithInitialConnWindowSize(hoppb.Window),
 		grpc.WithWriteBufferSize(ioBuffer), grpc.WithReadBufferSize(ioBuffer),
@@ -137,47 +130,47 @@ func (c *call) connect(ctx context.Context) error {
 	}
 	if c.stream, err = hoppb.NewHopClient(c.conn).Send(ctx); err != nil {
 		_ = c.conn.Close() // what failed says more
-		select {
-		case why := <-dialed:
-			if why != nil {
-				return why
-			}
-		default:
+		if why := d.first.Load(); why != nil && *why != nil {
+			return *why
 		}
 		return c.gone(err)
 	}
 	return nil
 }
 
-// dial makes a connection; its error says what it was, as that of a handshake within gRPC does not.
-func (a address) dial(ctx context.Context, secure *tls.Config) (net.Conn, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, a.network, a.at)
-	if err != nil || secure == nil {
-		return conn, err
-	}
-	over := tls.Client(conn, secure)
-	if err := over.HandshakeContext(ctx); err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return over, nil
-}
-
-// shaken takes connections whose handshake, if there is one, is over.
-type shaken struct {
+// dialing makes a connection of a call, and notes how that went, of which gRPC says less. It is the credentials too: gRPC has to see the connection below TLS, to have the
+// system end it when nothing that is sent is acknowledged for askWithin.
+type dialing struct {
 	credentials.TransportCredentials
-	secure bool
+	to     address
+	within time.Duration
+	call   context.Context
+	first  atomic.Pointer[error] // how the first attempt went; gRPC makes more, which end when nobody wants them any more
 }
 
-func (s shaken) Info() credentials.ProtocolInfo {
-	if s.secure {
-		return credentials.ProtocolInfo{SecurityProtocol: "tls"}
+func (d *dialing) dial(ctx context.Context, _ string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.within)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, d.to.network, d.to.at)
+	if err != nil {
+		d.first.CompareAndSwap(nil, &err)
+		return nil, err
 	}
-	return s.TransportCredentials.Info()
+	context.AfterFunc(d.call, func() { _ = conn.Close() }) // gRPC would first write to it for 5 s, where a link is silent
+	return conn, nil
 }
 
-func (s shaken) Clone() credentials.TransportCredentials {
-	return shaken{s.TransportCredentials.Clone(), s.secure}
+// ClientHandshake implements [credentials.TransportCredentials].
+func (d *dialing) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.within)
+	defer cancel()
+	conn, info, err := d.TransportCredentials.ClientHandshake(ctx, authority, conn)
+	d.first.CompareAndSwap(nil, &err)
+	return conn, info, err
 }
+
+// Clone implements [credentials.TransportCredentials].
+func (d *dialing) Clone() credentials.TransportCredentials { return d }
 
 // greet says Hello, and hears where the receiver stands.
 func (c *call) greet() error {
@@ -191,6 +184,9 @@ func (c *call) greet() error {
 		return c.gone(err)
 	}
 	down, err := c.stream.Recv()
+	if !late.Stop() {
+		return fmt.Errorf("it takes connections, and has said no Welcome within %v", welcomeWithin)
+	}
 	if err != nil {
 		return c.gone(err)
 	}
@@ -201,7 +197,11 @@ func (c *call) greet() error {
 	if w == nil || w.Version == 0 || w.Version > hoppb.Version || w.Window == 0 || w.MaxBatch == 0 {
 		return misfit("it does not speak the protocol of hops: %v", down)
 	}
-	return c.welcomed(w)
+	if err := c.welcomed(w); err != nil {
+		return err
+	}
+	c.config.Log.Debug("a stream of events is open", "address", c.to.text, "have", fromWire(w.Have).String())
+	return nil
 }
 
 func (c *call) welcomed(w *hoppb.Welcome) error {
@@ -224,7 +224,6 @@ func (c *call) welcomed(w *hoppb.Welcome) error {
 	c.limit, c.able = limit, w.Finish
 	c.stats.Calls++
 	c.stats.Address, c.stats.Err = c.to.text, nil
-	c.config.Log.Debug("a stream of events is open", "address", c.to.text, "have", have.String())
 	if first {
 		close(c.opened)
 	}

@@ -94,6 +94,8 @@ func (c *Client) last(cause error) error {
 		return c.err
 	case c.stats.Err != nil:
 		return fmt.Errorf("%w: %w", cause, c.stats.Err)
+	case c.stats.Calls == 0:
+		return fmt.Errorf("%w: %s has not said Welcome yet", cause, c.config.Addresses[0])
 	}
 	return cause
 }
