@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/penstock-io/penstock/sdk/client"
 	"github.com/penstock-io/penstock/spec/event"
@@ -56,7 +57,7 @@ Such a position is for one receiver; of several that do not share a disk, name o
 with a copy of the file.
 
 An agent remembers each file for 30 days (forget_after of its channel), and some 14 000 of them. --remove is for whoever has a new file again and again: when all of it is on the
-agent's disk, the file is removed, and the agent forgets it. The file must be complete by then.
+agent's disk, the file is removed, and the agent forgets it. The file must be complete by then, and one run at a time sends it.
 
 Standard input, and a pipe, have no position, unless --stream says that the same will come from its beginning each time. Without one, and with --again, lines may come twice after a cut.
 
@@ -96,21 +97,12 @@ func (a *app) send(cmd *cobra.Command, file string, f sendFlags) error {
 	}
 	defer func() { _ = in.Close() }() // it was only read
 	s := &sending{
-		in: newNumbered(in), attributes: attributes, total: total,
+		input: in, attributes: attributes, total: total,
 		bar: progressBar{to: a.err, what: "sending", quiet: wantsJSON(cmd)},
 	}
 	s.answer = sendAnswer{File: file, Stream: f.stream}
-	if regular, ok := in.(*os.File); ok && total >= 0 && f.stream == "" && !f.again {
-		if s.answer.Stream, err = streamOf(regular, f.attributes); err != nil {
-			return err
-		}
-	}
-	if f.remove {
-		regular, ok := in.(*os.File)
-		if !ok || total < 0 {
-			return wrongUse("", "--remove is for files, and %s is none", file)
-		}
-		s.file = regular
+	if err := s.find(f); err != nil {
+		return err
 	}
 	begun := time.Now()
 	err = s.run(cmd.Context(), f)
@@ -120,6 +112,28 @@ func (a *app) send(cmd *cobra.Command, file string, f sendFlags) error {
 		return s.explain(err, f)
 	}
 	return a.answer(cmd, s.summary(), s.answer, func(t *terminal) { t.printf("%s\n", s.summary()) })
+}
+
+// find looks what file is to be sent, if it is one, and how the receiver calls its lines.
+func (s *sending) find(f sendFlags) (err error) {
+	regular, ok := s.input.(*os.File)
+	switch {
+	case ok && s.total >= 0:
+	case f.remove:
+		return wrongUse("", "--remove is for files, and %s is none", s.answer.File)
+	default:
+		return nil
+	}
+	if err := alone(regular, f.remove); err != nil {
+		return err
+	}
+	if f.remove {
+		s.file = regular
+	}
+	if f.stream == "" && !f.again {
+		s.answer.Stream, err = streamOf(regular, f.attributes)
+	}
+	return err
 }
 
 // openInput opens what is to be sent; total is how long it is, -1 where nobody knows.
@@ -141,6 +155,29 @@ func (a *app) openInput(file string) (in io.ReadCloser, total int64, err error) 
 		return f, -1, nil
 	}
 	return f, info.Size(), nil
+}
+
+// alone says whether a file is being sent by another run that removes it, or by any, where this one does: what that one makes the agent forget, this one would send once more.
+// Where a file system has no locks, it is for whoever starts the command to start one at a time.
+func alone(f *os.File, remove bool) error {
+	how := unix.LOCK_SH
+	if remove {
+		how = unix.LOCK_EX
+	}
+	if err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return &fault{
+			err: fmt.Errorf("%s is sent by another run of this command, and removed by one of the two", f.Name()), exit: exitEnvironment, code: "environment",
+			hint: "Wait until that has ended. Then the same command sends what is left, if anything is.",
+		}
+	}
+	was, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if is, err := os.Stat(f.Name()); err != nil || !os.SameFile(was, is) { // it has gone since it was opened
+		return &fault{err: fmt.Errorf("%s was just removed, or replaced", f.Name()), exit: exitEnvironment, code: "environment", hint: "To try again looks what is there now."}
+	}
+	return nil
 }
 
 func parseAttributes(list []string) (attributes []event.Attribute, err error) {
@@ -188,6 +225,14 @@ func streamOf(f *os.File, attributes []string) (string, error) {
 }
 
 func (s *sending) summary() string {
+	text := s.outcome()
+	if r := s.answer; r.Removed && !r.Done && r.Stream != "" {
+		text += " The agent has not forgotten it yet: another file of that name, with that first line, takes --stream NAME."
+	}
+	return text
+}
+
+func (s *sending) outcome() string {
 	switch r := s.answer; {
 	case r.Removed && r.Lines == 0 && r.Before > 0:
 		return fmt.Sprintf("Nothing to send: %s has all of %s already, which is removed.", r.Address, r.File)
@@ -213,6 +258,9 @@ func (s *sending) explain(err error, f sendFlags) error {
 		return &fault{err: err, exit: exitUsage, code: "usage"}
 	case errors.Is(err, errReplaced):
 		out.hint = "To send it as another one, give it a name of its own: --stream NAME. Or send it whole, without a position: --again."
+		if f.remove {
+			out.hint += "\nThe agent may still have the file that an earlier run removed in mind: that run was killed, or lost its link, before it was forgotten."
+		}
 	case errors.Is(err, errGaveUp):
 		out.exit, out.code = exitEnvironment, "environment"
 		out.hint = fmt.Sprintf("Nothing got through for %v (--wait). %s\nShould the address be right, the log of the agent says whether it refuses the certificate.", f.wait, on)
@@ -221,7 +269,7 @@ func (s *sending) explain(err error, f sendFlags) error {
 	case errors.Is(err, errGrown):
 		out.hint = "The same command sends the rest. --remove is for files that are complete."
 	case errors.Is(err, errLine):
-		out.hint = "The lines before it were sent."
+		out.hint = "The lines before it were sent. Split it, or take it out. " + on
 	default:
 		out.hint = on
 	}

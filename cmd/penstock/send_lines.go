@@ -109,9 +109,38 @@ func (n *numbered) waits() bool {
 	return bytes.IndexByte(b, '\n') < 0
 }
 
+// readFunc is a Read.
+type readFunc func([]byte) (int, error)
+
+// Read implements [io.Reader].
+func (f readFunc) Read(b []byte) (int, error) { return f(b) }
+
+// awaited is an input of which nothing may come for long: a Read of it ends with ctx. What that has begun below ends when something comes, or with the command.
+func awaited(ctx context.Context, in io.Reader) io.Reader {
+	type part struct {
+		n   int
+		err error
+	}
+	read := make(chan part, 1) // of the one that goes on; never closed
+	buf := make([]byte, sendBytes)
+	return readFunc(func(b []byte) (int, error) {
+		go func() {
+			n, err := in.Read(buf[:min(len(b), len(buf))])
+			read <- part{n, err}
+		}()
+		select {
+		case p := <-read:
+			return copy(b, buf[:p.n]), p.err
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	})
+}
+
 // sending is one run of the command.
 type sending struct {
-	in         *numbered
+	input      io.Reader
+	in         *numbered // the lines of input
 	attributes []event.Attribute
 	total      int64 // bytes; -1: nobody knows
 	bar        progressBar
@@ -134,6 +163,10 @@ func (s *sending) run(ctx context.Context, f sendFlags) (err error) {
 	}
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
+	if s.total < 0 {
+		s.input = awaited(ctx, s.input)
+	}
+	s.in = newNumbered(s.input)
 	var watch sync.WaitGroup
 	done := make(chan struct{}) // closed below
 	watch.Go(func() { s.watch(done, f.wait, giveUp) })
@@ -144,6 +177,9 @@ func (s *sending) run(ctx context.Context, f sendFlags) (err error) {
 	close(done)
 	watch.Wait()
 	stats := s.client.Stats()
+	if errors.Is(err, errGaveUp) && stats.Err != nil && !errors.Is(err, stats.Err) { // while it waited for a line
+		err = fmt.Errorf("%w: %w", err, stats.Err)
+	}
 	s.answer.Lines, s.answer.Bytes = stats.Acknowledged, s.in.read-s.answer.Before
 	if stats.Address != "" || s.answer.Address == "" {
 		s.answer.Address = stats.Address
@@ -249,8 +285,10 @@ func (s *sending) all(ctx context.Context) error {
 		switch {
 		case errors.Is(err, io.EOF):
 			return queue()
-		case err != nil:
+		case errors.Is(err, errLine):
 			return errors.Join(err, queue())
+		case err != nil:
+			return err
 		}
 		memory, behind = more, s.in.position()
 		events = append(events, event.Event{Time: time.Now().UnixNano(), Attributes: s.attributes, Body: memory[from:]})

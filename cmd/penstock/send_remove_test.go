@@ -19,20 +19,7 @@ import (
 // Whenever a command is killed that sends a file and removes it, the file is there, and the agent knows what it has of it, or all of it has arrived.
 func TestAFileThatIsSentAndRemovedArrivesOnceThroughKills(t *testing.T) {
 	t.Parallel()
-	p := pipelineIn(t, `
-source "hop" "in" {
-  into = channel.main
-  config {
-    listen  = "unix://DIR/hop.sock"
-    clients = ["local"]
-  }
-}
-channel "wal" "main" {}
-sink "file" "all" {
-  from     = channel.main
-  delivery = "exactly_once"
-  config { path = "DIR/all.log" }
-}`)
+	p := takes(t)
 	p.start()
 	const files, most, count = 12, 4, 200 // kills of one file, lines in it
 	file := filepath.Join(p.dir, "job.csv")
