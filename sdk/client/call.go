@@ -112,13 +112,20 @@ func (c *call) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d := &dialing{to: c.to.address, within: min(dialWithin<<min(c.to.failures, 10), dialLongest), call: ctx}
+	d := &dialing{to: c.to.address, within: min(dialWithin<<min(c.to.failures, 10), dialLongest)}
 	d.TransportCredentials = insecure.NewCredentials()
 	if secure != nil {
 		d.TransportCredentials = credentials.NewTLS(secure)
 	}
+	dial := func(within context.Context, _ string) (net.Conn, error) {
+		conn, err := d.dial(within)
+		if err == nil {
+			context.AfterFunc(ctx, func() { _ = conn.Close() }) // gRPC would first write to it for 5 s, where a link is silent
+		}
+		return conn, err
+	}
 	c.conn, err = grpc.NewClient("passthrough:///"+c.to.host,
-		grpc.WithTransportCredentials(d), grpc.WithContextDialer(d.dial), grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0),
+		grpc.WithTransportCredentials(d), grpc.WithContextDialer(dial), grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(hoppb.MaxMessage), grpc.MaxCallSendMsgSize(hoppb.MaxMessage)),
 		grpc.WithInitialWindowSize(hoppb.Window), grpc.WithInitialConnWindowSize(hoppb.Window),
 		grpc.WithWriteBufferSize(ioBuffer), grpc.WithReadBufferSize(ioBuffer),
@@ -144,20 +151,17 @@ type dialing struct {
 	credentials.TransportCredentials
 	to     address
 	within time.Duration
-	call   context.Context
 	first  atomic.Pointer[error] // how the first attempt went; gRPC makes more, which end when nobody wants them any more
 }
 
-func (d *dialing) dial(ctx context.Context, _ string) (net.Conn, error) {
+func (d *dialing) dial(ctx context.Context) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.within)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, d.to.network, d.to.at)
 	if err != nil {
 		d.first.CompareAndSwap(nil, &err)
-		return nil, err
 	}
-	context.AfterFunc(d.call, func() { _ = conn.Close() }) // gRPC would first write to it for 5 s, where a link is silent
-	return conn, nil
+	return conn, err
 }
 
 // ClientHandshake implements [credentials.TransportCredentials].

@@ -126,11 +126,15 @@ func (c *Client) Send(ctx context.Context, b Batch) error {
 	return r.Wait(ctx)
 }
 
-// Queue takes a batch, and keeps nothing of its memory. It waits while there is no room, until ctx ends: then nothing was queued. The error wraps [ErrTooBig],
-// [ErrOrder] or [ErrClosed], is what ended the client, or says what is wrong with an event.
+// Queue takes a batch, and keeps nothing of its memory. It waits while there is no room, until ctx ends: then nothing was queued; smaller batches of other goroutines
+// may find room before. The error wraps [ErrTooBig], [ErrOrder] or [ErrClosed], is what ended the client, or says what is wrong with an event.
 func (c *Client) Queue(ctx context.Context, b Batch) (Receipt, error) {
+	encoded, err := encode(b)
+	if err != nil {
+		return Receipt{}, err
+	}
 	for {
-		r, room, err := c.queue(b)
+		r, room, err := c.queue(b, encoded)
 		if !errors.Is(err, ErrFull) {
 			return r, err
 		}
@@ -145,16 +149,16 @@ func (c *Client) Queue(ctx context.Context, b Batch) (Receipt, error) {
 
 // TryQueue is Queue that does not wait: the error wraps [ErrFull] when there is no room.
 func (c *Client) TryQueue(b Batch) (Receipt, error) {
-	r, _, err := c.queue(b)
+	encoded, err := encode(b)
+	if err != nil {
+		return Receipt{}, err
+	}
+	r, _, err := c.queue(b, encoded)
 	return r, err
 }
 
 // queue queues, or says that there is no room: then something may be heard from room.
-func (c *Client) queue(b Batch) (r Receipt, room <-chan struct{}, err error) {
-	encoded, err := encode(b)
-	if err != nil {
-		return Receipt{}, nil, err
-	}
+func (c *Client) queue(b Batch, encoded event.Batch) (r Receipt, room <-chan struct{}, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
@@ -165,14 +169,17 @@ func (c *Client) queue(b Batch) (r Receipt, room <-chan struct{}, err error) {
 	}
 	m, held, err := c.box.number(b)
 	switch size := encoded.Size(); {
-	case err != nil || held:
+	case err != nil:
 		return Receipt{}, nil, err
+	case held:
+		close(m.done)
+		return Receipt{c, m.done}, nil, nil
 	case size > c.limit || size > c.config.Memory:
 		return Receipt{}, nil, fmt.Errorf("%w: %d bytes of %d", ErrTooBig, size, min(c.limit, c.config.Memory))
 	case c.box.size+size > c.config.Memory:
 		return Receipt{}, c.room, ErrFull
 	}
-	m = c.box.add(m, encoded)
+	m = c.box.add(m, encoded, c.limit)
 	c.poke()
 	return Receipt{c, m.done}, nil, nil
 }
@@ -202,17 +209,17 @@ func encode(b Batch) (event.Batch, error) {
 	return w.Batch(), nil
 }
 
-// Receipt is for a batch that was queued.
+// Receipt is for a batch that was queued. The zero Receipt, which goes with an error, is for none.
 type Receipt struct {
 	c    *Client
-	done <-chan struct{} // nil: the receiver had it before
+	done <-chan struct{} // closed when the receiver has it
 }
 
 // Wait waits until the receiver has the batch on disk, and is nil then. When ctx ends before, nothing is known of the batch: it stays queued, and to Wait again is
 // fine. Any other error is what has ended the client: the batch may or may not have arrived.
 func (r Receipt) Wait(ctx context.Context) error {
 	if r.done == nil {
-		return nil
+		return errors.New("not acknowledged: nothing was queued")
 	}
 	select {
 	case <-r.done:

@@ -147,6 +147,47 @@ func TestWhatWaitsGoesOutTogether(t *testing.T) {
 	}
 }
 
+func TestWhatGoesOutTogetherIsNoMoreThanTheReceiverTakes(t *testing.T) {
+	t.Parallel()
+	r := listen(t, "127.0.0.1:0")
+	r.limit = 2000
+	hold := make(chan struct{})
+	r.before = func(n int) error {
+		if n == 0 {
+			<-hold
+		}
+		return nil
+	}
+	c := open(t, plain(r))
+	for i := range 200 {
+		if _, err := c.Queue(within(t), lines(i, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(hold)
+	if err := c.Flush(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, r.got(), 200)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.most > r.limit || r.most < r.limit/4 {
+		t.Errorf("a message of %d bytes, and the receiver takes %d", r.most, r.limit)
+	}
+}
+
+func TestNoReceiptSaysThatSomethingArrived(t *testing.T) {
+	t.Parallel()
+	c := open(t, plain(listen(t, "127.0.0.1:0")))
+	r, err := c.Queue(t.Context(), Batch{}) // of no event
+	if err == nil {
+		t.Fatal("it is queued")
+	}
+	if err := r.Wait(t.Context()); err == nil {
+		t.Error("what was not queued has arrived")
+	}
+}
+
 func TestAFullQueueSaysSoOrWaits(t *testing.T) {
 	t.Parallel()
 	r := listen(t, "127.0.0.1:0")

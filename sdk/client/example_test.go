@@ -58,6 +58,9 @@ func ExampleClient_Queue() {
 			log.Fatal(err)
 		}
 	}
+	if err := lines.Err(); err != nil { // such as a line that is too long for a Scanner
+		log.Fatal(err)
+	}
 	if err := c.Flush(ctx); err != nil {
 		log.Fatal(err)
 	}

@@ -76,14 +76,14 @@ func (o *outbox) number(b Batch) (m *message, held bool, err error) {
 	return m, false, nil
 }
 
-// add queues a batch, and returns the message that it is part of.
-func (o *outbox) add(m *message, b event.Batch) *message {
+// add queues a batch, and returns the message that it is part of, which has most bytes at most.
+func (o *outbox) add(m *message, b event.Batch, most int) *message {
 	o.size += b.Size()
 	o.events += m.events
 	o.tail = m.end()
 	if n := len(o.messages); n > o.sent {
 		last := o.messages[n-1]
-		if !last.sealed && last.incarnation == m.incarnation && last.size+b.Size() <= joined {
+		if !last.sealed && last.incarnation == m.incarnation && last.size+b.Size() <= min(joined, most) {
 			last.parts, last.size, last.events, last.next = append(last.parts, b), last.size+b.Size(), last.events+m.events, m.next
 			return last
 		}

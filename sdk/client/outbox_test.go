@@ -26,7 +26,7 @@ func put(t interface{ Fatal(...any) }, o *outbox, from, n int) *message {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return o.add(m, encoded)
+	return o.add(m, encoded, event.MaxBatch)
 }
 
 // standing is what a receiver of one stream knows.

@@ -3,6 +3,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -53,6 +54,7 @@ type receiver struct {
 	finish func(n int) error // asked before a Finish is answered: an error ends the call, of which the stream is forgotten
 	ends   int               // Finishes that came
 	most   int               // bytes of the largest message
+	limit  int               // of a message, in bytes; 0: as many as there may be
 }
 
 var errCut = errors.New("cut")
@@ -92,7 +94,7 @@ func (r *receiver) Send(stream grpc.BidiStreamingServer[hoppb.Up, hoppb.Down]) e
 	r.mu.Lock()
 	n := r.hellos
 	r.hellos++
-	w := &hoppb.Welcome{Version: 1, Window: 4, MaxBatch: event.MaxBatch, Have: r.have[h.Stream], Finish: !r.old}
+	w := &hoppb.Welcome{Version: 1, Window: 4, MaxBatch: uint32(cmp.Or(r.limit, event.MaxBatch)), Have: r.have[h.Stream], Finish: !r.old}
 	var refusal *hoppb.Refusal
 	if r.hello != nil {
 		refusal = r.hello(n)
