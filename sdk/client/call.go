@@ -32,6 +32,8 @@ const (
 	// askAfter is after how long of silence the receiver is asked whether it is there, the least that gRPC takes; askWithin is how long that may take, and how long anything that
 	// was sent may stay unacknowledged (TCP_USER_TIMEOUT): TCP itself asks after pauses that double, so that a link which was silent for some seconds stays so for as many more.
 	askAfter, askWithin = 10 * time.Second, 5 * time.Second
+	// longStanding is after how long a call has worked, though nothing was sent in it: nothing that fails takes so long.
+	longStanding = dialLongest + welcomeWithin + askAfter + askWithin
 	// ioBuffer is how much is read from, or written to, a connection at a time: a record of TLS.
 	ioBuffer = 16 << 10
 )
@@ -62,6 +64,7 @@ func (c *Client) run(ctx context.Context) {
 			pause.Stop()
 			return
 		}
+		begun := time.Now()
 		useful, err := c.attempt(ctx, to)
 		if ctx.Err() != nil {
 			return
@@ -70,15 +73,17 @@ func (c *Client) run(ctx context.Context) {
 			err = fmt.Errorf("%s: %w", to.text, err)
 		}
 		c.mu.Lock()
-		opening := c.stats.Calls == 0
+		opening, open := c.stats.Calls == 0, c.stats.Address != ""
 		c.stats.Address, c.stats.Err = "", err
 		c.mu.Unlock()
-		if to.failures == 0 {
+		now := time.Now()
+		worked := useful || now.Sub(begun) >= longStanding
+		if open && (worked || to.failures == 0) {
 			c.config.Log.Warn("a stream of events has ended, and is opened again", "error", err)
 		} else {
 			c.config.Log.Debug("no stream of events was opened", "error", err, "failures", to.failures)
 		}
-		c.pace.ended(to, time.Now(), err, useful, opening)
+		c.pace.ended(to, now, err, worked, opening)
 	}
 }
 

@@ -7,10 +7,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -253,6 +255,47 @@ func TestAnotherAddressIsTakenWhenOneIsGone(t *testing.T) {
 		}
 	}
 	expect(t, append(a.got(), b.got()...), 10)
+}
+
+// cuts counts what is logged of streams that have ended.
+type cuts struct {
+	slog.Handler
+	n atomic.Int64
+}
+
+// Handle implements [slog.Handler].
+func (c *cuts) Handle(_ context.Context, r slog.Record) error {
+	if r.Level == slog.LevelWarn {
+		c.n.Add(1)
+	}
+	return nil
+}
+
+// Enabled implements [slog.Handler].
+func (c *cuts) Enabled(context.Context, slog.Level) bool { return true }
+
+func TestEachCutIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	r := listen(t, "127.0.0.1:0")
+	at, logged := r.at, new(cuts)
+	cfg := plain(r)
+	cfg.Log = slog.New(logged)
+	c := open(t, cfg)
+	for n := range 3 {
+		if err := c.Send(within(t), lines(n, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if got := logged.n.Load(); got != int64(n) {
+			t.Fatalf("%d cuts are logged, after %d", got, n)
+		}
+		r.close()
+		time.Sleep(200 * time.Millisecond) // it tries in vain
+		l, err := net.Listen("tcp", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.serve(l)
+	}
 }
 
 func TestAnotherReceiverIsNoneForAStream(t *testing.T) {

@@ -45,10 +45,10 @@ func (p *pace) next(now time.Time) (best *place, wait time.Duration) {
 	return best, wait
 }
 
-// ended notes how an attempt at a place ended. useful: something was acknowledged there. The pauses have full jitter: clients that were cut off together do not come back
+// ended notes how an attempt at a place ended. worked: something was acknowledged there, or it has stood for long. The pauses have full jitter: clients that were cut off together do not come back
 // together.
-func (p *pace) ended(one *place, now time.Time, err error, useful, opening bool) {
-	if useful {
+func (p *pace) ended(one *place, now time.Time, err error, worked, opening bool) {
+	if worked {
 		one.failures = 0
 	}
 	longest, least := longestPause, time.Duration(0)
@@ -70,7 +70,7 @@ func (p *pace) ended(one *place, now time.Time, err error, useful, opening bool)
 	}
 	one.until = now.Add(least + time.Duration(p.random()*float64(pause)))
 	one.failures++
-	if !useful {
+	if !worked {
 		for i := range p.places {
 			if p.places[i] == one {
 				p.at = (i + 1) % len(p.places)
