@@ -52,7 +52,8 @@ ADDRESS is where the source listens: tls://collector:7421, with --cert, --key an
 further addresses are tried when one fails. While none answers it tries again, for as long as --wait says.
 
 The receiver remembers how far it got with a file, so that each line arrives once, also through kills and cuts: the same command goes on where the last one ended, and adds what was
-written to the file meanwhile. A file is known by its host, path, first line and attributes; with it goes a checksum of what was sent, and a file that was replaced by another is refused.
+written to the file meanwhile. A last line without an end is sent as it is, and what is added to it later is a line of its own. A file is known by its host, path, first line and
+attributes; with it goes a checksum of what was sent, and a file that was replaced by another is refused.
 Such a position is for one receiver; of several that do not share a disk, name one. --stream NAME calls the sequence otherwise, such as "orders-2026-11-27": then also another host may go on
 with a copy of the file.
 

@@ -74,11 +74,7 @@ func ExampleClient_TryQueue() {
 		log.Fatal(err)
 	}
 	defer c.Close()
-	switch _, err := c.TryQueue(client.Batch{Events: []event.Event{{Body: []byte("a measurement")}}}); {
-	case err == nil:
-	case c.Stats().Err != nil:
-		log.Printf("not connected: %v", c.Stats().Err)
-	default:
-		log.Printf("left out: %v", err)
+	if _, err := c.TryQueue(client.Batch{Events: []event.Event{{Body: []byte("a measurement")}}}); err != nil {
+		log.Printf("left out: %v; the last attempt to connect: %v", err, c.Stats().Err)
 	}
 }

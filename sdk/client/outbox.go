@@ -114,7 +114,7 @@ func (o *outbox) begin(have Position, maxBatch int) error {
 	case o.lives.compare(have, o.have) < 0:
 		return misfit("it stands at %v, and %v was acknowledged: it is another receiver, or has lost data; a stream has one receiver", have, o.have)
 	}
-	for len(o.messages) > 0 && o.lives.compare(o.messages[0].end(), have) <= 0 {
+	for len(o.messages) > 0 && o.messages[0].sealed && o.lives.compare(o.messages[0].end(), have) <= 0 {
 		o.settle()
 	}
 	if len(o.messages) > 0 && o.lives.compare(Position{o.messages[0].incarnation, o.messages[0].first}, have) < 0 || o.lives.compare(have, o.tail) > 0 {

@@ -225,7 +225,7 @@ func TestWhatIsAskedForAgainIsNotAcknowledged(t *testing.T) {
 }
 
 func TestWhoFindsWhatItHasNotSentStops(t *testing.T) {
-	for says, have := range map[string]Position{"beyond all": {1, 11}, "within a batch": {1, 5}, "another numbering": {9, 1}} {
+	for says, have := range map[string]Position{"beyond all": {1, 11}, "all of it": {1, 10}, "within a batch": {1, 5}, "another numbering": {9, 1}} {
 		o := outbox{lives: always}
 		put(t, &o, 0, 10)
 		if err := o.begin(have, event.MaxBatch); !lasting(err, false) {
