@@ -38,6 +38,8 @@ type app struct {
 	variables config.Variables
 	// loadedHere are the pipeline files of this directory, for here; nil: they were not asked for yet.
 	loadedHere func() (loaded, error)
+	// mentioned is set when it was said that there are mistakes in the pipeline files.
+	mentioned bool
 	// look has plugins that are not builtin look at their configs; nil: they do so when they are opened.
 	look agent.Look
 	// unread says of secrets in the pipeline files why they could not be read, where a command would have used them.

@@ -58,7 +58,7 @@ Exit code: 0; with --detailed-exitcode 4 when there is something to do. 2: there
 
 // plan asks the agent, or compares with nothing where none runs.
 func (a *app) plan(cmd *cobra.Command, path, dataDir string) (*plan.Plan, error) {
-	dir, err := a.findDataDir(path, dataDir)
+	dir, _, err := a.lookForDataDir(path, dataDir) // the agent says itself what is wrong with its files
 	if err != nil {
 		return nil, err
 	}

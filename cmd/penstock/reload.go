@@ -41,7 +41,7 @@ With --var and --var-file it gives them other values, which hold until it ends: 
 
 // reload has the agent reload, and tells what came of it.
 func (a *app) reload(cmd *cobra.Command, path, dataDir string, ask admin.Reload) error {
-	dir, err := a.findDataDir(path, dataDir)
+	dir, _, err := a.lookForDataDir(path, dataDir) // the agent says itself what is wrong with its files
 	if err != nil {
 		return err
 	}

@@ -53,16 +53,39 @@ func dataDirFlag(cmd *cobra.Command, to *string) {
 	_ = cmd.MarkFlagDirname("data-dir") // it fails only for a flag that is not there
 }
 
-// findDataDir returns the flag's value if there is one, else what the pipeline files say.
+// findDataDir returns the flag's value if there is one, else what the pipeline files say. Mistakes in them are mentioned, and stop nobody who only
+// looks for a running agent.
 func (a *app) findDataDir(path, flag string) (string, error) {
+	dir, mistakes, err := a.lookForDataDir(path, flag)
+	if mistakes > 0 && !a.mentioned {
+		a.mentioned = true
+		a.err.printf("%s %s in the pipeline files; to see: penstock validate\n\n", a.err.paint(yellow, "Warning:"), plural(mistakes, "mistake"))
+	}
+	return dir, err
+}
+
+const withoutFiles = "An agent that runs is found without its files by --data-dir DIR."
+
+// lookForDataDir does so, and leaves it to the caller to say that there are mistakes.
+func (a *app) lookForDataDir(path, flag string) (dir string, mistakes int, err error) {
 	if flag != "" {
-		return filepath.Abs(flag)
+		dir, err = filepath.Abs(flag)
+		return dir, 0, err
 	}
 	l, err := a.load(path)
-	if err != nil {
-		return "", err
+	if err == nil {
+		return l.config.Agent.DataDir, 0, nil
 	}
-	return l.config.Agent.DataDir, nil
+	if dir = l.sources.DataDir(); dir == "" {
+		if f, ok := errors.AsType[*fault](err); ok {
+			show := f.show
+			f.hint += "\n" + withoutFiles
+			f.show = func() { show(); a.err.printf("%s\n", withoutFiles) }
+		}
+		return "", 0, err
+	}
+	mistakes, _ = countDiagnostics(l.diags)
+	return dir, mistakes, nil
 }
 
 // summarize says in a sentence how things stand.
@@ -83,6 +106,9 @@ func summarize(s admin.Status) string {
 		if c.ShortOfDisk != "" {
 			troubled = append(troubled, c.Address+" is short of disk")
 		}
+		if isFull(c) {
+			troubled = append(troubled, c.Address+" is full")
+		}
 		if slices.ContainsFunc(c.Readers, func(r admin.Reader) bool { return r.Unaccounted != 0 }) {
 			troubled = append(troubled, c.Address+" does not add up")
 		}
@@ -99,6 +125,9 @@ func summarize(s admin.Status) string {
 		if n := g.InDoubt(); n > 0 {
 			troubled = append(troubled, fmt.Sprintf("%s has %s in doubt", g.Address, plural(n, "event")))
 		}
+	}
+	if notTaken(s.Reload.Last) {
+		troubled = append(troubled, "the last reload was "+s.Reload.Last.Result)
 	}
 	if len(troubled) > 0 {
 		return strings.Join(troubled, ", ")
@@ -212,9 +241,11 @@ func printChannels(t *terminal, channels []admin.Channel) {
 		if c.Events > 0 {
 			oldest = span(time.Duration(c.OldestSeconds * float64(time.Second)))
 		}
-		rows = append(rows, []string{
-			c.Address, c.Kind, number(c.Events), fill(c.Bytes, c.CapacityBytes), oldest, number(c.Segments),
-		})
+		waiting := number(c.Events)
+		if c.CapacityEvents > 0 {
+			waiting += " of " + number(c.CapacityEvents)
+		}
+		rows = append(rows, []string{c.Address, c.Kind, waiting, fill(c.Bytes, c.CapacityBytes), oldest, number(c.Segments)})
 	}
 	t.printf("\n")
 	t.table(rows)
@@ -229,7 +260,47 @@ func fill(used, capacity uint64) string {
 	return fmt.Sprintf("%s of %s (%d %%)", size(used), size(capacity), int(float64(used)/float64(capacity)*whole))
 }
 
+// isFull says whether a channel holds as much as it may.
+func isFull(c admin.Channel) bool {
+	age := func(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
+	return channel.Capacity{Bytes: c.CapacityBytes, Events: c.CapacityEvents, Age: age(c.CapacityAge)}.
+		Full(channel.Held{Bytes: c.Bytes, Events: c.Events, Age: age(c.OldestSeconds)})
+}
+
+// printFull says for whom a full channel holds events.
+func printFull(t *terminal, c admin.Channel) {
+	var who []string
+	for _, r := range c.Readers {
+		if r.Waiting > 0 {
+			who = append(who, r.Name+" "+number(r.Waiting))
+		}
+	}
+	t.printf("\n%s is full. Waiting: %s\n", t.paint(bold, c.Address), strings.Join(who, ", "))
+}
+
+// notTaken says whether what the files said at the last reload does not run.
+func notTaken(last *admin.LastReload) bool { return last != nil && last.Result != admin.ReloadApplied }
+
+func printReload(t *terminal, last *admin.LastReload, now time.Time) {
+	if !notTaken(last) {
+		return
+	}
+	t.printf("\n%s %s ago (%s) was %s: %s\n", t.paint(bold, "The last reload"), span(now.Sub(last.At)), last.Because, last.Result, last.Reason)
+	if last.Result != admin.ReloadStuck {
+		t.printf("  What ran before runs on. What the files would change: penstock plan\n")
+	}
+}
+
+// inShell quotes the name of an instance, shop["eu"].
+func inShell(name string) string {
+	if strings.Contains(name, `"`) {
+		return "'" + name + "'"
+	}
+	return name
+}
+
 func printReasons(t *terminal, s admin.Status, now time.Time) {
+	printReload(t, s.Reload.Last, now)
 	for _, c := range s.Components {
 		if c.Reason != "" {
 			state := string(c.State)
@@ -237,6 +308,9 @@ func printReasons(t *terminal, s admin.Status, now time.Time) {
 				state += " for " + span(now.Sub(c.Since))
 			}
 			t.printf("\n%s %s: %s\n", t.paint(bold, c.Address), state, c.Reason)
+			if kind, name, _ := strings.Cut(c.Address, "."); c.State == admin.Held && kind != "processor" {
+				t.printf("  When that is mended: penstock %s resume %s\n", kind, inShell(name))
+			}
 		}
 	}
 	for _, c := range s.Components {
@@ -265,6 +339,9 @@ func printReasons(t *terminal, s admin.Status, now time.Time) {
 		}
 		printDrops(t, c)
 		printUnaccounted(t, c)
+		if isFull(c) {
+			printFull(t, c)
+		}
 		if c.Stopped != "" {
 			t.printf("\n%s stopped: %s\n", t.paint(bold, c.Address), c.Stopped)
 		}

@@ -331,7 +331,9 @@ func (a *Agent) note(ask admin.Reload, result string, err error) {
 	if err == nil {
 		a.given = a.given.And(ask.Variables)
 	}
-	a.reloaded.Last = &last
+	if !mis { // of whoever asked for what there is not, and was told: what became of the files stays
+		a.reloaded.Last = &last
+	}
 }
 
 var results = map[string]string{

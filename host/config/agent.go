@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 )
 
@@ -65,6 +66,42 @@ func (l *loader) agent() Agent {
 	a.DataDir = l.path(a.DataDir)
 	l.http(v.child("http"), &a)
 	return a
+}
+
+// knowsDataDir says whether mistakes leave no doubt about the agent's data directory.
+func (l *loader) knowsDataDir() bool {
+	blocks := l.blocks["agent"]
+	switch len(blocks) {
+	case 0:
+		return !l.adrift
+	case 1:
+		return blocks[0].text("data_dir") != "" || !blocks[0].isSet("data_dir") && !blocks[0].broken
+	}
+	return false
+}
+
+// dataDirOfHalf finds the agent's data directory in what could be parsed. There it must stand as it is: whatever it would be made of may be missing.
+func (l *loader) dataDirOfHalf(files *Sources) string {
+	var blocks hcl.Blocks
+	for _, name := range files.Names() {
+		content, _, _ := files.files[name].Body.PartialContent(&hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "agent", LabelNames: []string{"name"}}}})
+		blocks = append(blocks, content.Blocks...)
+	}
+	if len(blocks) != 1 {
+		return ""
+	}
+	content, _, _ := blocks[0].Body.PartialContent(&hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "data_dir"}}})
+	a := content.Attributes["data_dir"]
+	if a == nil || a.Expr == nil || slices.ContainsFunc(l.diags, func(d *hcl.Diagnostic) bool {
+		return d.Subject == nil || d.Subject.Filename == a.Range.Filename && d.Subject.Start.Line >= a.Range.Start.Line && d.Subject.Start.Line <= a.Range.End.Line
+	}) {
+		return ""
+	}
+	v, diags := a.Expr.Value(nil)
+	if diags.HasErrors() || !v.IsKnown() || v.IsNull() || v.Type() != cty.String || v.AsString() == "" {
+		return ""
+	}
+	return l.path(v.AsString())
 }
 
 // maxLabels bounds the labels of an agent, and maxLabel what one says: each scrape of its metrics has them all.

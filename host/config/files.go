@@ -30,6 +30,17 @@ type Sources struct {
 	files  map[string]*hcl.File // the configuration
 	beside map[string]*hcl.File // what it reads: files of variables, and those of the function file
 	absent []string             // what it would have read, and could not
+
+	dataDir string // for DataDir
+}
+
+// DataDir says where an agent of these files keeps its data, absolute, also where there are mistakes in them: who asks an agent that runs is not stopped
+// by what somebody has made of its files since. "" is not known: what says it may be among the mistakes.
+func (s *Sources) DataDir() string {
+	if s == nil {
+		return ""
+	}
+	return s.dataDir
 }
 
 // Names returns the files' names as diagnostics have them, sorted.

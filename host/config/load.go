@@ -55,10 +55,14 @@ func Load(path string, o Options) (*Config, *Sources, hcl.Diagnostics) {
 		l.beside = filepath.Dir(path)
 	}
 	if l.failed() {
+		files.dataDir = l.dataDirOfHalf(files)
 		return nil, files, l.sorted() // half of a file would only make mistakes of what is right
 	}
 	l.collect(files)
 	c := l.build()
+	if l.knowsDataDir() {
+		files.dataDir = c.Agent.DataDir
+	}
 	l.deeper(c.Agent.DataDir)
 	c.Revision = files.revision(l.scope.vars)
 	l.topology(c)

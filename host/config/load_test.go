@@ -360,3 +360,30 @@ func BenchmarkLoad500Blocks(b *testing.B) {
 		}
 	}
 }
+
+func TestWhereTheDataIsIsKnownThoughThereAreMistakesElsewhere(t *testing.T) {
+	const agent = "agent \"a\" {\n  data_dir = \"/data\"\n}\n"
+	const half = "sink \"file\" \"x\" {\n  from = channel.\n"
+	for name, c := range map[string]struct{ text, want string }{
+		"none at all":                            {agent + small, "/data"},
+		"a reference that leads nowhere":         {agent + small + "sink \"discard\" \"b\" {\n  from = channel.man\n}\n", "/data"},
+		"a variable without a value":             {agent + small + "variable \"v\" {}\n", "/data"},
+		"another argument of the agent":          {"agent \"a\" {\n  data_dir = \"/data\"\n  drain_timeout = \"soon\"\n}\n" + small, "/data"},
+		"half of a block":                        {agent + small + half, "/data"},
+		"half of a block, before the agent":      {half + agent + small, ""},
+		"half of the agent":                      {small + "agent \"a\" {\n  data_dir = \"/da", ""},
+		"a data_dir that has no value":           {"agent \"a\" {\n  data_dir = var.none\n}\n" + small, ""},
+		"a data_dir that is written wrong":       {"agent \"a\" {\n  datadir = \"/data\"\n}\n" + small, ""},
+		"an agent block that is written wrong":   {"agnet \"a\" {\n  data_dir = \"/data\"\n}\n" + small, ""},
+		"two agents":                             {agent + agent + small, ""},
+		"no agent, and half of a block":          {small + half, ""},
+		"an expression, beside half of a block":  {"agent \"a\" {\n  data_dir = var.d\n}\n" + small + half, ""},
+		"a relative path, beside half of a file": {"agent \"a\" {\n  data_dir = \"d\"\n}\n" + small + half, "DIR/d"},
+	} {
+		dir, o := write(t, map[string]string{"a.hcl": c.text})
+		_, files, diags := Load(dir, o)
+		if got, want := files.DataDir(), strings.Replace(c.want, "DIR", dir, 1); got != want {
+			t.Errorf("%s: %q, want %q (%v)", name, got, want, diags)
+		}
+	}
+}
