@@ -120,6 +120,31 @@ type supervisor struct {
 	fate    Lifecycle
 	crashes []time.Time
 	tries   int // failed sessions in a row that did nothing
+	said    time.Time
+	unsaid  int // failures since then that the log has at debug alone
+}
+
+// A component that is tried again several times a second, as a hop is, would turn over what the agent keeps of its log in half an hour, and bury all else
+// in it: after the first failures in a row the log has one in a while, and how many there were in between.
+const (
+	sayTries = 10
+	sayEvery = 30 * time.Second
+)
+
+// say logs that a session has failed.
+func (s *supervisor) say(err error, delay time.Duration) {
+	level, args := slog.LevelWarn, []any{"error", err, "in", delay.Round(time.Millisecond)}
+	switch {
+	case s.tries > sayTries && time.Since(s.said) < sayEvery:
+		level = slog.LevelDebug
+		s.unsaid++
+	default:
+		if s.unsaid > 0 {
+			args = append(args, "others_since", s.unsaid)
+		}
+		s.said, s.unsaid = time.Now(), 0
+	}
+	s.log.Log(context.Background(), level, "will open it again", args...)
 }
 
 // run calls session again and again until ctx ends, the source has finished, or the component must be held.
@@ -150,7 +175,7 @@ func (s *supervisor) run(ctx context.Context, session func(context.Context) (mov
 		}
 		delay := max(s.backoff.Delay(s.tries), delayOf(err))
 		s.fate.State(Retrying, err.Error())
-		s.log.Warn("will open it again", "error", err, "in", delay.Round(time.Millisecond))
+		s.say(err, delay)
 		sleep(ctx, delay)
 	}
 }

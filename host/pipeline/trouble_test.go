@@ -90,6 +90,30 @@ func TestADiskThatIsFullIsTriedMoreAndMoreSeldom(t *testing.T) {
 	})
 }
 
+func TestWhatIsTriedAgainAtOnceDoesNotFillTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSink(new(trace))
+		s.Open = func(context.Context, channel.ReaderInfo) (plugin.Instance, error) {
+			return plugin.Instance{}, errors.New("connection refused")
+		}
+		s.Backoff = Backoff{Min: 50 * time.Millisecond, Max: 400 * time.Millisecond}
+		said := new(strings.Builder)
+		s.Log = slog.New(slog.NewTextHandler(said, nil))
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		if err := s.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(said.String()), "\n")
+		if least, most := 25, 40; len(lines) < least || len(lines) > most {
+			t.Errorf("%d lines in ten minutes:\n%s", len(lines), said)
+		}
+		if n := strings.Count(said.String(), "others_since="); n < 15 {
+			t.Errorf("what was left out is told %d times:\n%s", n, said)
+		}
+	})
+}
+
 func TestWhatFailsWhileItDrainsIsSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
