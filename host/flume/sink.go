@@ -21,11 +21,13 @@ var sinkKinds = map[string]func(*conversion, *sink){
 	"kafka": (*conversion).kafkaSink,
 }
 
+const toConverted = "The agent that it sends to, once converted too, takes a hop, each event once: sink \"hop\" with config { address = \"tls://HOST:PORT\" } and a tls block here, " +
+	"source \"hop\" there (examples/hop). An agent of Flume does not."
+
 // sinkAdvice is what to do about those that have none.
 var sinkAdvice = map[string]string{
-	"avro": "The agent that it sends to, once converted, can take HTTP: sink \"http\" with config { url, format = \"ndjson\", content = \"object\" } here, source \"http\" with format = \"ndjson\" there. " +
-		"It answers when the events are on disk.",
-	"thrift": "The agent that it sends to, once converted, can take HTTP: sink \"http\" here, source \"http\" there. It answers when the events are on disk.",
+	"avro":   toConverted,
+	"thrift": toConverted,
 	"hdfs": "Write files with a sink \"file\" (rotate_size, rotate_every), and have them copied to HDFS when they are finished; or send to the WebHDFS or HttpFS gateway with a plugin of your own " +
 		"(penstock plugin new --kind sink).",
 	"hive":           "A sink \"http\" to a gateway, or a plugin of your own (penstock plugin new --kind sink).",

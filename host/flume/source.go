@@ -31,10 +31,13 @@ var sourceKinds = map[string]func(*conversion, *source){
 	"kafka": (*conversion).kafkaSource, "seq": (*conversion).generate, "stress": (*conversion).generate,
 }
 
+const fromConverted = "An agent, once converted too, sends with a sink \"hop\" to a source \"hop\" here, each event once (examples/hop). " +
+	"An application sends HTTP to a source \"http\", which answers when the events are on disk, or lines to a source \"tcp\"."
+
 // sourceAdvice is what to do about those that have none.
 var sourceAdvice = map[string]string{
-	"avro":   "Who sends Avro RPC cannot send here: have it send HTTP to a source \"http\", which answers when the events are on disk, or lines to a source \"tcp\".",
-	"thrift": "Who sends Thrift RPC cannot send here: have it send HTTP to a source \"http\", which answers when the events are on disk, or lines to a source \"tcp\".",
+	"avro":   "Who sends Avro RPC cannot send here. " + fromConverted,
+	"thrift": "Who sends Thrift RPC cannot send here. " + fromConverted,
 	"jms":    "A plugin of your own can be one (penstock plugin new), or a small program that reads the queue and sends HTTP to a source \"http\".",
 	"scribe": "Have the senders send HTTP to a source \"http\", or lines to a source \"tcp\".",
 }
