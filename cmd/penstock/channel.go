@@ -14,8 +14,12 @@ import (
 	"github.com/penstock-io/penstock/host/config"
 )
 
-const channelArgHelp = `A CHANNEL is a name ("main"), a channel's directory, or a data directory, which means all channels in it. Without one,
+const (
+	oneChannelHelp = `CHANNEL is a name ("main"), or a channel's directory.`
+
+	channelArgHelp = `A CHANNEL is a name ("main"), a channel's directory, or a data directory, which means all channels in it. Without one,
 all channels of the agent in this directory's pipeline files are meant.`
+)
 
 func newChannelCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{

@@ -42,7 +42,7 @@ machine, or a change of key begins with nothing on its way. Ctrl-C, or any failu
 It needs the running agent (exit code 3 without one). To empty a channel whose agent is stopped, start it with "penstock run": its sinks go on
 where they were, and then drain. While sources are paused the agent is not ready, and "penstock status" says why.
 
-` + channelArgHelp,
+` + oneChannelHelp,
 		Example:           "  penstock channel drain main\n  penstock channel drain main --resume",
 		Args:              needs("CHANNEL"),
 		ValidArgsFunction: a.completeChannel(false),

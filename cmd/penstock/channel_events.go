@@ -72,7 +72,7 @@ func newChannelPeekCommand(a *app) *cobra.Command {
 		Long: `Show the next events that wait for a sink (--reader sink.archive), or the oldest that are still in the log. Nothing is
 taken out, and an agent may have the channel open; it logs then who looked.
 
-` + channelArgHelp,
+` + oneChannelHelp,
 		Example:           "  penstock channel peek main\n  penstock channel peek main --reader sink.archive --limit 3 --json",
 		Args:              needs("CHANNEL"),
 		ValidArgsFunction: a.completeChannel(false),
@@ -177,7 +177,7 @@ it is one object on a line, with offset, time, attributes and body.
 
 What is damaged is passed over and said; the exit code is 5 then, and all the rest is written.
 
-` + channelArgHelp,
+` + oneChannelHelp,
 		Example:           "  penstock channel export main --format json -o events.jsonl\n  penstock channel export main --reader sink.archive | less",
 		Args:              needs("CHANNEL"),
 		ValidArgsFunction: a.completeChannel(false),

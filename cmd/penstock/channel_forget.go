@@ -25,7 +25,7 @@ delivered. READER is the sink's address, such as sink.archive; "penstock channel
 It says how many events wait for it, and asks. It is refused for a sink that runs. If a sink of that name comes back, it is
 a new one, with a new stream of events.
 
-` + onlineHelp + "\n\n" + channelArgHelp,
+` + onlineHelp + "\n\n" + oneChannelHelp,
 		Example:           "  penstock channel forget main sink.archive\n  penstock channel forget /var/lib/penstock/channels/main sink.archive --yes",
 		Args:              needs("CHANNEL", "READER"),
 		ValidArgsFunction: a.completeChannel(true),

@@ -21,7 +21,7 @@ delivered. The sink is stopped for a moment, when it has ended what it is doing;
 It says how many events that are, and asks. The channel logs the range of offsets and counts the events
 (penstock_channel_dropped_events_total with the reason "purge"). The other way out is "penstock channel export", before.
 
-` + onlineHelp + "\n\n" + channelArgHelp,
+` + onlineHelp + "\n\n" + oneChannelHelp,
 		Example:           "  penstock channel purge main sink.archive\n  penstock channel purge main --yes --json",
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: a.completeChannel(true),

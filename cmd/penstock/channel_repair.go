@@ -47,7 +47,7 @@ log with its exact range of offsets, and passed over by the sinks. A second repa
 It says first what it would do, and asks. It is refused while an agent has the channel open (exit code 3). Copy the
 directory before, if there is room, and run it as the user that the agent runs as, to whom the new files belong.
 
-` + channelArgHelp,
+` + oneChannelHelp,
 		Example:           "  penstock channel repair main --dry-run\n  penstock channel repair /var/lib/penstock/channels/main --yes",
 		Args:              needs("CHANNEL"),
 		ValidArgsFunction: a.completeChannel(false),

@@ -31,7 +31,7 @@ because its destination has events of the old one that this channel does not kno
 A time is 2026-11-26T03:00:00Z, "2026-11-26 03:00" by this machine's clock, or 90m for so long ago. A channel keeps events that
 every sink has delivered only until their segment is unlinked; what is gone is refused, with the oldest offset that there is.
 
-` + onlineHelp + "\n\n" + channelArgHelp,
+` + onlineHelp + "\n\n" + oneChannelHelp,
 		Example:           "  penstock channel replay main sink.archive --from \"2026-11-26 03:00\"\n  penstock channel replay main sink.archive --from oldest --yes",
 		Args:              needs("CHANNEL", "READER"),
 		ValidArgsFunction: a.completeChannel(true),

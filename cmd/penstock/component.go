@@ -13,7 +13,7 @@ import (
 )
 
 func newSourceCommand(a *app) *cobra.Command {
-	cmd := newKindCommand(a, "source", "What it had read is on disk before it stands still. Who sends to one that listens waits, or is answered that it is unavailable; what it has\n"+
+	cmd := newKindCommand(a, "source", "Pause a source of the running agent, let it go on, or have it begin anew", "What it had read is on disk before it stands still. Who sends to one that listens waits, or is answered that it is unavailable; what it has\n"+
 		"the sender keep, or loses, is as when its channel is full.")
 	cmd.AddCommand(newResetCommand(a))
 	return cmd
@@ -45,15 +45,15 @@ It is for a source whose plugin doesn't read the form of the cursor that another
 }
 
 func newSinkCommand(a *app) *cobra.Command {
-	cmd := newKindCommand(a, "sink", "What it had begun to deliver is delivered first, or comes again. Its events wait in the channel, which may become full meanwhile.")
+	cmd := newKindCommand(a, "sink", "Pause a sink of the running agent, let it go on, or say what became of what is in doubt", "What it had begun to deliver is delivered first, or comes again. Its events wait in the channel, which may become full meanwhile.")
 	cmd.AddCommand(newResolveCommand(a))
 	return cmd
 }
 
-func newKindCommand(a *app, kind, what string) *cobra.Command {
+func newKindCommand(a *app, kind, short, what string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   kind,
-		Short: fmt.Sprintf("Pause a %s of the running agent, and let it go on", kind),
+		Short: short,
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -82,7 +82,7 @@ func (a *app) showDead(cmd *cobra.Command, args []string, q deadQuery) error {
 			}
 			shown.Letters[i].print(t)
 		}
-		q.conclude(t, channels, len(shown.Letters))
+		q.conclude(t, channels, shown.Letters)
 		for _, c := range channels {
 			for _, d := range c.Damage {
 				a.err.printf("passed over: %s\n", d.text(a.err, c.Path))
@@ -154,8 +154,8 @@ func (a *app) channelNames(dir channelDir) map[string]string {
 }
 
 // conclude says what can be done.
-func (q *deadQuery) conclude(t *terminal, channels []deadChannel, shown int) {
-	if shown == 0 {
+func (q *deadQuery) conclude(t *terminal, channels []deadChannel, shown []letter) {
+	if len(shown) == 0 {
 		t.printf("no dead letters")
 		if q.component != "" || q.reason != "" {
 			t.printf(" of that kind; all of them: penstock dead ls")
@@ -167,7 +167,7 @@ func (q *deadQuery) conclude(t *terminal, channels []deadChannel, shown int) {
 			t.printf("%s: %s\n", c.Name, c.Problem)
 		}
 	}
-	if shown == 0 {
+	if len(shown) == 0 {
 		return
 	}
 	if q.more {
@@ -177,9 +177,10 @@ func (q *deadQuery) conclude(t *terminal, channels []deadChannel, shown int) {
 	if len(channels) == 1 {
 		name = strings.TrimPrefix(channels[0].Name, "channel.")
 	}
+	if slices.ContainsFunc(shown, func(l letter) bool { return l.From.Offset != "" }) { // else they were in no channel, and have no place to go back to
+		t.printf("\nWhat to do: put right what the reason says, and have them delivered again:\n  penstock dead replay %s --dry-run", name)
+	}
 	t.printf(`
-What to do: put right what the reason says, and have them delivered again:
-  penstock dead replay %[1]s --dry-run
 To keep the events, or to send them again by another way:
   penstock channel export %[1]s --reader %[2]s --format json -o FILE
 and then, or where nobody wants them, to give them up:

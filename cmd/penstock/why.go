@@ -33,7 +33,7 @@ An EVENT-ID is CHANNEL/OFFSET, or, as the attributes of dead letters have it, UU
 "penstock channel export --format json", "penstock dead show" and "penstock sink resolve". An event that every sink is past may have left the log: then it is
 said which is the oldest that is there, and its dead letters are looked for all the same.
 
-A CHANNEL is a name ("main"), or a channel's directory.`,
+` + oneChannelHelp,
 		Example:           "  penstock why main 4294967301\n  penstock why main/4294967301 --json",
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: a.completeChannel(false),

@@ -125,6 +125,9 @@ const (
 	maxShownEntries, maxShownValue = 4, 48
 )
 
+// letterDecided is said of a dead letter that is none any more.
+const letterDecided = "it was replayed or dropped since"
+
 func (q *inquiry) print(t *terminal, summary string) {
 	t.printf("%s\n", t.paint(bold, fmt.Sprintf("%s %d", q.Name, q.Offset)))
 	row := func(name, format string, args ...any) {
@@ -138,7 +141,11 @@ func (q *inquiry) print(t *terminal, summary string) {
 			body = shorten(printable(*q.Event.Body), maxShownText)
 		}
 		row("event", "%s  %s", clock(q.Event.Time), body)
-		row("put", "%s, with offsets %d to %d", clock(q.Put.Committed), q.Put.First, q.Put.Next-1)
+		with := fmt.Sprintf("with offsets %d to %d", q.Put.First, q.Put.Next-1)
+		if q.Put.Next-q.Put.First == 1 {
+			with = "alone"
+		}
+		row("put", "%s, %s", clock(q.Put.Committed), with)
 	}
 	for _, s := range q.From {
 		s.print(row)
@@ -149,7 +156,7 @@ func (q *inquiry) print(t *terminal, summary string) {
 	for _, l := range q.Letters {
 		fate := "it is kept"
 		if !l.Kept {
-			fate = "it was replayed or dropped since"
+			fate = letterDecided
 		}
 		row("letter", "%s %d, by %s: %s; %s", l.Keeper, l.Offset, l.Component, l.reasonText(), fate)
 	}

@@ -361,6 +361,10 @@ func (q *inquiry) done(t *tracedSink, s wal.Standing, base string, members []str
 	case i >= 0:
 		l := q.Letters[i]
 		t.State, t.Why = sinkLetter, fmt.Sprintf("%s %d: %s", l.Keeper, l.Offset, l.Reason)
+		if !l.Kept {
+			t.Why += "; " + letterDecided
+			break
+		}
 		t.Todo = fmt.Sprintf("penstock dead show %s --component %s", strings.TrimPrefix(l.Keeper, "channel."), l.Component)
 	case drop >= 0:
 		d := q.trail.Drops[drop]

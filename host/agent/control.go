@@ -115,7 +115,7 @@ func (a *Agent) moveReader(ctx context.Context, c *openChannel, name string, act
 	if act.Verb == admin.Forget && len(sinks) > 0 {
 		return m, &admin.Refusal{
 			Code: admin.CodeRefused, Message: fmt.Sprintf("%s is in the pipeline that runs, and would only begin anew", name),
-			Hint: fmt.Sprintf("To give up what waits for it: penstock channel purge %s %s\nTo forget it, take it out of the pipeline and start the agent again first.", bare(c.address), name),
+			Hint: fmt.Sprintf("To give up what waits for it: penstock channel purge %s %s\nTo forget it, take it out of the pipeline files, and say penstock reload, first.", bare(c.address), name),
 		}
 	}
 	from := event.Offset(0)
