@@ -84,7 +84,7 @@ taken out, and an agent may have the channel open; it logs then who looked.
 			if err != nil {
 				return err
 			}
-			return a.peek(cmd, dir, reader, limit)
+			return a.peek(cmd, dir, asTyped(reader), limit)
 		},
 	}
 	dataDirFlag(cmd, &dataDir)
@@ -192,6 +192,7 @@ What is damaged is passed over and said; the exit code is 5 then, and all the re
 			if err != nil {
 				return err
 			}
+			f.reader = asTyped(f.reader)
 			return a.export(cmd, dir, f)
 		},
 	}

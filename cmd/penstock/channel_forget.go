@@ -40,7 +40,7 @@ a new one, with a new stream of events.
 			done := func(r []admin.Moved) string {
 				return fmt.Sprintf("%s is forgotten; it had %s waiting", r[0].Name, plural(r[0].GivenUp, "event"))
 			}
-			return a.move(cmd, t, admin.Action{Verb: admin.Forget, Reader: args[1]}, ask, done)
+			return a.move(cmd, t, admin.Action{Verb: admin.Forget, Reader: asTyped(args[1])}, ask, done)
 		},
 	}
 	dataDirFlag(cmd, &dataDir)

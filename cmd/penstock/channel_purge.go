@@ -32,7 +32,7 @@ It says how many events that are, and asks. The channel logs the range of offset
 			}
 			act := admin.Action{Verb: admin.Purge}
 			if len(args) > 1 {
-				act.Reader = args[1]
+				act.Reader = asTyped(args[1])
 			}
 			ask := func(r []admin.Moved) string {
 				return fmt.Sprintf("%s in %s. They are never delivered. Give them up?", waitingFor(r), t.Name)

@@ -44,7 +44,7 @@ every sink has delivered only until their segment is unlinked; what is gone is r
 			if err != nil {
 				return err
 			}
-			return a.move(cmd, t, admin.Action{Verb: admin.Replay, Reader: args[1], From: place}, askReplay, doneReplay)
+			return a.move(cmd, t, admin.Action{Verb: admin.Replay, Reader: asTyped(args[1]), From: place}, askReplay, doneReplay)
 		},
 	}
 	dataDirFlag(cmd, &dataDir)

@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -32,7 +33,7 @@ It is for a source whose plugin doesn't read the form of the cursor that another
 		Args:              needs("NAME"),
 		ValidArgsFunction: a.completeComponent("source"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name := "source." + strings.TrimPrefix(args[0], "source.")
+			name := "source." + strings.TrimPrefix(asTyped(args[0]), "source.")
 			if err := a.confirm(cmd, fmt.Sprintf("%s forgets where it stands, and reads again what it can: that is delivered once more. Reset it?", name)); err != nil {
 				return err
 			}
@@ -74,12 +75,18 @@ func newPauseCommand(a *app, kind, verb, short, long string) *cobra.Command {
 		Args:              needs("NAME"),
 		ValidArgsFunction: a.completeComponent(kind),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.pause(cmd, dataDir, admin.Pause{Component: kind + "." + strings.TrimPrefix(args[0], kind+"."), Resume: verb == "resume"})
+			return a.pause(cmd, dataDir, admin.Pause{Component: kind + "." + strings.TrimPrefix(asTyped(args[0]), kind+"."), Resume: verb == "resume"})
 		},
 	}
 	dataDirFlag(cmd, &dataDir)
 	return withJSON(cmd)
 }
+
+// eaten is the key of an instance whose quotes a shell has taken.
+var eaten = regexp.MustCompile(`\[([^"\[\]]+)\]`)
+
+// asTyped is the name or the address that somebody typed: what a shell makes of it, source.shop[eu], stands for source.shop["eu"].
+func asTyped(arg string) string { return eaten.ReplaceAllString(arg, `["$1"]`) }
 
 func (a *app) pause(cmd *cobra.Command, dataDir string, p admin.Pause) error {
 	dir, err := a.findDataDir(".", dataDir)

@@ -83,6 +83,7 @@ func (a *app) decideCommand(cmd *cobra.Command, f *decideFlags, verb admin.Verb)
 		if err != nil {
 			return err
 		}
+		f.order.Filter.Component = asTyped(f.order.Filter.Component)
 		return a.decide(cmd, t, admin.Action{Verb: verb, Dead: f.order})
 	}
 	filter := &f.order.Filter

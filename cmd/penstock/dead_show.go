@@ -48,6 +48,7 @@ open; it logs then who looked.
 			if q.reason != "" && !slices.Contains(pipeline.DeadReasons(), q.reason) {
 				return wrongUse("", `--reason %q: it is "%s"`, q.reason, strings.Join(pipeline.DeadReasons(), `", "`))
 			}
+			q.component = asTyped(q.component)
 			return a.showDead(cmd, args, q)
 		},
 		ValidArgsFunction: a.completeDead,

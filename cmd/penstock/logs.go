@@ -79,7 +79,7 @@ func (a *app) logs(ctx context.Context, cmd *cobra.Command, args []string, f log
 		return err
 	}
 	if len(args) > 0 {
-		if q.Component, err = a.logged(cmd, dir, args[0]); err != nil {
+		if q.Component, err = a.logged(cmd, dir, asTyped(args[0])); err != nil {
 			return err
 		}
 	}

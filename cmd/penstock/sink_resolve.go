@@ -39,7 +39,7 @@ into doubt meanwhile, or arrived after all, is left alone. It is durable before 
 			if err != nil {
 				return refused(err, dir)
 			}
-			r, err := inDoubt(status, args[0])
+			r, err := inDoubt(status, asTyped(args[0]))
 			if err != nil {
 				return err
 			}
