@@ -204,6 +204,9 @@ func (a *app) classify(cmd *cobra.Command, err error) *fault {
 		f.exit, f.code = exitUsage, "usage"
 	case errors.Is(err, agent.ErrEnvironment), errors.Is(err, admin.ErrNoAgent), errors.Is(err, admin.ErrInUse), errors.Is(err, channel.ErrLocked):
 		f.exit, f.code = exitEnvironment, "environment"
+	case errors.Is(err, admin.ErrDenied), errors.Is(err, errUnreadable):
+		f.exit, f.code = exitEnvironment, "environment"
+		f.hint = "Say it as the user that the agent runs as, or as root."
 	case errors.Is(err, channel.ErrCorrupt):
 		f.exit, f.code = exitIntegrity, "integrity"
 	default:

@@ -3,7 +3,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,6 +70,8 @@ func (a *app) findChannel(arg, dataDir string) ([]channelDir, error) {
 		return []channelDir{{channelName(arg), arg}}, nil
 	case isDir(arg):
 		return channelsIn(arg)
+	case unreadable(arg) != nil:
+		return nil, unreadable(arg)
 	case strings.ContainsRune(arg, filepath.Separator):
 		return nil, wrongUse("Name a channel, the directory of one, or a data directory.", "there is no directory %s", arg)
 	}
@@ -78,6 +82,9 @@ func (a *app) findChannel(arg, dataDir string) ([]channelDir, error) {
 	path := agent.ChannelDir(dir, config.NameOfDir(strings.TrimPrefix(arg, "channel.")))
 	if isChannel(path) {
 		return []channelDir{{channelName(path), path}}, nil
+	}
+	if err := unreadable(path); err != nil {
+		return nil, err
 	}
 	hint := "There is none in " + dir
 	if there, err := channelsIn(dir); err == nil {
@@ -106,6 +113,9 @@ func (a *app) oneChannel(arg, dataDir string) (channelDir, error) {
 func channelsIn(dataDir string) ([]channelDir, error) {
 	parent := filepath.Dir(agent.ChannelDir(dataDir, "x"))
 	entries, err := os.ReadDir(parent)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("list channels: %w: %w", errUnreadable, err)
+	}
 	if err != nil && !os.IsNotExist(err) {
 		return nil, fmt.Errorf("list channels: %w", err)
 	}
@@ -119,6 +129,18 @@ func channelsIn(dataDir string) ([]channelDir, error) {
 		return nil, wrongUse("It is the data_dir of the agent block, or --data-dir.", "%s is neither a channel nor a data directory with channels", dataDir)
 	}
 	return all, nil
+}
+
+// errUnreadable: it is another user's, and nobody can say what is there.
+var errUnreadable = errors.New("another user's")
+
+// unreadable is the error of a path of which it cannot be said whether it is there, or nil.
+func unreadable(path string) error {
+	_, err := os.Stat(filepath.Join(path, "META"))
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("look for a channel: %w: %w", errUnreadable, err)
+	}
+	return nil
 }
 
 func channelName(path string) string {

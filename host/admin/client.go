@@ -19,6 +19,9 @@ import (
 // ErrNoAgent: nobody answers at the control socket.
 var ErrNoAgent = errors.New("no agent is running")
 
+// ErrDenied: the control socket, or the data directory in which it would be, is another user's.
+var ErrDenied = errors.New("only the user whose data directory it is, and root, may ask")
+
 const (
 	// askTimeout bounds one question to an agent, which answers from memory.
 	askTimeout = 10 * time.Second
@@ -70,6 +73,9 @@ func exchange(ctx context.Context, socket, method, url string, sent []byte) (int
 	resp, err := transport.RoundTrip(req)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return 0, nil, ErrNoAgent
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return 0, nil, ErrDenied
 	}
 	if err != nil {
 		return 0, nil, err
