@@ -137,6 +137,14 @@ func writeChecked(path string, b []byte) error {
 	return nil
 }
 
+// noRoom says whether err came from a disk that takes no more. An agent that starts on one has to drain its channels, and needs no cache for that. Of
+// what wazero cannot make a directory for, it tells in words alone.
+func noRoom(err error) bool {
+	return err != nil && slices.ContainsFunc([]error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS}, func(full error) bool {
+		return errors.Is(err, full) || strings.HasSuffix(err.Error(), ": "+full.Error())
+	})
+}
+
 // spoiled says whether err came from a damaged file of the cache, as a power cut leaves one: then
 // the code has to be made anew. wazero has no error value for it.
 func spoiled(err error) bool { return strings.Contains(err.Error(), "compilationcache:") }

@@ -69,6 +69,11 @@ func New(o Options) (*Runtime, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	cache, err := openCache(o.CacheDir)
+	if noRoom(err) {
+		o.Log.Warn("there is no cache of compiled code: it is made anew at each start", "dir", o.CacheDir, "error", err)
+		o.CacheDir = ""
+		cache, err = openCache("")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -222,6 +227,10 @@ func (r *Runtime) compileModule(ctx context.Context, code []byte, workers int) (
 		if err := trimCache(r.cacheDir, -1); err != nil { // an empty file too
 			return nil, err
 		}
+		m, err = r.engine.CompileModule(ctx, code)
+	}
+	if noRoom(err) { // it is compiled, and the engine has it in memory until it ends: that is what is found now
+		r.log.Warn("compiled code cannot be kept, and is made anew at the next start", "dir", r.cacheDir, "error", err)
 		m, err = r.engine.CompileModule(ctx, code)
 	}
 	if err != nil {
