@@ -59,7 +59,11 @@ func (a *app) findDataDir(path, flag string) (string, error) {
 	dir, mistakes, err := a.lookForDataDir(path, flag)
 	if mistakes > 0 && !a.mentioned {
 		a.mentioned = true
-		a.err.printf("%s %s in the pipeline files; to see: penstock validate\n\n", a.err.paint(yellow, "Warning:"), plural(mistakes, "mistake"))
+		validate := "penstock validate"
+		if path != "." {
+			validate += " " + path
+		}
+		a.err.printf("%s %s in the pipeline files; to see: %s\n\n", a.err.paint(yellow, "Warning:"), plural(mistakes, "mistake"), validate)
 	}
 	return dir, err
 }
