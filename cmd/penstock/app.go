@@ -204,6 +204,8 @@ func (a *app) classify(cmd *cobra.Command, err error) *fault {
 		f.exit, f.code = exitUsage, "usage"
 	case errors.Is(err, agent.ErrEnvironment), errors.Is(err, admin.ErrNoAgent), errors.Is(err, admin.ErrInUse), errors.Is(err, channel.ErrLocked):
 		f.exit, f.code = exitEnvironment, "environment"
+	case errors.Is(err, admin.ErrSilent):
+		f.exit, f.code, f.hint = exitEnvironment, "environment", "Its log says how far it is."
 	case errors.Is(err, admin.ErrDenied), errors.Is(err, errUnreadable):
 		f.exit, f.code = exitEnvironment, "environment"
 		f.hint = "Say it as the user that the agent runs as, or as root."

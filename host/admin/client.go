@@ -22,6 +22,9 @@ var ErrNoAgent = errors.New("no agent is running")
 // ErrDenied: the control socket, or the data directory in which it would be, is another user's.
 var ErrDenied = errors.New("only the user whose data directory it is, and root, may ask")
 
+// ErrSilent: the agent has its control socket, and does not answer there in time.
+var ErrSilent = errors.New("it does not answer: it is starting, which may take a minute where plugins are compiled for the first time, or it hangs")
+
 const (
 	// askTimeout bounds one question to an agent, which answers from memory.
 	askTimeout = 10 * time.Second
@@ -76,6 +79,9 @@ func exchange(ctx context.Context, socket, method, url string, sent []byte) (int
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		return 0, nil, ErrDenied
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return 0, nil, ErrSilent
 	}
 	if err != nil {
 		return 0, nil, err

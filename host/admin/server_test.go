@@ -326,3 +326,21 @@ func leaveStale(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 }
+
+func TestAnAgentThatDoesNotAnswerYetIsToldFromNone(t *testing.T) {
+	dir := t.TempDir()
+	path, err := SocketPath(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", path) // as of an agent that starts
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := Ask(ctx, dir); !errors.Is(err, ErrSilent) {
+		t.Errorf("%v, want ErrSilent", err)
+	}
+}
