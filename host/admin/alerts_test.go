@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/spec/abi"
 )
 
 // TestTheAlertsSpeakOfMetricsThatThereAre reads the rules that operators are given.
@@ -27,6 +28,7 @@ func TestTheAlertsSpeakOfMetricsThatThereAre(t *testing.T) {
 		return []Group{{Address: "sink_group.all", Members: []Member{{Address: "sink.orders"}}}}
 	})
 	m.TLS(func() []TLS { return []TLS{{Block: "tls.a", CertUntil: time.Unix(1, 0)}} })
+	m.Plugin().Plugin("sink.orders", abi.MetricCounter, "receiver_lost", 1)
 	there := map[string]bool{}
 	for series := range expose(t, reg) {
 		name, _, _ := strings.Cut(series, "{")
