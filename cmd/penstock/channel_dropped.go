@@ -28,6 +28,9 @@ func droppedOf(list []wal.Dropped) []droppedEvents {
 // printDropped has a line for each reason and reader.
 func printDropped(t *terminal, list []droppedEvents, where string) {
 	for _, d := range list {
+		if d.Events == 0 {
+			continue // somebody gave up what was nothing any more
+		}
 		whose := d.Reader
 		if whose == "" {
 			whose = "all sinks"

@@ -130,7 +130,7 @@ func printLive(t *terminal, c admin.Channel) {
 	if c.Events > 0 {
 		oldest = "the oldest for " + span(time.Duration(c.OldestSeconds*float64(time.Second)))
 	}
-	rows := [][]string{{"  waiting", number(c.Events) + " events", fill(c.Bytes, c.CapacityBytes) + ", " + oldest}}
+	rows := [][]string{{"  waiting", plural(c.Events, "event"), fill(c.Bytes, c.CapacityBytes) + ", " + oldest}}
 	for _, r := range c.Readers {
 		note := fmt.Sprintf("delivered below offset %d", r.Low)
 		if r.Leased > 0 {
