@@ -187,6 +187,9 @@ func withName(only string) string {
 
 // find tells the pipeline from its tests.
 func (p *pipelineTester) find(path string) (files []string, err error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, wrongUse("", "read tests: %w", err)
+	}
 	p.pipeline = path
 	if strings.HasSuffix(path, testSuffix) {
 		if p.pipeline = strings.TrimSuffix(path, testSuffix) + ".hcl"; !isFile(p.pipeline) {
