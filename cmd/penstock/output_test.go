@@ -75,6 +75,24 @@ func TestStatusSaysWhatIsDamaged(t *testing.T) {
 	}
 }
 
+func TestStatusSaysWhyWhatIsTriedAgainFailed(t *testing.T) {
+	now := time.Now()
+	failed := func(state admin.State, waiting uint64, ago time.Duration) string {
+		var out bytes.Buffer
+		c := admin.Component{Address: "sink.away", Kind: "sink", State: state, Waiting: waiting, Failure: "no room there", FailedAt: now.Add(-ago)}
+		printStatus(newTerminal(&out), admin.Status{Components: []admin.Component{c}}, now)
+		return out.String()
+	}
+	if s, want := failed(admin.Running, 7, 3*time.Second), "\nsink.away tries again. 3 s ago it was retrying: no room there\n"; !strings.Contains(s, want) {
+		t.Errorf("%q is not in %s", want, s)
+	}
+	for _, s := range []string{failed(admin.Running, 0, 3*time.Second), failed(admin.Running, 7, time.Hour), failed(admin.Paused, 7, time.Second)} {
+		if strings.Contains(s, "no room") {
+			t.Errorf("it is over: %s", s)
+		}
+	}
+}
+
 func TestStatusSaysWhatIsShortOfDisk(t *testing.T) {
 	var out bytes.Buffer
 	s := admin.Status{Channels: []admin.Channel{{Address: "channel.main", ShortOfDisk: "1.0 MiB of the disk are free"}}}

@@ -303,6 +303,9 @@ func inShell(name string) string {
 	return name
 }
 
+// justNow is how long a failure is worth a word beside what waits: the receiver of a hop, which is full, is tried for seconds at a time.
+const justNow = time.Minute
+
 func printReasons(t *terminal, s admin.Status, now time.Time) {
 	printReload(t, s.Reload.Last, now)
 	for _, c := range s.Components {
@@ -315,6 +318,8 @@ func printReasons(t *terminal, s admin.Status, now time.Time) {
 			if kind, name, _ := strings.Cut(c.Address, "."); c.State == admin.Held && kind != "processor" {
 				t.printf("  When that is mended: penstock %s resume %s\n", kind, inShell(name))
 			}
+		} else if ago := now.Sub(c.FailedAt); c.State == admin.Running && c.Waiting > 0 && ago < justNow {
+			t.printf("\n%s tries again. %s ago it was retrying: %s\n", t.paint(bold, c.Address), span(ago), c.Failure)
 		}
 	}
 	for _, c := range s.Components {

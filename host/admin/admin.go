@@ -62,6 +62,8 @@ type Component struct {
 	Since    time.Time `json:"since,omitzero"`   // of the state
 	Started  time.Time `json:"started,omitzero"` // as it is configured now: a reload that does not change it leaves it alone
 	Reason   string    `json:"reason,omitempty"`
+	Failure  string    `json:"last_failure,omitempty"` // why it waited to try again, the last time
+	FailedAt time.Time `json:"last_failure_at,omitzero"`
 	Events   uint64    `json:"events"` // source: durable; sink: held by the destination
 	Bytes    uint64    `json:"bytes"`
 	Waiting  uint64    `json:"waiting"` // sink: in the channel, not committed yet; source: read, not durable yet

@@ -35,11 +35,15 @@ type component struct {
 	plugins *admin.PluginMetrics
 	parts   []*part // of a sink: its loops
 
-	mu     sync.Mutex
-	state  pipeline.State
-	since  time.Time
-	reason string
-	tries  uint64 // times that it waited to try again
+	mu      sync.Mutex
+	state   pipeline.State
+	since   time.Time
+	reason  string
+	tries   uint64 // times that it waited to try again
+	lastTry struct {
+		why string // at the last of them
+		at  time.Time
+	}
 
 	started time.Time // as it is configured now
 
@@ -156,6 +160,7 @@ func (c *component) is(s pipeline.State, reason string) {
 	c.state, c.reason, c.since = s, reason, time.Now()
 	if s == pipeline.Retrying {
 		c.tries++
+		c.lastTry.why, c.lastTry.at = reason, c.since
 	}
 	if s == pipeline.Starting {
 		c.flying.Store(0) // what the instance before had read and not committed is read again

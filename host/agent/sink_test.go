@@ -100,6 +100,9 @@ func TestASinkIsAsWellOffAsTheWorstOfItsParts(t *testing.T) {
 			t.Errorf("after part %d is %s: %q, want %q", step.part, step.state, got, step.want)
 		}
 	}
+	if why, at := c.failure(); why != "connection 1: refused" || at.IsZero() {
+		t.Errorf("it waited to try again for %q, at %v", why, at)
+	}
 }
 
 // slowly is an output that takes its time, and looks whether the lines of one file are in order.

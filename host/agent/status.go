@@ -50,6 +50,7 @@ func (c *component) status() admin.Component {
 		State: admin.State(state), Since: since, Started: c.started, Reason: reason, May: c.Permissions(),
 	}
 	s.Dead = c.dead.Count()
+	s.Failure, s.FailedAt = c.failure()
 	if c.source != nil {
 		n := c.source.Counts()
 		s.Events, s.Bytes, s.Waiting, s.Retries = n.Acked, n.Bytes, uint64(max(0, c.flying.Load())), c.retries()
@@ -62,6 +63,12 @@ func (c *component) status() admin.Component {
 	s.Events, s.Bytes, s.Retries, s.Rejected, s.Filtered, s.Consumed = n.Committed, n.Bytes, n.Retries, n.Rejected, n.Filtered, n.Consumed
 	s.Waiting, s.Parts = c.layout.waiting(), c.layout.parts()
 	return s
+}
+
+func (c *component) failure() (why string, at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lastTry.why, c.lastTry.at
 }
 
 func (c *component) retries() uint64 {
