@@ -9,10 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/penstock-io/penstock/host/admin"
 )
 
 // takes is an agent that takes lines, and writes them to all.log.
@@ -37,9 +40,10 @@ func TestSendGivesUpThoughItWaitsForALine(t *testing.T) {
 	t.Parallel()
 	p := takes(t)
 	p.start()
-	socket := filepath.Join(p.dir, "hop.sock")
-	p.until("it listens", func() bool { _, err := os.Stat(socket); return err == nil })
-	send := exec.Command("penstock", "send", "-", "--to", "unix://"+socket, "--wait", "4s")
+	p.until("the source runs", func() bool {
+		return slices.ContainsFunc(p.status().Components, func(c admin.Component) bool { return c.Address == "source.in" && c.State == "running" })
+	})
+	send := exec.Command("penstock", "send", "-", "--to", "unix://"+filepath.Join(p.dir, "hop.sock"), "--wait", "4s")
 	var said bytes.Buffer
 	send.Stderr = &said
 	in, err := send.StdinPipe()
