@@ -162,9 +162,9 @@ func (s *Sink) broken(ctx context.Context, o offer, err error) (left channel.Lea
 	p := s.Suspects.broke(d, o.all)
 	last := d.Batch.Last() // the only one, where it matters
 	switch {
-	case p.times < poisonAttempts:
+	case p.times < poisonAttempts && !s.Suspects.looking():
 		return lease, err
-	case d.Batch.Len() > 1 || p.alone < poisonAttempts:
+	case p.times < poisonAttempts || d.Batch.Len() > 1 || p.alone < poisonAttempts:
 		return lease, fmt.Errorf("%w (%v): %w", errSuspect, p, err)
 	case s.Dead == nil:
 		return lease, fmt.Errorf("event %d, of offsets %v, broke the plugin %d times; mend the plugin, or name a channel for dead letters: dead_letter = channel.NAME in %s: %w: %w",
@@ -178,6 +178,7 @@ func (s *Sink) broken(ctx context.Context, o offer, err error) (left channel.Lea
 	if left, err := s.giveUp(ctx, o, plugin.Rejection{Reason: rejection(err).Reason}); err != nil {
 		return left, err
 	}
+	s.Suspects.convicted()
 	return nil, fmt.Errorf("%w: %w", errConvicted, err)
 }
 
@@ -211,7 +212,6 @@ func (s *Sink) giveUp(ctx context.Context, o offer, why plugin.Rejection) (left 
 		return nil, fmt.Errorf("commit: %w", err)
 	}
 	s.Suspects.passed(o.d, o.all)
-	s.Suspects.convicted()
 	return nil, nil
 }
 

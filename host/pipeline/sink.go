@@ -157,6 +157,7 @@ func (s *Sink) prune(ctx context.Context, to plugin.Sink, low event.Offset) erro
 // rolls it back after that. Only where the plugin itself said that it may be asked again is it rolled back here. It is idle when nothing of
 // what was taken was for the sink: that says nothing of the plugin.
 func (s *Sink) deliver(ctx, late context.Context, to plugin.Sink) (left channel.Lease, idle bool, err error) {
+	s.Suspects.forget(s.Reader)
 	s.Observer.Step("take")
 	lease, err := s.Reader.Take(ctx, s.Suspects.narrow(s.picker.want(s.Want)))
 	if err != nil {

@@ -74,6 +74,7 @@ func (s *Sink) stream(ctx, late context.Context, to plugin.Streamer, most int) (
 // feed is the first loop: take, write. It ends with an error.
 func (s *Sink) feed(ctx, late context.Context, to plugin.Streamer, w window) error {
 	for {
+		s.Suspects.forget(s.Reader)
 		one := sent{slots: s.Suspects.share(cap(w.slots))}
 		if err := w.enter(ctx, one.slots); err != nil {
 			return err

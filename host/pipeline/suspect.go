@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/spec/event"
@@ -27,7 +28,8 @@ var (
 type Suspects struct {
 	mu   sync.Mutex
 	list []suspect
-	row  int // events that were convicted one after the other, with nothing delivered between
+	row  int       // events that were convicted one after the other, with nothing delivered between
+	last time.Time // when one was; zero: never
 }
 
 // suspect is a range that broke the plugin. One event of it is to blame, it is assumed; where there are more, the next is found after the first.
@@ -48,6 +50,20 @@ func (s *Suspects) narrow(w channel.Want) channel.Want {
 		}
 	}
 	return w
+}
+
+// forget drops those that the reader has behind it, whoever brought that about: loops that end in any order, a policy that drops, a destination that
+// held them after all. Else so little would be taken at a time for ever.
+func (s *Suspects) forget(r channel.Reader) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.list) == 0 {
+		return
+	}
+	info := r.Info()
+	s.list = slices.DeleteFunc(s.list, func(p suspect) bool {
+		return p.span.Next <= info.Low || slices.ContainsFunc(info.Finished, func(f event.Range) bool { return f.Intersect(p.span) == p.span })
+	})
 }
 
 // share is how many of so many slots of a window the next delivery takes: all, as long as something is to be found.
@@ -106,6 +122,16 @@ func (s *Suspects) convicted() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.row++
+	s.last = time.Now()
+}
+
+// looking says whether it is being found out what the plugin breaks on, by whichever loop, or was a moment ago: where there is one such event there are
+// more, and each loop meets those that others find.
+func (s *Suspects) looking() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.last.IsZero() && time.Since(s.last) < crashWindow ||
+		slices.ContainsFunc(s.list, func(p suspect) bool { return p.times >= poisonAttempts })
 }
 
 // passed notes that d, of which the lease has so many events, is out of the way: delivered, convicted, or not for the sink.
