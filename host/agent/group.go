@@ -3,8 +3,6 @@
 package agent
 
 import (
-	"context"
-	"fmt"
 	"slices"
 	"sync"
 
@@ -12,7 +10,6 @@ import (
 	"github.com/penstock-io/penstock/host/config"
 	"github.com/penstock-io/penstock/host/pipeline"
 	"github.com/penstock-io/penstock/host/pipeline/group"
-	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/spec/abi"
 )
 
@@ -158,12 +155,5 @@ func inGroup(loop *pipeline.Sink, p *part) {
 	if m == nil {
 		return
 	}
-	loop.Backoff, loop.Observer = pipeline.Backoff{}, memberObserver{p, m}
-	open := loop.Open
-	loop.Open = func(ctx context.Context, info channel.ReaderInfo) (plugin.Instance, error) {
-		if err := m.Await(ctx); err != nil {
-			return plugin.Instance{}, fmt.Errorf("wait for its turn: %w", err)
-		}
-		return open(ctx, info)
-	}
+	loop.Await, loop.Observer = m.Await, memberObserver{p, m}
 }

@@ -321,3 +321,45 @@ type stepNames struct {
 }
 
 func (s *stepNames) Step(name string) { s.names = append(s.names, name) }
+
+// TestAMemberOfAGroupIsNoReasonToHurry: that the group says when it may try again is of its destination alone, and of what it opens.
+func TestAMemberOfAGroupIsNoReasonToHurry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &worker{sick: 20}
+		p, _ := w.at(Stop)
+		open, failed := p.Open, 0
+		p.Open = func(ctx context.Context) (plugin.Processor, error) {
+			if failed++; failed <= 3 {
+				return nil, &plugin.Error{Class: abi.Retry, Message: "not there yet"}
+			}
+			return open(ctx)
+		}
+		main := memory.New(memory.Options{})
+		defer main.Close()
+		reader, err := main.Reader(channel.ReaderSpec{Name: "sink.a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, main, "retry")
+		s := newSink(&trace{})
+		s.Reader, s.Buffers, s.Through = reader, event.Heap{}, []Processor{p}
+		s.Open = func(context.Context, channel.ReaderInfo) (plugin.Instance, error) {
+			return plugin.Instance{Sink: &judge{}}, nil
+		}
+		s.Await = func(ctx context.Context) error { sleep(ctx, 10*time.Second); return nil }
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		start := time.Now()
+		go func() { done <- s.Run(ctx) }()
+		for reader.Info().Waiting > 0 {
+			time.Sleep(time.Millisecond)
+		}
+		if took := time.Since(start); w.calls != 21 || took < 41*time.Second || took > 2*time.Minute {
+			t.Errorf("after %v, %d calls and %d instances", took, w.calls, failed)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}

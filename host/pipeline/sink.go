@@ -42,15 +42,18 @@ type SinkObserver interface {
 
 // Sink writes from a channel to a plugin.
 type Sink struct {
-	Address  string // "sink.archive"
-	From     string // "channel.main"
-	Plugin   string // and its version, for dead letters
-	Reader   channel.Reader
-	Open     func(ctx context.Context, info channel.ReaderInfo) (plugin.Instance, error)
-	Want     channel.Want
-	Filter   Filter      // which events it gets
-	Through  []Processor // what these go through before they are written
-	Backoff  Backoff
+	Address string // "sink.archive"
+	From    string // "channel.main"
+	Plugin  string // and its version, for dead letters
+	Reader  channel.Reader
+	Open    func(ctx context.Context, info channel.ReaderInfo) (plugin.Instance, error)
+	Want    channel.Want
+	Filter  Filter      // which events it gets
+	Through []Processor // what these go through before they are written
+	Backoff Backoff
+	// Await, if not nil, waits until it may open an instance: it is a member of a group, which says for how long it is left alone after it failed. Then Backoff
+	// is between the tries of its processors alone.
+	Await    func(ctx context.Context) error
 	Timeout  time.Duration // how long a delivery may take before its instance is ended; 0 = no bound
 	Drain    time.Duration // how long a delivery that has begun may take after ctx ended
 	Dead     *DeadLetters  // nil: what is rejected holds the sink
@@ -62,6 +65,7 @@ type Sink struct {
 	picker  *picker
 	refiner refiner
 	said    time.Time // when the log last said that something cannot be said of events
+	failing bool      // its last delivery is to be tried again, by whoever takes it
 }
 
 // Run delivers until ctx ends or the reader is drained (nil), or the sink must be held (*HeldError). What was taken is
@@ -71,8 +75,16 @@ func (s *Sink) Run(ctx context.Context) error {
 		s.Suspects = new(Suspects)
 	}
 	s.picker = newPicker(s.Filter, s.Buffers)
-	sup := supervisor{address: s.Address, backoff: s.Backoff, log: s.Log, fate: s.Observer}
+	sup := supervisor{address: s.Address, backoff: s.pauses(), log: s.Log, fate: s.Observer}
 	return sup.run(ctx, s.session)
+}
+
+// pauses are those that it makes itself after it failed.
+func (s *Sink) pauses() Backoff {
+	if s.Await != nil {
+		return Backoff{}
+	}
+	return s.Backoff
 }
 
 // session runs one instance to its end.
@@ -80,6 +92,11 @@ func (s *Sink) session(ctx context.Context) (moved bool, err error) {
 	info := s.Reader.Info()
 	if info.Detached { // an instance that cannot be opened would never ask
 		return false, channel.ErrDetached
+	}
+	if s.Await != nil {
+		if err := s.Await(ctx); err != nil {
+			return false, fmt.Errorf("wait for its turn: %w", err)
+		}
 	}
 	if err := s.openRefiner(ctx); err != nil {
 		return false, err
@@ -238,7 +255,8 @@ func (s *Sink) give(ctx, late context.Context, to plugin.Sink, o offer) (left ch
 		if err := lease.Commit(); err != nil {
 			return nil, fmt.Errorf("commit: %w", err)
 		}
-		if d.Attempt > 1 {
+		if s.failing {
+			s.failing = false
 			s.Observer.State(Running, "")
 		}
 		return nil, nil
@@ -255,7 +273,8 @@ func (s *Sink) give(ctx, late context.Context, to plugin.Sink, o offer) (left ch
 	}
 	lease.Rollback()
 	s.Observer.Failed(abi.Retry)
-	delay := max(s.Backoff.Delay(d.Attempt), delayOf(err))
+	delay := max(s.pauses().Delay(d.Attempt), delayOf(err))
+	s.failing = true
 	s.Observer.State(Retrying, err.Error())
 	s.Log.Warn("cannot deliver, will try again", "error", err, "attempt", d.Attempt, "in", delay.Round(time.Millisecond))
 	sleep(ctx, delay)

@@ -367,6 +367,31 @@ func TestAWriteThatFailsIsRolledBackAndTriedAgainForEver(t *testing.T) {
 	})
 }
 
+func TestAConnectionThatDeliversAgainSaysSoWhoeverHasDeliveredWhatItCouldNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := &trace{}
+		tr.write = func(n int) (plugin.Outcome, error) {
+			tr.attempts = 0 // what comes next is taken for the first time: another connection has taken this
+			if n == 1 {
+				return plugin.Outcome{}, &plugin.Error{Class: abi.Retry, Message: "down"}
+			}
+			return plugin.Outcome{}, nil
+		}
+		s := newSink(tr)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		time.Sleep(time.Minute)
+		if state, why := s.Observer.(*quiet).last(); tr.commits != 1 || state != Running {
+			t.Errorf("after %d commits it is %s: %s", tr.commits, state, why)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestAPluginThatBreaksIsReplacedAndThenHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := &trace{write: func(n int) (plugin.Outcome, error) {
