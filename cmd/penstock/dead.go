@@ -16,6 +16,7 @@ import (
 	"github.com/penstock-io/penstock/host/agent"
 	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/host/channel/wal"
+	"github.com/penstock-io/penstock/host/dead"
 	"github.com/penstock-io/penstock/spec/event"
 )
 
@@ -55,7 +56,7 @@ type deadChannel struct {
 	Damage  []damage     `json:"damage"`            // what was passed over
 	Problem string       `json:"problem,omitempty"` // why there is no more to say
 
-	seen map[string]bool
+	seen map[dead.Identity]bool
 }
 
 // deadGroup is what one component gave up for one reason.
@@ -173,7 +174,7 @@ func (a *app) countDead(cmd *cobra.Command, c *deadChannel) error {
 	if err != nil {
 		return err
 	}
-	c.seen = map[string]bool{}
+	c.seen = map[dead.Identity]bool{}
 	bar := progressBar{to: a.err, what: "reading " + c.Name, quiet: wantsJSON(cmd)}
 	passed, err := wal.Browse(c.Path, agent.DeadReader, bar.draw, func(_ event.Offset, e event.Event) bool {
 		c.count(e)
@@ -197,7 +198,7 @@ func (c *deadChannel) count(e event.Event) {
 	for _, at := range e.Attributes {
 		c.Bytes += uint64(len(at.Key) + len(at.Value))
 	}
-	if id := l.identity(); !c.seen[id] {
+	if id := l.identity; !c.seen[id] {
 		c.Events++
 		if len(c.seen) < maxDeadIdentities {
 			c.seen[id] = true

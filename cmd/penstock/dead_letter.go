@@ -11,26 +11,28 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/penstock-io/penstock/host/pipeline"
+	"github.com/penstock-io/penstock/host/dead"
 	"github.com/penstock-io/penstock/spec/event"
 )
 
 // letter is a dead letter: an event, and what is known of its end.
 type letter struct {
-	Keeper    string       `json:"channel"` // the channel that keeps it
-	Offset    event.Offset `json:"offset"`  // in that channel
-	Copies    int          `json:"copies"`  // how often it is kept, as far as was looked
-	Component string       `json:"component"`
-	Processor string       `json:"processor,omitempty"`
-	Plugin    string       `json:"plugin,omitempty"`
-	Reason    string       `json:"reason"` // "rejected", "too_big", "broke"
-	Class     string       `json:"class"`
-	Code      string       `json:"code,omitempty"`
-	Said      string       `json:"said"` // in the words of the plugin or its destination
-	Attempts  int          `json:"attempts,omitempty"`
-	GivenUp   time.Time    `json:"given_up,omitzero"`
-	From      origin       `json:"from"`
-	Event     shownEvent   `json:"event"` // as it was, without what was added here
+	Keeper    string        `json:"channel"` // the channel that keeps it
+	Offset    event.Offset  `json:"offset"`  // in that channel
+	Copies    int           `json:"copies"`  // how often it is kept, as far as was looked
+	Component string        `json:"component"`
+	Group     string        `json:"group,omitempty"` // that it is a member of
+	Processor string        `json:"processor,omitempty"`
+	Plugin    string        `json:"plugin,omitempty"`
+	Reason    string        `json:"reason"` // "rejected", "too_big", "broke"
+	Class     string        `json:"class"`
+	Code      string        `json:"code,omitempty"`
+	Said      string        `json:"said"` // in the words of the plugin or its destination
+	Attempts  int           `json:"attempts,omitempty"`
+	GivenUp   time.Time     `json:"given_up,omitzero"`
+	From      origin        `json:"from"`
+	Event     shownEvent    `json:"event"` // as it was, without what was added here
+	identity  dead.Identity // equal for letters of one event
 }
 
 // origin is where the event was, or else what tells it from others.
@@ -44,40 +46,19 @@ type origin struct {
 
 // readLetter takes the attributes of a dead letter apart. What is missing stays empty.
 func readLetter(e event.Event) letter {
-	var l letter
-	texts := map[string]*string{
-		event.DeadComponent: &l.Component, event.DeadProcessor: &l.Processor, event.DeadPlugin: &l.Plugin, event.DeadReason: &l.Said,
-		event.DeadClass: &l.Class, event.DeadCode: &l.Code, event.DeadChannel: &l.From.UUID, event.DeadIncarnation: &l.From.Incarnation,
-		event.DeadOffset: &l.From.Offset, event.DeadDigest: &l.From.Digest,
+	d := dead.Read(&e)
+	return letter{
+		Component: d.Component, Group: d.Group, Processor: d.Processor, Plugin: d.Plugin, Reason: d.Reason, Class: d.Class, Code: d.Code, Said: d.Said,
+		Attempts: d.Attempts, GivenUp: d.GivenUp, From: origin{UUID: d.UUID, Incarnation: d.Incarnation, Offset: d.Offset, Digest: d.Digest},
+		Copies: 1, identity: d.Identity(),
 	}
-	for _, a := range e.Attributes {
-		if to := texts[a.Key]; to != nil {
-			*to = string(a.Value)
-			continue
-		}
-		switch a.Key {
-		case event.DeadAttempts:
-			l.Attempts, _ = strconv.Atoi(string(a.Value)) // 0: not known
-		case event.DeadTime:
-			l.GivenUp, _ = time.Parse(time.RFC3339Nano, string(a.Value)) // zero: not known
-		}
-	}
-	l.Reason = pipeline.DeadReason(l.Class, l.Code)
-	l.Copies = 1
-	return l
-}
-
-// identity is equal for letters of one event.
-func (l *letter) identity() string {
-	return strings.Join([]string{l.Component, l.Processor, l.From.UUID, l.From.Incarnation, l.From.Offset, l.From.Digest}, "\x00")
 }
 
 // showLetter is readLetter with the event as it was.
 func showLetter(keeper string, o event.Offset, e event.Event) letter {
 	l := readLetter(e)
 	l.Keeper, l.Offset = keeper, o
-	e.Attributes = slices.DeleteFunc(slices.Clone(e.Attributes), func(a event.Attribute) bool { return strings.HasPrefix(a.Key, event.DeadPrefix) })
-	l.Event = showEvent(o, e)
+	l.Event = showEvent(o, dead.Strip(e))
 	return l
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/penstock-io/penstock/host/agent"
 	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/host/channel/wal"
+	"github.com/penstock-io/penstock/host/dead"
 	"github.com/penstock-io/penstock/host/pipeline"
 	"github.com/penstock-io/penstock/spec/event"
 )
@@ -102,13 +103,13 @@ func (a *app) collect(cmd *cobra.Command, c *deadChannel, q *deadQuery, shown *s
 		return err
 	}
 	names := a.channelNames(c.channelDir)
-	at := map[string]int{} // of identities in shown
+	at := map[dead.Identity]int{} // of identities in shown
 	passed, err := wal.Browse(c.Path, agent.DeadReader, nil, func(o event.Offset, e event.Event) bool {
 		l := readLetter(e)
 		if !q.wants(&l) {
 			return true
 		}
-		id := l.identity()
+		id := l.identity
 		if i, ok := at[id]; ok {
 			shown.Letters[i].Copies++
 			return true

@@ -179,7 +179,7 @@ func (q *inquiry) letters(cmd *cobra.Command) error {
 
 // lettersIn looks into one of them, at those that are decided too, as long as they are in the log.
 func (q *inquiry) lettersIn(dir channelDir, keys []wal.Key) error {
-	at := map[string]int{}
+	at := map[dead.Identity]int{}
 	look := func(reader string, found func(l *letter, o event.Offset, e event.Event)) error {
 		_, err := wal.Browse(dir.Path, reader, nil, func(o event.Offset, e event.Event) bool {
 			if l := readLetter(e); l.From.UUID == q.UUID && l.From.Offset == fmt.Sprint(uint64(q.Offset)) && l.From.Incarnation == q.Incarnation {
@@ -190,7 +190,7 @@ func (q *inquiry) lettersIn(dir channelDir, keys []wal.Key) error {
 		return err
 	}
 	err := look("", func(l *letter, o event.Offset, e event.Event) {
-		id := l.identity()
+		id := l.identity
 		if i, ok := at[id]; ok {
 			q.Letters[i].Copies++
 			return
@@ -204,7 +204,7 @@ func (q *inquiry) lettersIn(dir channelDir, keys []wal.Key) error {
 		return err
 	}
 	err = look(agent.DeadReader, func(l *letter, _ event.Offset, _ event.Event) {
-		if i, ok := at[l.identity()]; ok { // else it came this moment
+		if i, ok := at[l.identity]; ok { // else it came this moment
 			q.Letters[i].Kept = true
 		}
 	})

@@ -122,3 +122,29 @@ func TestLettersThatAreDroppedAreOnRecordAndTheOthersStay(t *testing.T) {
 		t.Errorf("%d wait, dropped %v", s.Readers[DeadReader].Waiting, got)
 	}
 }
+
+func TestALetterOfAMemberIsReplayedToItsGroup(t *testing.T) {
+	r := run(t, t.TempDir(), strings.Replace(picky, "THROUGH", "", 1)+`
+sink_group "pair" {
+  from    = channel.main
+  members = [sink.s, sink.spare]
+}
+sink "faulty" "s" {
+  config {
+    until = "DIR/until"
+    picky = true
+  }
+}
+sink "file" "spare" {
+  config { path = "DIR/spare.log" }
+}
+`)
+	eventually(t, "all is decided", func() bool {
+		s := r.component("sink.s")
+		return s.Events == 900 && s.Dead == 100 && s.Waiting == 0
+	})
+	if out := decide(t, r, admin.DeadReplay, dead.Order{Filter: dead.Filter{Component: "sink_group.pair"}}); out.Events != 100 || len(out.Refused) != 0 {
+		t.Fatalf("it replayed %+v", out)
+	}
+	eventually(t, "the group has them again", func() bool { return r.component("sink.s").Dead == 200 })
+}

@@ -155,5 +155,5 @@ func inGroup(loop *pipeline.Sink, p *part) {
 	if m == nil {
 		return
 	}
-	loop.Await, loop.Observer = m.Await, memberObserver{p, m}
+	loop.Group, loop.Await, loop.Observer = p.reader.name, m.Await, memberObserver{p, m}
 }

@@ -177,14 +177,14 @@ func (d *Desk) target(ctx context.Context, uuid string) (*Target, error) {
 // errDesk is wrapped when nothing more can be done, as opposed to one letter.
 var errDesk = errors.New("cannot decide dead letters")
 
-// readerFor names the reader of t that is to see an event which component gave up; "" with why not.
-func readerFor(t *Target, component string, l *Letter, e *event.Event) (reader, why string) {
+// readerFor names the reader of t that is to see an event, of a sink or a group; "" with why not.
+func readerFor(t *Target, whose string, l *Letter, e *event.Event) (reader, why string) {
 	there := false
 	for name, info := range t.Stats().Readers {
-		if o, _ := l.offset(); of(name, l.Component) && info.Lane.Has(e) && (info.End == 0 || o < info.End) && o >= info.Low {
+		if o, _ := l.offset(); of(name, l.reader()) && info.Lane.Has(e) && (info.End == 0 || o < info.End) && o >= info.Low {
 			return "", "it may still come to its sink by itself: try again when that has gone on"
 		}
-		if !of(name, component) {
+		if !of(name, whose) {
 			continue
 		}
 		there = true
@@ -203,7 +203,7 @@ func readerFor(t *Target, component string, l *Letter, e *event.Event) (reader, 
 	}
 	switch {
 	case !there:
-		return "", fmt.Sprintf("%s has no reader %s any more: name another one with --to", t.Address, component)
+		return "", fmt.Sprintf("%s has no reader %s any more: name another one with --to", t.Address, whose)
 	case reader == "":
 		return "", "no lane of its sink is for it"
 	}

@@ -238,3 +238,28 @@ func TestTooManyPlacesAreRefusedAndNothingIsDone(t *testing.T) {
 		t.Errorf("stats are %+v", s)
 	}
 }
+
+func TestWhatTwoMembersOfAGroupGaveUpIsOneEventAndComesNotBeforeTheGroupIsPastIt(t *testing.T) {
+	d := at(t, t.TempDir())
+	defer d.close()
+	r, err := d.main.Reader(channel.ReaderSpec{Name: "sink_group.g", Order: channel.AnyOrder})
+	d.must(err)
+	d.must(r.Close())
+	d.must(d.Recover(t.Context()))
+	d.put(d.main, event.Event{Body: []byte("0")})
+	for _, sink := range []string{"sink.a", "sink.b"} {
+		l := d.letter(sink, 0)
+		l.Attributes = append(l.Attributes, event.Attribute{Key: event.DeadGroup, Value: []byte("sink_group.g")})
+		d.put(d.keeper, l)
+	}
+	if out, err := d.Replay(t.Context(), Order{}); err != nil || out.Events != 0 || len(out.Refused) != 1 || !strings.Contains(out.Refused[0].Why, "by itself") {
+		t.Errorf("before the group is past it: %+v, %v", out, err)
+	}
+	d.took("sink_group.g")
+	if out, err := d.Replay(t.Context(), Order{}); err != nil || out.Events != 1 || out.Letters != 2 {
+		t.Errorf("of two letters of one event: %+v, %v", out, err)
+	}
+	if got := d.took("sink_group.g"); len(got) != 1 {
+		t.Errorf("the group got %v", got)
+	}
+}

@@ -159,7 +159,7 @@ func (d *Desk) resolve(ctx context.Context, to string, l *Letter, e *event.Event
 		return destination{}, err.Error(), nil
 	}
 	if to == "" {
-		to = l.Component
+		to = l.reader()
 	}
 	stripped := Strip(*e)
 	only, why := readerFor(t, to, l, &stripped)

@@ -3,6 +3,7 @@
 package dead
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"slices"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 // Letter is what a dead letter says of itself. What is missing stays empty.
 type Letter struct {
 	Component, Processor, Plugin string
+	Group                        string // of which the component is a member; "": of none
 	Reason                       string // "rejected", "too_big", "broke"
 	Class, Code                  string
 	Said                         string // in the words of the plugin or its destination
@@ -51,6 +53,8 @@ func (l *Letter) text(key string) *string {
 	switch key {
 	case event.DeadComponent:
 		return &l.Component
+	case event.DeadGroup:
+		return &l.Group
 	case event.DeadProcessor:
 		return &l.Processor
 	case event.DeadPlugin:
@@ -76,9 +80,12 @@ func (l *Letter) text(key string) *string {
 // Identity is equal for letters of one event.
 type Identity [sha256.Size / 2]byte
 
+// reader is whose the event was: the component's, or that of its group, of which any member may be given it.
+func (l *Letter) reader() string { return cmp.Or(l.Group, l.Component) }
+
 // Identity tells the event from others.
 func (l *Letter) Identity() Identity {
-	sum := sha256.Sum256([]byte(strings.Join([]string{l.Component, l.Processor, l.UUID, l.Incarnation, l.Offset, l.Digest}, "\x00")))
+	sum := sha256.Sum256([]byte(strings.Join([]string{l.reader(), l.Processor, l.UUID, l.Incarnation, l.Offset, l.Digest}, "\x00")))
 	return Identity(sum[:len(Identity{})])
 }
 
@@ -96,7 +103,7 @@ func Strip(e event.Event) event.Event {
 
 // Filter says which letters are meant. What is empty holds for all.
 type Filter struct {
-	Component string         `json:"component,omitempty"` // that gave the event up, or the processor
+	Component string         `json:"component,omitempty"` // that gave the event up, or its group, or the processor
 	Reason    string         `json:"reason,omitempty"`
 	Class     string         `json:"class,omitempty"` // "reject", "fatal"
 	Since     time.Time      `json:"since,omitzero"`  // given up then or later
@@ -114,7 +121,7 @@ const MaxOffsets = 1000
 func (f *Filter) Wants(o event.Offset, l *Letter) bool {
 	switch {
 	case f.Before > 0 && o >= f.Before,
-		f.Component != "" && f.Component != l.Component && f.Component != l.Processor,
+		f.Component != "" && f.Component != l.Component && f.Component != l.Group && f.Component != l.Processor,
 		f.Reason != "" && f.Reason != l.Reason,
 		f.Class != "" && f.Class != l.Class,
 		f.Digest != "" && f.Digest != l.Digest,

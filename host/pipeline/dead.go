@@ -61,7 +61,8 @@ type DeadLetters struct {
 // letters are events on their way there, encoded. They belong to one goroutine.
 type letters struct {
 	component string
-	timed     bool // the time of an event tells it from another with the same content
+	group     string // that it is a member of; "": of none
+	timed     bool   // the time of an event tells it from another with the same content
 	full      []event.Batch
 	last      *event.Builder
 	kept      map[string]*tally
@@ -138,7 +139,7 @@ func (l *letters) add(e event.Event, r plugin.Rejection, by blame, identity ...e
 	text := func(key, value string) event.Attribute { return event.Attribute{Key: key, Value: []byte(value)} }
 	said := strings.ToValidUTF8(r.Reason[:min(len(r.Reason), event.MaxDeadReason)], "")
 	e.Attributes = slices.Concat(e.Attributes, identity, []event.Attribute{
-		text(event.DeadComponent, l.component), text(event.DeadProcessor, by.processor), text(event.DeadPlugin, by.plugin),
+		text(event.DeadComponent, l.component), text(event.DeadGroup, l.group), text(event.DeadProcessor, by.processor), text(event.DeadPlugin, by.plugin),
 		text(event.DeadReason, said), text(event.DeadClass, class), text(event.DeadCode, code),
 		text(event.DeadAttempts, strconv.Itoa(by.attempts)), text(event.DeadTime, time.Now().UTC().Format(time.RFC3339Nano)),
 	})

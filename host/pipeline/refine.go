@@ -163,7 +163,7 @@ func (c *chain) tracked(ctx context.Context, b event.Batch, offsets *[]event.Off
 // lose keeps what processors have given up, where they say so, and remembers all of it. A letter has the event as it is in the channel, so that it can go
 // the same way again.
 func (s *Sink) lose(ctx context.Context, o *offer) error {
-	l := &letters{component: s.Address}
+	l := &letters{component: s.Address, group: s.Group}
 	info := s.Reader.Info()
 	by := make(map[event.Offset]loss, len(s.refiner.lost))
 	for _, lost := range s.refiner.lost {

@@ -101,7 +101,7 @@ func (h *handed) release() {
 
 // bury makes events of what was offered durable among the dead letters, as they are in the channel.
 func (s *Sink) bury(ctx context.Context, o offer, which []plugin.Rejection) error {
-	l := &letters{component: s.Address}
+	l := &letters{component: s.Address, group: s.Group}
 	by := blame{plugin: s.Plugin, attempts: o.d.Attempt}
 	why := map[event.Offset]plugin.Rejection{}
 	err := eachRejected(o.d.Batch, which, func(at event.Offset, _ event.Event, r plugin.Rejection) error {

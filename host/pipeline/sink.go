@@ -43,6 +43,7 @@ type SinkObserver interface {
 // Sink writes from a channel to a plugin.
 type Sink struct {
 	Address string // "sink.archive"
+	Group   string // that it is a member of: "sink_group.web"; "": of none
 	From    string // "channel.main"
 	Plugin  string // and its version, for dead letters
 	Reader  channel.Reader

@@ -10,6 +10,7 @@ const (
 	// Identity: of an event of a channel, channel, incarnation and offset; of one that was on its way into a channel, digest.
 	DeadComponent   = DeadPrefix + "component"   // that gave it up: "sink.archive", "source.shop"
 	DeadProcessor   = DeadPrefix + "processor"   // of that component: "processor.parse"; absent when it was none
+	DeadGroup       = DeadPrefix + "group"       // whose member that is: "sink_group.web", which is the identity in the component's place; else absent
 	DeadChannel     = DeadPrefix + "channel"     // the uuid of the channel that it was in
 	DeadIncarnation = DeadPrefix + "incarnation" // of that channel, in hex
 	DeadOffset      = DeadPrefix + "offset"      // in that channel, in decimal
