@@ -67,9 +67,12 @@ func (c *component) untilErrand(ctx context.Context) (e *errand, err error) {
 var errGone = errors.New("the agent is stopping")
 
 // retire ends the component at the border of a transaction, for another one to take its place: what it has open is free then. Where it has not stopped
-// when ctx ends, it goes on, and nothing was changed.
-func (c *component) retire(ctx context.Context) error {
+// when ctx ends, or may says why it has to stay, it goes on, and nothing was changed.
+func (c *component) retire(ctx context.Context, may func() error) error {
 	err := c.apart(ctx, func() error {
+		if err := may(); err != nil {
+			return err
+		}
 		c.retired = true
 		if err := c.close(); err != nil {
 			c.log.Warn("what had been delivered is not all written down, and may be delivered again", "error", err)

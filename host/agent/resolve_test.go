@@ -53,6 +53,9 @@ sink "file" "b" {
 var withoutA = strings.Replace(strings.Replace(doubting, "[sink.a, sink.b]", "[sink.b]", 1),
 	doubting[strings.Index(doubting, "sink \"faulty\""):strings.Index(doubting, "sink \"file\"")], "", 1)
 
+// alone is doubting without its group: b reads the channel itself.
+var alone = withoutA[:strings.Index(withoutA, "sink_group")] + strings.Replace(withoutA[strings.Index(withoutA, "sink \"file\""):], "batch", "from = channel.main\n  batch", 1)
+
 // inDoubt waits until b has all but what a may hold.
 func (r rig) inDoubt(t *testing.T, b uint64) (admin.Group, admin.Member) {
 	t.Helper()
@@ -124,7 +127,6 @@ func TestAMemberInDoubtIsNotRemovedByAReload(t *testing.T) {
 	if p := string(out.Plan); err != nil || !strings.Contains(p, `"barred":"sink.a cannot leave sink_group.all: `) || !strings.Contains(p, `penstock sink resolve all.a"`) || !strings.Contains(p, `"old":"sink.a, sink.b"`) {
 		t.Errorf("the plan: %s, %v", p, err)
 	}
-	alone := withoutA[:strings.Index(withoutA, "sink_group")] + strings.Replace(withoutA[strings.Index(withoutA, "sink \"file\""):], "batch", "from = channel.main\n  batch", 1)
 	if got := refusalOf(r.reload(t, alone)); got.Code != admin.CodeRefused || !strings.Contains(got.Message, "sink.a cannot leave sink_group.all") {
 		t.Errorf("the whole group is removed: %+v", got)
 	}
@@ -184,13 +186,19 @@ func TestASinkThatIsInDoubtAndGoneIsTold(t *testing.T) {
 
 // TestAMemberThatComesIntoDoubtWhileItIsStoppedStays: what it had begun when the reload came was cut off.
 func TestAMemberThatComesIntoDoubtWhileItIsStoppedStays(t *testing.T) {
+	for name, without := range map[string]string{"the member": withoutA, "the group": alone} {
+		t.Run(name, func(t *testing.T) { staysInDoubt(t, without) })
+	}
+}
+
+func staysInDoubt(t *testing.T, without string) {
 	hasty := strings.Replace(agentBlock, "probation", "drain_timeout = \"200ms\"\n  probation", 1)
 	r := run(t, t.TempDir(), hasty+strings.Replace(doubting, `config { until = "DIR/up" }`, "config {\n    until = \"DIR/up\"\n    hangs = true\n  }", 1))
 	eventually(t, "a has begun", func() bool { return r.Status().Groups[0].Members[0].Pending == 10 })
 	if n := r.Status().Groups[0].InDoubt(); n != 0 {
 		t.Fatalf("%d events are in doubt already", n)
 	}
-	err := r.reload(t, hasty+withoutA)
+	err := r.reload(t, hasty+without)
 	if err == nil || !strings.Contains(err.Error(), "sink.a cannot leave sink_group.all") {
 		t.Fatalf("removed: %v", err)
 	}

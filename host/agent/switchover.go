@@ -166,16 +166,18 @@ func (s *switchover) replace(ctx context.Context, address, next string, from, to
 	s.trace("stop", address)
 	ctx, cancel := context.WithTimeoutCause(ctx, from.Config.Agent.DrainTimeout+stopSlack, errBusy)
 	defer cancel()
-	if err := old.retire(ctx); err != nil {
+	may := func() error {
+		if to != s.to {
+			return nil
+		}
+		return s.agent.groups.stranded(from.Config, to.Config, address) // it may have come into doubt just now, and its group may close with it
+	}
+	if err := old.retire(ctx, may); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	s.replaced[address] = true
 	s.mu.Unlock()
-	if err := s.agent.groups.stranded(from.Config, to.Config, address); err != nil && to == s.to {
-		s.agent.exchange(old, nil)
-		return err // it came into doubt just now
-	}
 	if next == "" {
 		s.agent.exchange(old, nil)
 		return nil
