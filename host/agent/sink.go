@@ -44,6 +44,7 @@ func (r *revision) buildSink(s config.Sink) (*component, error) {
 // loops makes the loops of a sink: one for each lane, or each connection.
 func (r *revision) loops(c *component, s config.Sink, dead *pipeline.DeadLetters, stage []*laneReader) (loops []*pipeline.Sink) {
 	var parts []*part
+	pause := new(pipeline.Pause)
 	for i, reader := range stage {
 		if !reader.lane.All() {
 			parts = append(parts, &part{reader: reader, name: partName(reader), log: c.log.With("lane", reader.lane.String()), instance: abi.Instance{Index: i, Count: len(stage)}})
@@ -61,7 +62,7 @@ func (r *revision) loops(c *component, s config.Sink, dead *pipeline.DeadLetters
 	for _, p := range parts {
 		p.component, p.agent, p.state = c, r.agent, pipeline.Starting
 		loop := r.loop(p, s)
-		loop.Dead = dead
+		loop.Dead, loop.Pause = dead, pause
 		inGroup(loop, p)
 		loops = append(loops, loop)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/host/channel/memory"
 	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/spec/abi"
 	"github.com/penstock-io/penstock/spec/event"
@@ -257,6 +258,57 @@ func TestAWriteThatFailsIsRolledBackBeforeThePauseThatThePluginAskedFor(t *testi
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// throttled is a destination that asks for a minute, and then takes all.
+type throttled struct {
+	asked *[]time.Duration // when, after the start
+	start time.Time
+}
+
+func (d throttled) Write(context.Context, event.Range, event.Batch) (out plugin.Outcome, err error) {
+	if *d.asked = append(*d.asked, time.Since(d.start)); len(*d.asked) == 1 {
+		err = &plugin.Error{Class: abi.Retry, Message: "too many requests", Delay: time.Minute}
+	}
+	return out, err
+}
+
+func (d throttled) Close() error { return nil }
+
+func TestNoConnectionAsksBeforeTheDestinationWantsToBeAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		main := memory.New(memory.Options{})
+		defer main.Close()
+		r, err := main.Reader(channel.ReaderSpec{Name: "sink.a", Order: channel.AnyOrder})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var asked []time.Duration
+		shared, done := new(Pause), make(chan error, 3)
+		for range cap(done) {
+			s := newSink(&trace{})
+			s.Reader, s.Pause = r, shared
+			s.Open = func(context.Context, channel.ReaderInfo) (plugin.Instance, error) {
+				return plugin.Instance{Sink: throttled{&asked, time.Now()}}, nil
+			}
+			go func() { done <- s.Run(ctx) }()
+		}
+		synctest.Wait() // all of them wait for events
+		put(t, main, "one")
+		time.Sleep(time.Second)
+		put(t, main, "another")
+		time.Sleep(time.Hour)
+		cancel()
+		for range cap(done) {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		if len(asked) != 3 || asked[1] < time.Minute || r.Info().Waiting != 0 {
+			t.Errorf("it was asked after %v, and %d events wait", asked, r.Info().Waiting)
 		}
 	})
 }

@@ -60,6 +60,7 @@ type Sink struct {
 	Dead     *DeadLetters  // nil: what is rejected holds the sink
 	Buffers  event.Buffers // for batches of which some is rejected or left out; may be nil without Dead, Filter and Through
 	Suspects *Suspects     // those of its reader; nil: it is the only one
+	Pause    *Pause        // that of all loops of the sink; nil: it is the only one
 	Observer SinkObserver
 	Log      *slog.Logger
 
@@ -74,6 +75,9 @@ type Sink struct {
 func (s *Sink) Run(ctx context.Context) error {
 	if s.Suspects == nil {
 		s.Suspects = new(Suspects)
+	}
+	if s.Pause == nil {
+		s.Pause = new(Pause)
 	}
 	s.picker = newPicker(s.Filter, s.Buffers)
 	sup := supervisor{address: s.Address, backoff: s.pauses(), log: s.Log, fate: s.Observer}
@@ -175,11 +179,17 @@ func (s *Sink) prune(ctx context.Context, to plugin.Sink, low event.Offset) erro
 // rolls it back after that. Only where the plugin itself said that it may be asked again is it rolled back here. It is idle when nothing of
 // what was taken was for the sink: that says nothing of the plugin.
 func (s *Sink) deliver(ctx, late context.Context, to plugin.Sink) (left channel.Lease, idle bool, err error) {
+	s.Pause.wait(ctx)
 	s.Suspects.forget(s.Reader)
 	s.Observer.Step("take")
 	lease, err := s.Reader.Take(ctx, s.Suspects.narrow(s.picker.want(s.Want)))
 	if err != nil {
 		return nil, true, fmt.Errorf("take: %w", err)
+	}
+	if s.Group == "" { // else another member would have it sooner
+		if s.Pause.wait(ctx); ctx.Err() != nil {
+			return lease, true, context.Cause(ctx)
+		}
 	}
 	d := lease.Delivery()
 	chosen, err := s.choose(d)
@@ -272,6 +282,7 @@ func (s *Sink) give(ctx, late context.Context, to plugin.Sink, o offer) (left ch
 	case !retry(ctx, err):
 		return lease, err
 	}
+	s.Pause.extend(delayOf(err)) // before another loop has it
 	lease.Rollback()
 	s.Observer.Failed(abi.Retry)
 	delay := max(s.pauses().Delay(d.Attempt), delayOf(err))
