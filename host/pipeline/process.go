@@ -287,13 +287,14 @@ func (u *use) pass(b event.Batch, at int, made func(event.Batch, int)) error {
 func (u *use) attempt(ctx context.Context, b event.Batch, kills int) (event.Batch, []plugin.Rejection, error) {
 	for retries := 0; ; {
 		out, outcome, err := u.inst.Process(ctx, b)
+		class := plugin.ClassOf(err)
+		if retries > 0 && (err == nil || class != abi.Retry) { // it has answered, whatever it says
+			u.fate.State(Running, "")
+			retries = 0
+		}
 		if err == nil {
-			if retries > 0 {
-				u.fate.State(Running, "")
-			}
 			return out, inOrder(outcome.Rejected), nil
 		}
-		class := plugin.ClassOf(err)
 		u.Observer.Failed(class)
 		switch {
 		case ctx.Err() != nil:

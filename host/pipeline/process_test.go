@@ -275,6 +275,32 @@ func TestAProcessorThatCannotYetIsTriedAgainWithTheSameBatch(t *testing.T) {
 	})
 }
 
+// states are those that a source went through.
+type states struct {
+	quiet
+	list []State
+}
+
+func (s *states) State(state State, reason string) {
+	s.list = append(s.list, state)
+	s.quiet.State(state, reason)
+}
+
+func TestAProcessorThatAnswersAfterItCouldNotIsTriedNoMore(t *testing.T) {
+	for _, body := range []string{"c", "reject", "blame", "break"} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSource(&trace{read: once(plugin.Emission{Seq: 1, Batch: encode(t, "retry", body)}), durable: make(chan error, 1)})
+			s.Channel.(*trace).durable <- nil
+			p, _ := (&worker{sick: 1}).at(Drop)
+			o := &states{}
+			s.Through, s.Buffers, s.Observer = []Processor{p}, event.Heap{}, o
+			if err := s.Run(t.Context()); err != nil || !slices.Equal(o.list, []State{Starting, Running, Retrying, Running, Finished}) {
+				t.Errorf("%s: %v, %v", body, o.list, err)
+			}
+		})
+	}
+}
+
 func TestAProcessorThatCannotBeOpenedIsNoEventsFault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := &trace{read: once(plugin.Emission{Seq: 1, Batch: encode(t, "break")})}
