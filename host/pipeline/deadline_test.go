@@ -140,6 +140,44 @@ func TestADestinationThatHangsIsTriedForEver(t *testing.T) {
 	})
 }
 
+// locked is a destination in which somebody has locked the ranges that it stores, for an hour.
+type locked struct {
+	instance
+	free time.Time
+}
+
+func (l locked) Prune(ctx context.Context, _ event.Offset) error {
+	sleep(ctx, time.Until(l.free))
+	if ctx.Err() != nil {
+		return &plugin.Error{Class: abi.Retry, Message: "interrupted"}
+	}
+	return nil
+}
+
+func TestADestinationThatDoesNotForgetRangesInTimeIsSaidAndTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		tr, free := &trace{write: func(int) (plugin.Outcome, error) { return plugin.Outcome{}, nil }}, time.Now().Add(time.Hour)
+		s := newSink(tr)
+		s.Timeout = time.Minute
+		s.Open = func(context.Context, channel.ReaderInfo) (plugin.Instance, error) {
+			tr.add("open")
+			return plugin.Instance{Sink: locked{instance{tr}, free}}, nil
+		}
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		time.Sleep(time.Minute + time.Millisecond)
+		if state, reason := s.Observer.(*quiet).last(); state != Retrying || !strings.Contains(reason, "cannot come again was not over after 1m0s") {
+			t.Errorf("state %s, reason %q", state, reason)
+		}
+		time.Sleep(2 * time.Hour)
+		cancel()
+		if err := <-done; err != nil || tr.commits != 1 {
+			t.Errorf("%v: %s", err, tr)
+		}
+	})
+}
+
 func TestACloseThatDoesNotReturnIsSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})

@@ -169,7 +169,8 @@ func (s *Sink) prune(ctx context.Context, to plugin.Sink, low event.Offset) erro
 	if !ok {
 		return nil
 	}
-	if err := p.Prune(ctx, low); err != nil {
+	err := s.bounded(ctx, "the removal of ranges that cannot come again", func(ctx context.Context) error { return p.Prune(ctx, low) })
+	if err != nil {
 		return fmt.Errorf("forget what cannot come again: %w", err)
 	}
 	return nil
@@ -294,26 +295,35 @@ func (s *Sink) give(ctx, late context.Context, to plugin.Sink, o offer) (left ch
 }
 
 // write hands the batch over, for as long as it may take; a range of which nothing is left to deliver needs no destination.
-func (s *Sink) write(late context.Context, to plugin.Sink, d channel.Delivery) (plugin.Outcome, error) {
-	switch {
-	case d.Batch.Len() == 0:
-		return plugin.Outcome{}, nil
-	case s.Timeout == 0:
-		return to.Write(late, d.Range, d.Batch)
+func (s *Sink) write(late context.Context, to plugin.Sink, d channel.Delivery) (out plugin.Outcome, err error) {
+	if d.Batch.Len() == 0 {
+		return out, nil
+	}
+	err = s.bounded(late, fmt.Sprintf("the delivery of %v", d.Range), func(ctx context.Context) (err error) {
+		out, err = to.Write(ctx, d.Range, d.Batch)
+		return err
+	})
+	return out, err
+}
+
+// bounded makes a call, for as long as one may take.
+func (s *Sink) bounded(late context.Context, call string, do func(context.Context) error) error {
+	if s.Timeout == 0 {
+		return do(late)
 	}
 	ctx, cancel := context.WithTimeout(late, s.Timeout)
 	defer cancel()
-	stuck := s.watch(s.Timeout+EndGrace, fmt.Sprintf("the delivery of %v, which has a timeout of %v,", d.Range, s.Timeout))
-	out, err := to.Write(ctx, d.Range, d.Batch)
+	stuck := s.watch(s.Timeout+EndGrace, fmt.Sprintf("%s, which has a timeout of %v,", call, s.Timeout))
+	err := do(ctx)
 	if stuck.stop() {
 		s.Observer.State(Running, "")
 	}
 	if err == nil || errors.Is(err, plugin.ErrRejected) || ctx.Err() == nil || late.Err() != nil {
-		return out, err // it has answered, or is to stop anyway
+		return err // it has answered, or is to stop anyway
 	}
 	s.Observer.Expired()
-	return plugin.Outcome{}, &plugin.Error{
-		Class: abi.Fatal, Message: fmt.Sprintf("the delivery of %v was not over after %v, and was ended: %v", d.Range, s.Timeout, err),
+	return &plugin.Error{
+		Class: abi.Fatal, Message: fmt.Sprintf("%s was not over after %v, and was ended: %v", call, s.Timeout, err),
 		Hint: "see what its destination does; if it needs so long, raise timeout of the sink, or make its batches smaller",
 		Err:  fmt.Errorf("%w: %w", errDeadline, err),
 	}
