@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/penstock-io/penstock/host/channel"
+	"github.com/penstock-io/penstock/host/channel/memory"
 	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/spec/abi"
 	"github.com/penstock-io/penstock/spec/event"
@@ -46,6 +48,40 @@ func TestWhoeverWaitsForAnAnswerIsRefusedWhenThereIsNoRoom(t *testing.T) {
 					t.Errorf("\n got %s\nwant %s", got, c.want)
 				}
 			})
+		})
+	}
+}
+
+func TestWhoeverWaitsForAnAnswerIsRefusedWhenThereIsNoRoomForDeadLetters(t *testing.T) {
+	for _, patience := range []time.Duration{time.Second, 0} {
+		synctest.Test(t, func(t *testing.T) {
+			rejected := memory.New(memory.Options{Capacity: channel.Capacity{Events: 1}})
+			defer rejected.Close()
+			if _, err := rejected.Reader(channel.ReaderSpec{Name: "r"}); err != nil {
+				t.Fatal(err)
+			}
+			put(t, rejected, "it is full")
+			tr := &trace{read: func(n int) (plugin.Emission, error) {
+				return plugin.Emission{Seq: uint64(n), Batch: encode(t, "reject")}, nil
+			}}
+			p, _ := (&worker{}).at(DeadLetter)
+			s := newSource(tr)
+			s.Patience, s.Through, s.Buffers = patience, []Processor{p}, event.Heap{}
+			s.Dead = &DeadLetters{Component: "source.a", Address: "channel.rejected", Channel: rejected}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			done := make(chan error, 1)
+			go func() { done <- s.Run(ctx) }()
+			time.Sleep(time.Second + time.Millisecond)
+			if refused := strings.Contains(tr.String(), "close"); refused != (patience > 0) {
+				t.Errorf("patience %v: after a second %s", patience, tr)
+			}
+			if state, why := s.Observer.(*quiet).last(); state != Retrying || !strings.Contains(why, "channel.rejected") {
+				t.Errorf("patience %v: it is %s: %s", patience, state, why)
+			}
+			if err := <-done; err != nil || strings.Contains(tr.String(), "put") {
+				t.Errorf("patience %v: %v", patience, err)
+			}
 		})
 	}
 }

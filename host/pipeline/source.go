@@ -49,7 +49,7 @@ type Source struct {
 	Backoff Backoff
 	Drain   time.Duration // how long what has been read may take to commit after ctx ended
 	Ahead   int           // batches on their way to disk while the next is read; 0: readAhead
-	// Patience, if not 0: somebody waits for an answer to what the plugin has taken in. When there has been no room for so long, after
+	// Patience, if not 0: somebody waits for an answer to what the plugin has taken in. When there has been no room for so long, here or for dead letters, after
 	// something was read, the instance is closed, and whoever still waits is refused; the next one is not asked for anything before there is room.
 	Patience time.Duration
 	Observer SourceObserver
@@ -250,6 +250,11 @@ func (s *Source) refine(ctx context.Context, through *chain, b event.Batch) (eve
 	b, err := through.process(ctx, b)
 	if err != nil || through.letters.empty() {
 		return b, err
+	}
+	if s.Patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, s.Patience, errNoRoom)
+		defer cancel()
 	}
 	if err := s.Dead.keep(ctx, through.letters, s.Observer); err != nil {
 		b.Release()
