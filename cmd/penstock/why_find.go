@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -250,7 +251,7 @@ func (q *inquiry) fate(s wal.Standing) tracedSink {
 	case wal.Waits:
 		q.waits(&t, s, base, members, notFor)
 	default:
-		q.done(&t, s, base, members, notFor, known)
+		q.done(&t, s, base, notFor, known)
 	}
 	return t
 }
@@ -351,8 +352,8 @@ func (q *inquiry) standOf(members []string) string {
 }
 
 // done says what it is that the reader has committed.
-func (q *inquiry) done(t *tracedSink, s wal.Standing, base string, members []string, notFor string, known bool) {
-	i := slices.IndexFunc(q.Letters, func(l tracedLetter) bool { return slices.Contains(append(members, base), l.Component) })
+func (q *inquiry) done(t *tracedSink, s wal.Standing, base, notFor string, known bool) {
+	i := slices.IndexFunc(q.Letters, func(l tracedLetter) bool { return cmp.Or(l.Group, l.Component) == base })
 	drop := slices.IndexFunc(q.trail.Drops, func(d channel.Drop) bool { return d.Reader == s.Reader || d.Reader == "" })
 	into, relayed := q.relayed(base, s.Stream)
 	switch {

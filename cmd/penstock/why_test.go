@@ -77,3 +77,13 @@ func fillAndPurge(t *testing.T, ch *wal.Channel) {
 	put(40)
 	must(ch.Close())
 }
+
+func TestALetterOfAMemberIsOneOfItsGroupThoughItIsNoMemberAnyMore(t *testing.T) {
+	q := &inquiry{traced: traced{Letters: []tracedLetter{{letter: letter{Keeper: "channel.rejected", Component: "sink.a", Group: "sink_group.g"}}}}}
+	for reader, want := range map[string]string{"sink_group.g": sinkLetter, "sink.a": sinkCommitted} {
+		var s tracedSink
+		if q.done(&s, wal.Standing{}, reader, "", false); s.State != want {
+			t.Errorf("to %s it is %s, want %s", reader, s.State, want)
+		}
+	}
+}
