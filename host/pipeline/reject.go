@@ -164,7 +164,7 @@ func (s *Sink) broken(ctx context.Context, o offer, err error) (left channel.Lea
 	switch {
 	case p.times < poisonAttempts && !s.Suspects.looking():
 		return lease, err
-	case p.times < poisonAttempts || d.Batch.Len() > 1 || p.alone < poisonAttempts:
+	case d.Batch.Len() > 1 || p.alone < poisonAttempts:
 		return lease, fmt.Errorf("%w (%v): %w", errSuspect, p, err)
 	case s.Dead == nil:
 		return lease, fmt.Errorf("event %d, of offsets %v, broke the plugin %d times; mend the plugin, or name a channel for dead letters: dead_letter = channel.NAME in %s: %w: %w",
