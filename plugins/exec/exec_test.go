@@ -123,14 +123,15 @@ func TestAllThatARunPrintsIsOneEvent(t *testing.T) {
 
 func TestHowARunEndsIsTold(t *testing.T) {
 	for script, want := range map[string]struct {
-		status float64
-		words  string
+		timeout time.Duration
+		status  float64
+		words   string
 	}{
-		`echo x; exit 3`:                       {3, "/bin/sh exited with status 3"},
-		`echo x; kill -9 $$`:                   {137, "/bin/sh was ended by signal 9 (killed)"},
-		`echo x; trap '' TERM; sleep 60; true`: {137, "/bin/sh did not end within 300ms, and was ended by signal 9 (killed)"},
+		`echo x; exit 3`:                       {patience, 3, "/bin/sh exited with status 3"},
+		`echo x; kill -9 $$`:                   {patience, 137, "/bin/sh was ended by signal 9 (killed)"},
+		`trap '' TERM; echo x; sleep 60; true`: {2 * time.Second, 137, "/bin/sh did not end within 2s, and was ended by signal 9 (killed)"},
 	} {
-		s := open(t, shell(script, map[string]any{"on_failure": "event", "timeout": 300 * time.Millisecond, "grace": 100 * time.Millisecond}))
+		s := open(t, shell(script, map[string]any{"on_failure": "event", "timeout": want.timeout, "grace": 100 * time.Millisecond}))
 		got, err := take(t, s, all)
 		if !errors.Is(err, sdk.Done) || len(got) != 2 || got[0].Body != "x" || got[1].Body != want.words || got[1].Attributes["exec.status"] != fmt.Sprint(want.status) {
 			t.Errorf("%s: %v, %v", script, got, err)
