@@ -41,7 +41,7 @@ sink "stdout" "screen" {
 }
 `, func(o *Options) {
 		o.Stdout = out
-		o.Config.Agent.DrainTimeout = 50 * time.Millisecond
+		o.Config.Agent.DrainTimeout = time.Second
 	})
 	<-out.written
 	r.running()[0].State(pipeline.Held, "it does not come back") // as after its timeout
