@@ -132,7 +132,7 @@ figures: ## the table of what crash or soak found, and whether that is enough
 soak: ## crash for long, with new choices each time; writes spec/reliability.md
 	@$(MAKE) --no-print-directory crash KILLS=500 HOPS=100 TERMS=40 LINES=10000000 STATES=520 INJECTIONS=0 WORKERKILLS=1000 BACKLOG=5120 FOR=10m EVENTS=1000000 FORM=soak WRITE=yes MORE='fanout mutated'
 	@$(GO) test -count=1 -timeout 60m -run UnderLoad ./host/agent -args -rounds=100
-	@GROUP_KILLS=200 $(GO) test -timeout 60m -run TestKillsWithAnExactGroup ./cmd/penstock
+	@GROUP_KILLS=200 $(GO) test -count=1 -timeout 60m -run TestKillsWithAnExactGroup ./cmd/penstock
 
 # Beside each other, since all wait most of the time: with proxies as links, on networks of their own, and how soon one of those is used again.
 chaos: build ## three agents in a chain into PostgreSQL, while all of it is killed, stopped, cut off, slow, and loses packets (FOR=60s EVENTS=1000000 SEED=; root, ip, nft)
