@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -176,15 +177,16 @@ func TestTheComparisonFindsALostARepeatedAndAChangedLine(t *testing.T) {
 
 // tail is the end of what the agent said, for the report of a failure.
 type tail struct {
-	mu sync.Mutex
-	b  []byte
+	mu  sync.Mutex
+	b   []byte
+	all bool // it is kept from the beginning on, for a test that looks for something in it
 }
 
 func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.b = append(t.b, p...)
-	if over := len(t.b) - 16<<10; over > 0 {
+	if over := len(t.b) - 16<<10; over > 0 && !t.all {
 		t.b = t.b[over:]
 	}
 	return len(p), nil
@@ -194,4 +196,14 @@ func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return string(t.b)
+}
+
+// with are the lines that have a text in them.
+func (t *tail) with(text string) (lines []string) {
+	for line := range strings.Lines(t.String()) {
+		if strings.Contains(line, text) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
 }
