@@ -82,7 +82,7 @@ func (n newcomer) runs(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.change(t, "pipeline.hcl", "127.0.0.1:5180", fmt.Sprint("127.0.0.1:", addresstest.FreePort(t)))
-	ctx, stop := context.WithTimeout(t.Context(), awaitLimit)
+	ctx, stop := context.WithTimeout(t.Context(), 5*awaitLimit) // it is built once more
 	defer stop()
 	shown := &display{want: regexp.MustCompile(shows[n.kind]), seen: stop}
 	var said bytes.Buffer

@@ -31,8 +31,8 @@ const (
 	exitGrace = time.Second
 	// interruptGrace is how long a call may go on that was asked to come back.
 	interruptGrace = 2 * time.Second
-	// lostGrace is how long it is waited for why a child ended, when its connection broke before.
-	lostGrace = time.Second
+	// lostGrace is how long it is waited for why a child ended, when its connection broke before: a machine that is short of memory kills, and is slow.
+	lostGrace = 10 * time.Second
 	// sampleEvery is how often it is looked at what a child takes, and healthEvery how often it is asked whether it is well. healthTimeout
 	// is long enough for a machine that is short of memory or processors.
 	sampleEvery   = time.Second
