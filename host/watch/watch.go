@@ -81,6 +81,7 @@ type files struct {
 	Options
 	watcher  *fsnotify.Watcher
 	watching []string
+	looked   time.Time // when state was asked for last
 }
 
 // follow watches the directories of today. They are watched anew each time, since one of the same name may be another by now.
@@ -157,20 +158,30 @@ func (f *files) concerns(name string) bool {
 }
 
 // meanwhile says what has been told of the files that are wanted by now, and whether they have changed since: events of directories that are watched
-// anew are lost. A file that nobody wanted before is as it was read for that.
+// anew are lost. A file that nobody wanted before is as it was read for that, unless it was written since, or something has come to where it is: it may have been missed.
 func (f *files) meanwhile(told map[string]string) (state map[string]string, changed bool) {
+	before := f.looked
 	now := f.state()
 	state = maps.Clone(now)
 	for name := range now {
 		if was, ok := told[name]; ok {
 			state[name] = was
+		} else if since(name, before) || since(filepath.Dir(name), before) {
+			state[name] = "" // no digest
 		}
 	}
 	return state, !maps.Equal(now, state)
 }
 
+// since says whether a file, or a directory, is there and was written after a moment, or just before: file systems count in steps.
+func since(name string, at time.Time) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.ModTime().After(at.Add(-quiet/4))
+}
+
 // state has a digest of each file that counts.
 func (f *files) state() map[string]string {
+	f.looked = time.Now()
 	state := map[string]string{}
 	names := f.others()
 	if entries, err := os.ReadDir(f.Path); err == nil {

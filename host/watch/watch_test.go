@@ -181,6 +181,49 @@ func TestASingleFileAndModulesElsewhereAreWatched(t *testing.T) {
 	w.stays("a module that nobody uses")
 }
 
+// A file that was missing when it was asked for, and comes while that is said, is no file that was there all the time; one that was is told of once.
+func TestAFileThatComesJustAfterItWasAskedForIsSeen(t *testing.T) {
+	t.Parallel()
+	for comes, want := range map[bool]int{true: 2, false: 1} {
+		dir, elsewhere := t.TempDir(), t.TempDir()
+		file, other := filepath.Join(dir, "a.hcl"), filepath.Join(elsewhere, "most")
+		write := func(file string) {
+			if err := os.WriteFile(file, []byte(time.Now().String()), 0o600); err != nil {
+				t.Error(err)
+			}
+		}
+		write(file)
+		if !comes {
+			write(other)
+		}
+		var wanted []string // of the goroutine of Run
+		told := make(chan struct{}, 100)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			done <- Run(ctx, Options{Path: dir, Others: func() []string { return wanted }, Changed: func() {
+				wanted = []string{other} // and is read, if it is there
+				if comes && len(told) == 0 {
+					write(other)
+				}
+				told <- struct{}{}
+			}})
+		}()
+		time.Sleep(300 * time.Millisecond) // until it watches, and what was written is old
+		write(file)
+		for end := time.Now().Add(soon); len(told) < want && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		}
+		time.Sleep(3 * quiet) // for what should not come
+		if len(told) != want {
+			t.Errorf("a file that comes, %v: it was told %d times", comes, len(told))
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestWhatChangesWhileSomebodyIsToldIsToldToo(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "a.hcl")
