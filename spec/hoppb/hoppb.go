@@ -16,9 +16,9 @@ const ALPN = "h2"
 const (
 	// MaxMessage is the largest message in bytes: the largest batch, and what goes with it.
 	MaxMessage = 16<<20 + 64<<10
-	// Window is how many bytes may be under way on a stream before the receiver has read them: a message that is the largest does not wait for
-	// its own first half to be read.
-	Window = MaxMessage
+	// Window is how many bytes of answers may be on their way to a sender, of which none is long. Where one is said, gRPC does not measure the link with pings of
+	// the sender's, of which a receiver need not take more than one in PingEvery.
+	Window = 64 << 10
 	// MaxWindow is the most that a receiver lets a sender leave unanswered, in messages.
 	MaxWindow = 64
 	// MaxStream is the longest name of a stream, in bytes: with the identity in front it is the key of an entry of a cursor, which has 256 at most.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -222,4 +223,48 @@ func TestWhatIsKeptOfAllIsBounded(t *testing.T) {
 	if in.kept -= hoppb.MaxCursor - before; in.kept != before {
 		t.Errorf("%d bytes are kept then", in.kept)
 	}
+}
+
+// counted is a connection of which it is known how much was written.
+type counted struct {
+	net.Conn
+	bytes atomic.Int64
+}
+
+func (c *counted) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.bytes.Add(int64(n))
+	return n, err
+}
+
+// While a channel has no room, a thousand upstreams may wait for it with all that they have: of each little more is taken in than the message that is next.
+func TestWhatThereIsNoRoomForStaysWithItsSender(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const size, messages = 1 << 20, 4
+		in, s := inside(t)
+		dial, near := s.dial, new(counted)
+		s.dial = func(ctx context.Context) (c net.Conn, err error) {
+			near.Conn, err = dial(ctx)
+			return near, err
+		}
+		sink, _, err := s.open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := event.Builder{}
+		if err := w.Append(event.Event{Body: make([]byte, size)}); err != nil {
+			t.Fatal(err)
+		}
+		go func() { // until the sink is closed
+			for o := range event.Offset(messages) {
+				_ = sink.Send(t.Context(), event.Range{First: o, Next: o + 1}, w.Batch())
+			}
+		}()
+		synctest.Wait()
+		if n := near.bytes.Load(); n < size || n > 2*size {
+			t.Errorf("the receiver has taken in %d bytes, of %d messages of %d", n, messages, size)
+		}
+		_ = sink.Close()
+		_ = in.Close()
+	})
 }
