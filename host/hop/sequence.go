@@ -15,13 +15,14 @@ type Sequence struct {
 	have  Holding  // as the receiver said at the beginning
 	parts bool     // it is sent parts of the stream, and others the rest
 	prev  Position // else: where it stands when it has taken all that was sent
-	sent  uint64   // messages of this call
-	done  uint64   // of these, answered
+	done  uint64   // messages of this call that are answered
+	way   []Span   // of those that are not
+	last  Span     // that was answered
 }
 
 // Begin makes a sequence of a sender whose numbering had those lives, for a receiver that holds have.
 func Begin(list []Life, have Holding, parts bool) (*Sequence, error) {
-	s := &Sequence{lives: list, have: have, parts: parts, prev: have.Have}
+	s := &Sequence{lives: list, have: have, parts: parts, prev: have.Have, last: Span{have.Have.Incarnation, event.Range{Next: have.Have.Offset}}}
 	if err := s.lives.check(); err != nil {
 		return nil, err
 	}
@@ -33,10 +34,13 @@ func Begin(list []Life, have Holding, parts bool) (*Sequence, error) {
 	return s, nil
 }
 
-// Behind says whether the receiver does not hold all up to a position that it has answered before.
-func (s *Sequence) Behind(answered Position) bool {
+// Last is what was answered last: at the beginning what the receiver holds.
+func (s *Sequence) Last() Span { return s.last }
+
+// Lacks says whether the receiver does not hold what it has answered before, or all up to there where it gets all of the stream.
+func (s *Sequence) Lacks(answered Span) bool {
 	_, known := s.lives.at(answered.Incarnation)
-	return known && s.lives.compare(s.have.Have, answered) < 0
+	return known && !s.lives.holds(s.have, answered)
 }
 
 func nexts(spans []Span) (list []Position) {
@@ -105,19 +109,22 @@ func (s *Sequence) Next(r event.Range, low event.Offset, above []event.Range) (*
 	default:
 		m.Prev, s.prev = s.prev.Wire(), Position{id, r.Next}
 	}
-	s.sent++
+	s.way = append(s.way, Span{id, r})
 	return m, nil
 }
 
 // Unanswered is how many messages are on their way.
-func (s *Sequence) Unanswered() int { return int(s.sent - s.done) }
+func (s *Sequence) Unanswered() int { return len(s.way) }
 
 // Answered notes an answer, and returns how many more messages are done with.
 func (s *Sequence) Answered(messages uint64) (int, error) {
-	if messages < s.done || messages > s.sent {
-		return 0, fmt.Errorf("the receiver answers %d messages, of %d that were sent and %d that it has answered", messages, s.sent, s.done)
+	if sent := s.done + uint64(len(s.way)); messages < s.done || messages > sent {
+		return 0, fmt.Errorf("the receiver answers %d messages, of %d that were sent and %d that it has answered", messages, sent, s.done)
 	}
 	n := int(messages - s.done)
-	s.done = messages
+	if n > 0 {
+		s.last = s.way[n-1]
+	}
+	s.done, s.way = messages, s.way[n:]
 	return n, nil
 }

@@ -48,20 +48,20 @@ type Plugin struct {
 
 var _ plugin.Plugin = (*Plugin)(nil)
 
-// answered is up to where receivers have said that they hold a stream, by sink, stream and address, as long as the agent runs.
+// answered is what receivers have said last that they hold of a stream, by sink, stream and address, as long as the agent runs.
 type answered struct {
 	mu sync.Mutex
-	by map[string]hop.Position
+	by map[string]hop.Span
 }
 
-// swap notes a position, and returns the one before.
-func (a *answered) swap(key string, have hop.Position) (before hop.Position) {
+// swap notes a span, and returns the one before.
+func (a *answered) swap(key string, held hop.Span) (before hop.Span) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.by == nil {
-		a.by = map[string]hop.Position{}
+		a.by = map[string]hop.Span{}
 	}
-	before, a.by[key] = a.by[key], have
+	before, a.by[key] = a.by[key], held
 	return before
 }
 

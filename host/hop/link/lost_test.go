@@ -50,3 +50,28 @@ func TestAReceiverThatWasRestoredIsSpokenOf(t *testing.T) {
 		t.Errorf("it says so again: %s", &s.said)
 	}
 }
+
+// The same of one that gets parts of a stream: where it stands is the same, as long as something below is not settled.
+func TestAReceiverOfPartsThatWasRestoredIsSpokenOf(t *testing.T) {
+	t.Parallel()
+	r, s := newPair(t)
+	m := &members{sender: s}
+	a, _ := m.open("a")
+	m.write(a, event.Range{First: 30, Next: 40})
+	backup := maps.Clone(r.cursor)
+	m.write(a, event.Range{First: 50, Next: 60})
+	_ = a.Close()
+	again, _ := m.open("a")
+	_ = again.Close()
+	if s.said.Len() > 0 {
+		t.Errorf("it says %s", &s.said)
+	}
+	r.close()
+	r.cursor = backup
+	r.open()
+	a, _ = m.open("a")
+	_ = a.Close()
+	if said := s.said.String(); !strings.Contains(said, "had answered before") || !strings.Contains(said, "60 of incarnation") {
+		t.Errorf("it says %s", said)
+	}
+}

@@ -180,17 +180,21 @@ func (s *sink) greet(ctx context.Context) (held []plugin.Held, err error) {
 
 // compare says so when the receiver does not have what it has said that it had: what it lost is given up here, and only who has looked knows whether it is to come again.
 func (s *sink) compare(have hop.Position) {
-	if before := s.before.swap(s.key, have); s.seq.Behind(before) {
+	before := s.before.swap(s.key, s.seq.Last())
+	if s.seq.Lacks(before) {
 		from := "oldest"
 		if have != (hop.Position{}) {
 			from = fmt.Sprint(have.Offset)
 		}
 		s.open.Log.Error("the receiver does not have what it had answered before: it was restored from a backup, has forgotten this sender, or is another one at the same address; "+
-			"what the log still has can be sent again, also what the receiver has of it", "answered", before.String(), "has", have.String(),
+			"what the log still has can be sent again, also what the receiver, or another of its group, has of it",
+			"answered", hop.Position{Incarnation: before.Incarnation, Offset: before.Range.Next}.String(), "has", have.String(),
 			"command", fmt.Sprintf("penstock channel replay %s %s --from %s", s.open.Channel, s.open.Reader, from))
 		if s.open.Metrics != nil {
 			s.open.Metrics.Plugin(s.open.Component, abi.MetricCounter, "receiver_lost", 1)
 		}
+	} else if s.open.Settled != nil && !before.Range.Empty() {
+		s.before.swap(s.key, before) // which lies above where it stands
 	}
 }
 
@@ -317,10 +321,10 @@ func (s *sink) hear(down *hoppb.Down) error {
 	} else {
 		var err error
 		n, err = s.seq.Answered(done)
-		s.before.swap(s.key, hop.FromWire(a.Have))
 		if err != nil {
 			return &plugin.Error{Class: abi.Retry, Code: abi.EIO, Message: fmt.Sprintf("%s: %v", s.Address, err)}
 		}
+		s.before.swap(s.key, s.seq.Last())
 	}
 	s.ready += n
 	if a.Again {
