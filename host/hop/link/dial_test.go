@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,17 +28,17 @@ func (n *noted) Close() error { n.closed = true; return nil }
 // One attempt to connect fails, and another that began behind it succeeds at that moment.
 func TestAConnectionThatNobodyWaitsForIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		late, attempts := new(noted), 0
+		late, attempts := new(noted), new(atomic.Int32)
 		c, err := dialStaggered(t.Context(), func(ctx context.Context) (net.Conn, error) {
-			if attempts++; attempts == 1 {
+			if attempts.Add(1) == 1 {
 				time.Sleep(nextDial + time.Millisecond)
 				return nil, errors.New("refused")
 			}
 			<-ctx.Done()
 			return late, nil
 		})
-		if c != nil || err == nil || attempts != 2 || !late.closed {
-			t.Errorf("it answers %v, %v after %d attempts, and the late one is closed: %v", c, err, attempts, late.closed)
+		if c != nil || err == nil || attempts.Load() != 2 || !late.closed {
+			t.Errorf("it answers %v, %v after %d attempts, and the late one is closed: %v", c, err, attempts.Load(), late.closed)
 		}
 	})
 }
