@@ -215,11 +215,12 @@ func (c *call) greet(ctx context.Context, h *hoppb.Hello) (*hoppb.Welcome, error
 	if err != nil {
 		return nil, err
 	}
-	if lost > 0 {
-		s.count("upstream_lost_events", float64(lost))
+	if lost > c.up.lost { // it comes back with the same until it has sent something
+		s.count("upstream_lost_events", float64(lost-c.up.lost))
 		s.open.Log.Warn("an upstream whose channel is not at fsync has lost events that are here: it goes on behind them",
 			"client", c.identity, "sender", c.sender, "events", lost)
 	}
+	c.up.lost = lost
 	have := c.up.Have()
 	have.Welcome(w)
 	s.open.Log.Debug("an upstream sends", "client", c.identity, "sender", c.sender, "peer", c.address, "have", have.Have.String(), "parts", len(have.Parts))

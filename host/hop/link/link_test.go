@@ -143,7 +143,12 @@ func newReceiver(t testing.TB, tls endpoint.TLSOptions) *receiver {
 	return r
 }
 
-func (r *receiver) Plugin(string, int, string, float64)       {}
+func (r *receiver) Plugin(_ string, _ int, name string, n float64) {
+	r.mu.Lock()
+	r.denied[name] += int(n)
+	r.mu.Unlock()
+}
+
 func (r *receiver) Call(string, time.Duration, time.Duration) {}
 func (r *receiver) Memory(string, uint64)                     {}
 func (r *receiver) Denied(_, capability string)               { r.mu.Lock(); r.denied[capability]++; r.mu.Unlock() }
@@ -232,6 +237,7 @@ type sender struct {
 	ends  []event.Offset
 	more  string // config
 	lone  bool
+	loses bool         // its log is not durable
 	said  bytes.Buffer // its log
 	had   answered
 	name  string                               // "" = up
@@ -272,7 +278,7 @@ func (s *sender) instance() (plugin.Instance, error) {
 	defer cancel()
 	return openSink(ctx, plugin.Request{
 		Component: "sink." + cmp.Or(s.name, "up"), Channel: "main", Reader: "sink_group.ups", Stream: "channel/reader/1", Incarnations: s.lives, Ends: s.ends,
-		Durable: true, Shared: s.lone, Settled: s.done,
+		Durable: !s.loses, Shared: s.lone, Settled: s.done,
 		Config: json.RawMessage(`{"address": "the receiver", "window": 8` + s.more + `}`), Log: slog.New(slog.NewTextHandler(&s.said, nil)),
 		Grants: plugin.Grants{Dial: map[string]plugin.Dialer{dialHandle: s.dial}},
 	}, &s.had)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/penstock-io/penstock/spec/abi"
 	"github.com/penstock-io/penstock/spec/event"
 )
 
@@ -73,5 +74,30 @@ func TestAReceiverOfPartsThatWasRestoredIsSpokenOf(t *testing.T) {
 	_ = a.Close()
 	if said := s.said.String(); !strings.Contains(said, "had answered before") || !strings.Contains(said, "60 of incarnation") {
 		t.Errorf("it says %s", said)
+	}
+}
+
+// A power cut takes from a sender what was not flushed, and the receiver has it: that is counted once, however often the sender comes back.
+func TestWhatASenderHasLostIsCountedOnce(t *testing.T) {
+	t.Parallel()
+	r, s := newPair(t)
+	s.loses = true
+	sink, _, err := s.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := deliver(t, sink, 0, 50); err != nil {
+		t.Fatal(err)
+	}
+	_ = sink.Close()
+	s.lives, s.ends = []abi.Incarnation{{ID: 7}, {ID: 8, First: 100}}, []event.Offset{30, 1000}
+	for range 3 {
+		if sink, _, err = s.open(); err != nil {
+			t.Fatal(err)
+		}
+		_ = sink.Close()
+	}
+	if n := r.counted("upstream_lost_events"); n != 20 {
+		t.Errorf("%d events are counted", n)
 	}
 }

@@ -54,7 +54,8 @@ type source struct {
 type upstream struct {
 	*hop.Upstream
 	key  string
-	call *call // that is open, or nil
+	call *call  // that is open, or nil
+	lost uint64 // events that are here and its sender has lost, as it was found at its last Hello
 }
 
 // size is what a holding takes of the cursor.
