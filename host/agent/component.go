@@ -101,6 +101,7 @@ func (r *revision) buildSource(s config.Source) *component {
 	c := r.newComponent(s.Component, s.Into)
 	c.source = r.agent.metrics.Source(c.Address())
 	request, opened := r.request(c), 0
+	request.Forgets = r.forgets(s.Into)
 	loop := &pipeline.Source{
 		Address: c.Address(), Channel: c.channel, Version: c.Plugin.CursorVersion, Reads: c.Plugin.Reads,
 		Backoff: sourceBackoff, Drain: r.Config.Agent.DrainTimeout, Observer: sourceObserver{c}, Log: c.log,

@@ -68,6 +68,26 @@ func (a *arrivals) count() int {
 	return a.n
 }
 
+// closed stands for a plugin that cannot be opened, and notes with what that was tried.
+type closed struct {
+	arrivals
+	with chan plugin.Request
+}
+
+func (a *closed) Open(_ context.Context, _ abi.Kind, r plugin.Request) (plugin.Instance, error) {
+	a.with <- r
+	return plugin.Instance{}, &plugin.Error{Class: abi.Config}
+}
+
+func TestASourceKnowsWhenItsCursorIsForgotten(t *testing.T) {
+	a := &closed{with: make(chan plugin.Request, 1)}
+	run(t, t.TempDir(), "source \"generate\" \"in\" {\n  into = channel.main\n  config {\n    count = 1\n  }\n}\nchannel \"wal\" \"main\" {\n  forget_after = \"72h\"\n}\n"+
+		"sink \"discard\" \"out\" {\n  from = channel.main\n}\n", func(o *Options) { o.StandIns, o.Cache = StandIns{"source.in": a}, filepath.Join(data, "cache") })
+	if r := <-a.with; r.Forgets != 72*time.Hour {
+		t.Errorf("it is told %v", r.Forgets)
+	}
+}
+
 // selfSigned writes a certificate that signs itself, and its key.
 func selfSigned(t testing.TB, dir, name string) {
 	t.Helper()

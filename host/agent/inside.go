@@ -86,3 +86,12 @@ func (r *revision) durable(name string) bool {
 	i := slices.IndexFunc(r.Config.Channels, func(c config.Channel) bool { return c.Name == name })
 	return i >= 0 && r.Config.Channels[i].Kind == "wal" && r.Config.Channels[i].Durability == "fsync"
 }
+
+// forgets is after how long a channel of the configuration forgets what of a cursor was not set again.
+func (r *revision) forgets(name string) time.Duration {
+	i := slices.IndexFunc(r.Config.Channels, func(c config.Channel) bool { return c.Name == name })
+	if i < 0 {
+		return 0
+	}
+	return r.Config.Channels[i].ForgetAfter
+}

@@ -167,6 +167,7 @@ type Request struct {
 	Config       json.RawMessage // checked against the manifest, defaults filled in
 	Instance     abi.Instance
 	Cursor       event.Cursor      // source: where to go on
+	Forgets      time.Duration     // source: entries of its cursor that were not set for so long are forgotten; 0: none is
 	Channel      string            // sink: the name of the channel that it reads
 	Reader       string            // sink: what reads it: its own address, or that of its group
 	Stream       string            // sink: see channel.ReaderInfo

@@ -294,9 +294,13 @@ func (c *call) take(ctx context.Context, m *hoppb.Message) error {
 	grows := c.up.size(after) - c.up.size(before)
 	s.mu.Lock()
 	if grows > 0 && s.kept+grows > hoppb.MaxCursor {
+		s.outdated()
+	}
+	if grows > 0 && s.kept+grows > hoppb.MaxCursor {
 		s.mu.Unlock()
 		batch.Release()
-		return &refusal{code: abi.EAGAIN, after: time.Minute, message: "what is kept of all upstreams is as much as the cursor of a source has room for; let some send to another source, or " + s.fewer()}
+		return &refusal{code: abi.EAGAIN, after: time.Minute, message: "what is kept of all upstreams is as much as the cursor of a source has room for: " +
+			"let some send to another source, have programs finish their streams (penstock send --remove), or wait until forget_after of the channel has forgotten some"}
 	}
 	s.kept += max(grows, 0)
 	c.up.Take(span, after)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -27,6 +26,8 @@ const (
 	fullAfter = 5 * time.Second
 	// farewell is how long calls may take to end when the source is closed.
 	farewell = time.Second
+	// forgotten is how much later than its time an entry of a cursor has gone: a channel looks once an hour.
+	forgotten = 2 * time.Hour
 	// sayRefused is how often it is logged that somebody is refused for one reason: whoever is tries again all the time.
 	sayRefused = 10 * time.Second
 )
@@ -54,8 +55,9 @@ type source struct {
 type upstream struct {
 	*hop.Upstream
 	key  string
-	call *call  // that is open, or nil
-	lost uint64 // events that are here and its sender has lost, as it was found at its last Hello
+	call *call     // that is open, or nil
+	set  time.Time // its entry of the cursor, as far as is known
+	lost uint64    // events that are here and its sender has lost, as it was found at its last Hello
 }
 
 // size is what a holding takes of the cursor.
@@ -93,7 +95,7 @@ func openSource(open plugin.Request) (*source, error) {
 		if err != nil {
 			return nil, &plugin.Error{Class: abi.Config, Code: abi.EINVAL, Message: fmt.Sprintf("the cursor of upstream %s: %v", key, err)}
 		}
-		s.upstreams[key] = &upstream{Upstream: hop.Stand(at), key: key}
+		s.upstreams[key] = &upstream{Upstream: hop.Stand(at), key: key, set: time.Now()}
 		s.kept += s.upstreams[key].size(at)
 	}
 	in := open.Grants.Listen[listenHandle]
@@ -143,6 +145,7 @@ func (s *source) Ack(_ context.Context, seq uint64, err error) error {
 			a.of.stored++
 		default:
 			s.kept -= a.frees
+			a.of.up.set = time.Now()
 			a.of.up.Stored(a.after)
 			s.forget(a.of.up)
 		}
@@ -180,9 +183,12 @@ func (s *source) admit(ctx context.Context, c *call, key string) error {
 	up := s.upstreams[key]
 	if up == nil {
 		if len(s.upstreams) >= s.Upstreams {
+			s.outdated()
+		}
+		if len(s.upstreams) >= s.Upstreams {
 			s.mu.Unlock()
 			return &refusal{code: abi.EAGAIN, after: time.Minute, message: fmt.Sprintf(
-				"there are %d upstreams already, as many as upstreams of the source says; raise that, or %s", s.Upstreams, s.fewer())}
+				"there are %d upstreams already, as many as upstreams of the source says; raise that, have programs finish their streams (penstock send --remove), or wait until forget_after of the channel has forgotten one", s.Upstreams)}
 		}
 		up = &upstream{Upstream: hop.Stand(hop.Holding{}), key: key}
 		s.upstreams[key] = up
@@ -209,10 +215,14 @@ func (s *source) admit(ctx context.Context, c *call, key string) error {
 	}
 }
 
-// fewer says how some are forgotten.
-func (s *source) fewer() string {
-	return fmt.Sprintf("have programs finish their streams (penstock send --remove); what forget_after of the channel has forgotten since the source was opened is out of the way after "+
-		"penstock source pause %[1]s, and resume %[1]s", strings.TrimPrefix(s.open.Component, "source."))
+// outdated forgets what the channel has forgotten by now. It is called under mu.
+func (s *source) outdated() {
+	for key, up := range s.upstreams {
+		if s.open.Forgets > 0 && up.call == nil && up.Quiet() && time.Since(up.set) > s.open.Forgets+forgotten {
+			s.kept -= up.size(up.Have())
+			delete(s.upstreams, key)
+		}
+	}
 }
 
 // leave ends a call.

@@ -5,6 +5,7 @@ package link
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -16,6 +17,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/penstock-io/penstock/host/hop"
 	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/spec/abi"
 	"github.com/penstock-io/penstock/spec/event"
@@ -44,6 +46,48 @@ func inside(t *testing.T) (*source, *sender) {
 		}
 	}
 	return in, s
+}
+
+// What its channel has forgotten of upstreams that came no more takes up no places of others.
+func TestUpstreamsThatComeNoMoreGiveUpTheirPlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in, s := inside(t)
+		in.open.Forgets = 48 * time.Hour
+		s.done = func() (event.Offset, []event.Range) { return 0, nil } // so that each name is another stream
+		next := event.Offset(0)
+		say := func(name string) error {
+			s.name = name
+			sink, _, err := s.open()
+			if err != nil {
+				return err
+			}
+			span := event.Range{First: next, Next: next + 20}
+			next = span.Next
+			if err := sink.Send(t.Context(), span, batch(t, span)); err != nil {
+				return err
+			}
+			em, err := in.Read(t.Context())
+			if err != nil {
+				return err
+			}
+			em.Batch.Release()
+			return errors.Join(in.Ack(t.Context(), em.Seq, nil), sink.(plugin.Streamer).Outcome(t.Context()), sink.Close())
+		}
+		for _, step := range []struct {
+			after   time.Duration
+			name    string
+			refused bool // there are three places
+		}{{10, "a", false}, {10, "b", false}, {10, "c", false}, {0, "d", true}, {20, "a", false}, {21, "d", false}, {0, "e", true}, {10, "e", false}} {
+			time.Sleep(step.after * time.Hour)
+			if err := say(step.name); (err != nil) != step.refused {
+				t.Errorf("%s is told %v", step.name, err)
+			}
+		}
+		if len(in.upstreams) != 3 || in.kept != 3*(len(hop.Key(localIdentity, "channel/reader/1/sink.a"))+hoppb.PositionSize+hoppb.SpanSize) {
+			t.Errorf("%d upstreams are kept, in %d bytes", len(in.upstreams), in.kept)
+		}
+		_ = in.Close()
+	})
 }
 
 // A disk may stand for longer than a Hello may take to come: who has said it waits, and is not told that it never did, which would hold it.
@@ -211,7 +255,7 @@ func TestWhatIsKeptOfAllIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := deliver(t, lone, 0, 10); plugin.ClassOf(err) != abi.Retry || !strings.Contains(err.Error(), "penstock source pause edges") {
+	if _, err := deliver(t, lone, 0, 10); plugin.ClassOf(err) != abi.Retry || !strings.Contains(err.Error(), "the cursor of a source has room for") {
 		t.Errorf("it is told %v", err)
 	}
 	if _, err := deliver(t, sink, 10, 30); err != nil {
