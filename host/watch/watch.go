@@ -69,9 +69,7 @@ func Run(ctx context.Context, o Options) error {
 			continue
 		}
 		o.Changed()
-		if err := f.follow(); err != nil {
-			return err
-		}
+		f.followOn()
 		state, heard = f.meanwhile(now)
 	}
 }
@@ -97,6 +95,9 @@ func (f *files) follow() error {
 	}
 	return nil
 }
+
+// followOn is follow for who watches already: a directory may be gone for a while, and the files are looked at all the same.
+func (f *files) followOn() { _ = f.follow() }
 
 // dirs are the directory of the pipeline, the one that it is in, and those of other files.
 func (f *files) dirs() []string {
@@ -137,7 +138,8 @@ func (f *files) await(ctx context.Context, heard bool) error {
 			}
 		case <-f.watcher.Errors: // events were lost: then something has happened
 		case <-look.C:
-			return f.follow()
+			f.followOn()
+			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
