@@ -24,14 +24,20 @@ import (
 	"github.com/penstock-io/penstock/host/watch"
 )
 
-// setup reads what is to run: the files at path, and what they name beside them; the command line goes before the files.
-func (a *app) setup(path string, f runFlags) (loaded, agent.Setup, error) {
+// setup reads what is to run: the files at path, and what they name beside them; the command line goes before the files. may, if it is not nil, is asked
+// before any secret is read.
+func (a *app) setup(path string, f runFlags, may func(*config.Config) error) (loaded, agent.Setup, error) {
 	l, err := a.load(path)
 	if err != nil {
 		return l, agent.Setup{}, err
 	}
 	if err := f.apply(l.config); err != nil {
 		return l, agent.Setup{}, err
+	}
+	if may != nil {
+		if err := may(l.config); err != nil {
+			return l, agent.Setup{}, err
+		}
 	}
 	keys, unread := agent.ReadKeys(l.config)
 	secrets, hidden := config.ReadSecrets(l.config)
@@ -64,13 +70,13 @@ func (r *reader) beside() []string {
 }
 
 // read reads the files at another path, "" for those of the start, given more values of variables; look is how plugins
-// are asked about their configs. Mistakes come as a refusal that holds all of them.
-func (r *reader) read(other string, given admin.Variables, look agent.Look) (agent.Setup, error) {
+// are asked about their configs, and may is asked before secrets are read. Mistakes come as a refusal that holds all of them.
+func (r *reader) read(other string, given admin.Variables, look agent.Look, may func(*config.Config) error) (agent.Setup, error) {
 	of := *r.app
 	of.look = look
 	all := admin.Variables(of.variables).And(given)
 	of.variables = config.Variables(all)
-	l, setup, err := of.setup(cmp.Or(other, r.path), r.runFlags)
+	l, setup, err := of.setup(cmp.Or(other, r.path), r.runFlags, may)
 	if other == "" {
 		r.depend(l.sources)
 	}

@@ -72,7 +72,7 @@ func (a *app) run(ctx context.Context, path string, f runFlags) error {
 	}
 	hup, stop := hangups() // from here on: one that comes too early would end the process
 	defer stop()
-	l, setup, err := a.setup(path, f)
+	l, setup, err := a.setup(path, f, nil)
 	if err != nil {
 		return err
 	}

@@ -50,8 +50,9 @@ const drainSlack = time.Second
 type Options struct {
 	Setup
 	// Load reads the configuration at a path anew; "" is the one that the agent was started with. given is what it is given beside what it was
-	// given then. nil: there is no reload. An error that is an [*admin.Refusal] is passed on as it is.
-	Load   func(path string, given admin.Variables, look Look) (Setup, error)
+	// given then. may, if it is not nil, is asked before any secret is read. nil: there is no reload. An error that is an [*admin.Refusal] is passed on
+	// as it is.
+	Load   func(path string, given admin.Variables, look Look, may func(*config.Config) error) (Setup, error)
 	Build  admin.Build
 	Log    *slog.Logger
 	Logs   *admin.Log // what Log keeps of itself, or nil

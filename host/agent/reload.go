@@ -113,7 +113,11 @@ func (a *Agent) planned(ask admin.Reload) (next Setup, p *plan.Plan, err error) 
 	if a.opts.Load == nil {
 		return next, nil, &admin.Refusal{Code: admin.CodeRefused, Message: "this agent was not started from pipeline files, and cannot read them again"}
 	}
-	if next, err = a.opts.Load(ask.Path, a.givenBy(ask), a.look); err != nil {
+	var may func(*config.Config) error
+	if ask.Watch {
+		may = a.runsNoProgram
+	}
+	if next, err = a.opts.Load(ask.Path, a.givenBy(ask), a.look, may); err != nil {
 		return next, nil, err
 	}
 	if next.Modules == nil {
@@ -133,6 +137,21 @@ func (a *Agent) planned(ask admin.Reload) (next Setup, p *plan.Plan, err error) 
 	side := from.side()
 	side.Held = a.held()
 	return next, plan.Compare(side, to), nil
+}
+
+// runsNoProgram refuses a configuration that asks another program for a secret than the one that runs: it would be started before there is a plan, in
+// which nobody could have seen it.
+func (a *Agent) runsNoProgram(next *config.Config) error {
+	var from []config.Secret
+	if r := a.current(); r != nil {
+		from = r.Config.Secrets
+	}
+	for _, s := range next.Secrets {
+		if s.RunsProgram() && !slices.ContainsFunc(from, func(old config.Secret) bool { return old.From == s.From }) {
+			return notByItself("secret." + s.Name + ": another program is asked for it")
+		}
+	}
+	return nil
 }
 
 // givenBy is what the files are given with a reload, which keeps what earlier ones gave.
@@ -216,12 +235,17 @@ func permitted(ask admin.Reload, p *plan.Plan) error {
 	case len(p.Refused) > 0:
 		return &admin.Refusal{Code: admin.CodeRefused, Message: strings.Join(p.Refused, "; ")}
 	case ask.Watch && len(p.Asks()) > 0:
-		return &admin.Refusal{
-			Code: admin.CodeAsks, Message: "what the files say now is not taken up by itself: " + strings.Join(p.Asks(), "; "),
-			Hint: "Look at it with: penstock plan\nThen take it up with: penstock reload",
-		}
+		return notByItself(p.Asks()...)
 	}
 	return nil
+}
+
+// notByItself refuses what somebody has to decide.
+func notByItself(asks ...string) error {
+	return &admin.Refusal{
+		Code: admin.CodeAsks, Message: "what the files say now is not taken up by itself: " + strings.Join(asks, "; "),
+		Hint: "Look at it with: penstock plan\nThen take it up with: penstock reload",
+	}
 }
 
 // onlyPlugin refuses what is not about the code of one plugin.

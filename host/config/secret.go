@@ -31,6 +31,9 @@ type Secret struct {
 	Refresh time.Duration
 }
 
+// RunsProgram says whether a program is run to read it.
+func (s Secret) RunsProgram() bool { return strings.HasPrefix(s.From, fromExec+":") }
+
 // Where a secret may come from.
 const (
 	fromEnv     = "env"
