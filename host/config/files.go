@@ -3,6 +3,7 @@
 package config
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -248,6 +249,9 @@ func (f *faults) unreadable(name string, err error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		hint = neighbour(name)
+		if to, err := os.Readlink(name); err == nil {
+			hint = fmt.Sprintf(" It is a link to %s, which is not there.", quote(to))
+		}
 	case errors.Is(err, fs.ErrPermission):
 		hint = fmt.Sprintf(" The agent runs as user %d, which may not read it.", os.Geteuid())
 	}
@@ -274,6 +278,11 @@ func (f *faults) parse(src []byte, name string) *hcl.File {
 	}
 	if strings.HasSuffix(name, ".json") {
 		bound, parse = boundJSON, hcljson.Parse
+		src = bytes.TrimPrefix(src, byteOrderMark) // the other parser knows it
+	}
+	if at, mistake := notText(src); mistake != "" {
+		f.add("E1101", byteRange(src, name, at), "%s", mistake)
+		return &hcl.File{Body: hcl.EmptyBody(), Bytes: src}
 	}
 	if err := bound(src, name); err != nil {
 		at := fileRange(name)
@@ -302,6 +311,24 @@ func (f *faults) parse(src []byte, name string) *hcl.File {
 		return &hcl.File{Body: hcl.EmptyBody(), Bytes: src}
 	}
 	return file
+}
+
+// byteOrderMark is what some editors put before text in UTF-8.
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
+// notText says where text is not UTF-8, and what to do. The parser would find a mistake in each character, and the one for JSON none.
+func notText(src []byte) (at int, mistake string) {
+	if bytes.HasPrefix(src, []byte("\xff\xfe")) || bytes.HasPrefix(src, []byte("\xfe\xff")) {
+		return 0, "The file is in UTF-16, as some editors on Windows write it. Have the editor save it as UTF-8."
+	}
+	for rest := src; len(rest) > 0; {
+		r, n := utf8.DecodeRune(rest)
+		if r == utf8.RuneError && n == 1 {
+			return at, fmt.Sprintf("The byte 0x%02x is not text in UTF-8. Have the editor save the file as UTF-8.", rest[0])
+		}
+		at, rest = at+n, rest[n:]
+	}
+	return 0, ""
 }
 
 // fileFunction reads a file that lies beside the configuration, or below it, and nothing else: a configuration is one directory.
