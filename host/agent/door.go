@@ -25,13 +25,14 @@ type door struct {
 	component string // that opened it
 	handle    config.Handle
 	bounds    doorBounds
-	grant     func(o *opener) // hands it to a component
+	grant     func(o *opener, handle string) // hands it to a component, under the name that this has for it
 	read      func() admin.Listener
 }
 
 // doorBounds are what a door was opened with beside its address. What is listened on has them for good.
 type doorBounds struct {
 	tls    config.TLS
+	hop    bool // what is spoken over TLS
 	limits config.ListenLimits
 	serve  config.ServeLimits
 }
@@ -40,6 +41,7 @@ func (o *opener) bounds(h config.Handle) (b doorBounds) {
 	if t := o.component.TLS; t != nil && h.Address.Secure() {
 		b.tls = placeless(t)
 		b.tls.Name = ""
+		b.hop = hops(o.component)
 	}
 	if h.Kind == abi.NeedServe {
 		b.serve = o.component.Limits.Serve
@@ -66,7 +68,7 @@ func (o *opener) through(h config.Handle, open func() (*door, error)) error {
 	}
 	o.revision.keep(d)
 	o.doors = append(o.doors, d)
-	d.grant(o)
+	d.grant(o, h.Name)
 	return nil
 }
 
@@ -105,7 +107,7 @@ func (o *opener) listen(h config.Handle) error {
 		o.log.Info("listening", "handle", h.Name, "granted", h.Address.String(), "address", l.Grant().Addr.String())
 		return &door{
 			Closer: l, read: shown(h, l.Grant().Addr, l.Counts),
-			grant: func(o *opener) { o.Grants.Listen[h.Name] = l.Grant() },
+			grant: func(o *opener, handle string) { o.Grants.Listen[handle] = l.Grant() },
 		}, nil
 	})
 }
@@ -127,7 +129,7 @@ func (o *opener) serve(h config.Handle) error {
 		o.log.Info("listening for HTTP", "handle", h.Name, "granted", h.Address.String(), "address", s.Addr().String())
 		return &door{
 			Closer: s, read: shown(h, s.Addr(), s.Counts),
-			grant: func(o *opener) { o.Grants.Serve = s.Requests() },
+			grant: func(o *opener, _ string) { o.Grants.Serve = s.Requests() },
 		}, nil
 	})
 }

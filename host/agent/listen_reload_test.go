@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/penstock-io/penstock/host/address/addresstest"
 	"github.com/penstock-io/penstock/host/admin"
 )
 
@@ -146,5 +147,31 @@ sink "file" "a" {
 	}
 	if len(count) < taken {
 		t.Errorf("%d were answered, %d are there", taken, len(count))
+	}
+}
+
+func TestAnAddressPassesToAPluginThatCallsItOtherwise(t *testing.T) {
+	pipeline := strings.ReplaceAll(`
+source "PLUGIN" "in" {
+  into = channel.main
+  config {
+    listen = "tcp://127.0.0.1:PORT"
+    MORE
+  }
+}
+channel "wal" "main" {}
+sink "file" "a" {
+  from = channel.main
+  config { path = "DIR/a.log" }
+}
+`, "PORT", fmt.Sprint(addresstest.FreePort(t)))
+	tcp := strings.NewReplacer("PLUGIN", "tcp", "MORE", "")
+	hop := strings.NewReplacer("PLUGIN", "hop", "MORE", `clients = ["*"]`)
+	r := run(t, t.TempDir(), tcp.Replace(pipeline))
+	for _, plugin := range []*strings.Replacer{hop, tcp} { // "in" to one, "listen" to the other
+		if err := r.reload(t, plugin.Replace(pipeline)); err != nil {
+			t.Fatalf("to %s: %v", plugin.Replace("PLUGIN"), err)
+		}
+		eventually(t, plugin.Replace("PLUGIN")+" runs", func() bool { return r.component("source.in").State == admin.Running })
 	}
 }
