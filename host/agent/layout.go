@@ -242,13 +242,19 @@ func (l *layout) run(ctx context.Context) error {
 			continue
 		}
 		if err := l.close(stages[0]); err != nil {
-			return fmt.Errorf("end the old lanes: %w", err)
+			return l.hold(fmt.Errorf("end the old lanes: %w", err))
 		}
 		if l.forget(stages[0]) != nil {
 			forgetting.Go(func() { l.forgetLater(ctx, stages[0]) })
 		}
 	}
 	return nil
+}
+
+// hold is how run ends where it cannot go on by itself.
+func (l *layout) hold(err error) error {
+	l.c.State(pipeline.Held, err.Error())
+	return &pipeline.HeldError{Component: l.c.Address(), Err: err}
 }
 
 // drained says whether readers have handed over, and committed all that was theirs.

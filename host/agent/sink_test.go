@@ -4,6 +4,7 @@ package agent
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/penstock-io/penstock/host/admin"
+	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/host/pipeline"
 )
 
@@ -161,5 +163,57 @@ sink "stdout" "screen" {
 		if len(got) != each || !slices.IsSorted(got) {
 			t.Errorf("%s: %d lines, in order: %v", file, len(got), slices.IsSorted(got))
 		}
+	}
+}
+
+// unclosable is a reader of which the position cannot be written down.
+type unclosable struct{ channel.Reader }
+
+func (u unclosable) Close() error {
+	return errors.Join(u.Reader.Close(), errors.New("the disk is broken"))
+}
+
+func TestASinkWhoseOldLanesCannotBeEndedIsHeldAndSaysSo(t *testing.T) {
+	text := `
+source "generate" "in" {
+  into = channel.main
+  config { count = 100 }
+}
+channel "wal" "main" {}
+sink "discard" "out" {
+  from = channel.main
+}
+`
+	r := run(t, t.TempDir(), text)
+	eventually(t, "all is delivered", func() bool { return r.component("sink.out").Events == 100 })
+	pause := admin.Pause{Component: "sink.out"}
+	if _, err := r.Pause(t.Context(), pause); err != nil {
+		t.Fatal(err)
+	}
+	lanes := "sink \"discard\" \"out\" {\n  order_by = event.attributes.x\n  lanes = 2"
+	if err := r.reload(t, strings.Replace(text, `sink "discard" "out" {`, lanes, 1)); err != nil {
+		t.Fatal(err)
+	}
+	c := r.find(t, "sink.out")
+	if err := c.apart(t.Context(), func() error {
+		old := c.layout.readers["sink.out"]
+		old.Reader = unclosable{old.Reader}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	pause.Resume = true
+	if _, err := r.Pause(t.Context(), pause); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "held", func() bool {
+		s := r.component("sink.out")
+		return s.State == admin.Held && strings.Contains(s.Reason, "the disk is broken")
+	})
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(r.log.String(), "end the old lanes: the disk is broken") {
+		t.Error("the log says nothing")
 	}
 }
