@@ -231,7 +231,11 @@ func (a *Agent) fetch(ctx context.Context, source, into string, before []string)
 			p.look()
 		}
 	}
-	own := a.moves.places[slices.IndexFunc(a.moves.places, func(p *place) bool { return p.name == "channel."+into })]
+	i := slices.IndexFunc(a.moves.places, func(p *place) bool { return p.name == "channel."+into })
+	if i < 0 {
+		return fmt.Errorf("channel.%s was given up by a reload, and %s should have ended before", into, source)
+	}
+	own := a.moves.places[i]
 	name, from := a.moves.newest(source, before, own)
 	if from == nil {
 		return a.nowhere(source)

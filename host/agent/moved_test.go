@@ -150,6 +150,16 @@ func TestWhereNobodyCanLookNothingBeginsAnew(t *testing.T) {
 	})
 }
 
+func TestACursorIsFetchedIntoNoChannelThatIsGone(t *testing.T) {
+	inHouses(t, func(h *houses) {
+		h.put("a", "7", 0)
+		if err := h.fill("gone"); err == nil {
+			t.Error("it is there")
+		}
+		h.stands("a", "7", 0)
+	})
+}
+
 func TestAMoveIntoAFullChannelIsTriedAgain(t *testing.T) {
 	inHouses(t, func(h *houses) {
 		h.put("a", "1", 0)
