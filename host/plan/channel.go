@@ -70,6 +70,20 @@ func (c *comparison) refuseRename(ch config.Channel) {
 	}
 }
 
+// refuseNoReturn refuses to give up a channel in memory together with the way back: what is still in it when the new version fails would be lost.
+func (c *comparison) refuseNoReturn() {
+	i := slices.IndexFunc(c.plan.Steps, func(s Step) bool { return s.OneWay != "" })
+	if i < 0 {
+		return
+	}
+	for _, old := range c.from.Config.Channels {
+		if s := c.plan.Step(old.Address()); old.Kind == "memory" && s != nil && s.Do == Remove {
+			c.plan.Refused = append(c.plan.Refused, fmt.Sprintf("%s is in memory alone, and cannot go together with a change of %s from which there is no way back: take it out in another reload",
+				old.Address(), c.plan.Steps[i].Address))
+		}
+	}
+}
+
 // agentLive are the arguments of the agent that change while it runs.
 var agentLive = []string{"drain_timeout", "probation"}
 

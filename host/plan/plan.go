@@ -175,6 +175,7 @@ func Compare(from, to Side) *Plan {
 	c.sources()
 	c.sinks()
 	c.groups()
+	c.refuseNoReturn()
 	c.paths()
 	c.plan.Hash = c.plan.hash()
 	return c.plan

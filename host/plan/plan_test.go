@@ -355,3 +355,19 @@ func TestWhatARemovedSinkLeavesIsSaidWithHowToGiveItUp(t *testing.T) {
 		}
 	}
 }
+
+func TestAChannelInMemoryDoesNotGoTogetherWithTheWayBack(t *testing.T) {
+	temp := func(s *Side) {
+		s.Config.Channels = append(s.Config.Channels, config.Channel{Kind: "memory", Name: "temp"})
+	}
+	form := func(s *Side) { s.Config.Sources[0].Plugin.CursorVersion, s.Digests["source.shop"] = 2, "c0de" }
+	for _, c := range []struct {
+		name    string
+		to      Side
+		refused int
+	}{{"both", side(form), 1}, {"the way back", side(temp, form), 0}, {"the channel", side(), 0}} {
+		if p := Compare(side(temp), c.to); len(p.Refused) != c.refused {
+			t.Errorf("%s: refused %q", c.name, p.Refused)
+		}
+	}
+}
