@@ -151,7 +151,9 @@ func run(t testing.TB, dir, pipeline string, edit ...func(*Options)) rig {
 	}
 	log := new(bytes.Buffer)
 	options := Options{
-		Setup: setup, Load: func(_ string, _ admin.Variables, look Look, _ func(*config.Config) error) (Setup, error) { return load(file, look) }, Log: slog.New(slog.NewTextHandler(log, nil)), Listen: admin.Off,
+		Setup: setup, Load: func(_ string, _ admin.Variables, look Look, _ func(*config.Config) error) (Setup, error) {
+			return load(file, look)
+		}, Log: slog.New(slog.NewTextHandler(log, nil)), Listen: admin.Off,
 	}
 	for _, e := range edit {
 		e(&options)

@@ -391,6 +391,36 @@ func TestThereIsNoWayBackOnceACursorHasAFormThatTheOldVersionDoesNotRead(t *test
 	eventually(t, "it goes on", func() bool { return r.component("source.traps").Events > at })
 }
 
+func TestWhatIsNewComesUpAlsoWhereThereIsNoWayBack(t *testing.T) {
+	short := "  drain_timeout = \"100ms\"\n}\n"
+	text := strings.TrimSuffix(patient, "}\n") + short + strings.Replace(counted(1<<30, "a", "b"), "events = 50", "events = 4096", 1)
+	r := run(t, t.TempDir(), text)
+	eventually(t, "it flows", func() bool { return r.component("sink.a").Events > 0 })
+	free := make(chan struct{})
+	t.Cleanup(func() { close(free) })
+	c := r.find(t, "sink.b")
+	if err := c.apart(t.Context(), func() error {
+		c.run = func(context.Context) error { // a call that cannot be ended
+			<-free
+			return nil
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	r.replace(t, "form")
+	err := r.reload(t, strings.Replace(text, "events = 50 ", "events = 51 ", 1)+`
+sink "file" "c" {
+  from = channel.main
+  config { path = "DIR/c.log" }
+}
+`)
+	if back, ok := errors.AsType[*wentBack](err); !ok || !back.stuck || !errors.Is(err, errBusy) {
+		t.Fatalf("the reload answered %v", err)
+	}
+	eventually(t, "what is new runs", func() bool { return r.component("sink.c").State == admin.Running })
+}
+
 func TestAReloadGivesDeadLettersAPlace(t *testing.T) {
 	text := `
 plugin "faulty" {

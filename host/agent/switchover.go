@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -66,7 +67,7 @@ func (s *switchover) run(ctx context.Context) error {
 		return errors.Join(err, s.from.close(s.to))
 	case way != "":
 		back := &wentBack{err: fmt.Errorf("%w; %s", err, way), stuck: true}
-		return errors.Join(back, s.alone(ctx, func(ctx context.Context) error { return s.holdFailed(ctx, back) }), s.from.close(s.to))
+		return errors.Join(back, s.alone(ctx, func(ctx context.Context) error { return errors.Join(s.holdFailed(ctx, back), s.create()) }), s.from.close(s.to))
 	}
 	back := &wentBack{err: err}
 	a.opts.Log.Warn("what is new has failed, going back to what ran before", "reason", err)
@@ -110,13 +111,18 @@ func (s *switchover) forward(ctx context.Context) error {
 	if err := errors.Join(g.Wait(), s.keepsAll()); err != nil {
 		return err
 	}
-	var created errgroup.Group
+	return s.create()
+}
+
+// create opens what is new altogether, and is not there yet.
+func (s *switchover) create() error {
+	var g errgroup.Group
 	for _, step := range s.plan.Steps {
-		if runs(step) && step.Do == plan.Create {
-			created.Go(func() error { return s.open(nil, step.Address, s.to) })
+		if runs(step) && step.Do == plan.Create && s.agent.component(step.Address) == nil {
+			g.Go(func() error { return s.open(nil, step.Address, s.to) })
 		}
 	}
-	return created.Wait()
+	return g.Wait()
 }
 
 // back goes from the new revision to the old one: what has not been replaced yet stays.
@@ -133,10 +139,11 @@ func (s *switchover) back(ctx context.Context) error {
 	s.from.tried.Store(s.to.Config)
 	a.become(s.from)
 	s.resize(s.from)
+	replaced := maps.Clone(s.replaced) // by those that start here it is written to
 	var g errgroup.Group
 	for _, step := range s.plan.Steps {
 		switch {
-		case !runs(step) || step.Do == plan.Create || !s.replaced[step.Before()]:
+		case !runs(step) || step.Do == plan.Create || !replaced[step.Before()]:
 		case step.Do == plan.Remove:
 			g.Go(func() error { return s.open(nil, step.Address, s.from) })
 		default:
