@@ -259,6 +259,32 @@ func TestAChannelInMemoryIsNotGivenUpWithEventsInIt(t *testing.T) {
 	r.onlyChanged(t, before, "source.g", "sink.down")
 }
 
+func TestAChannelIsMadeSmallerOnceThereIsNoWayBack(t *testing.T) {
+	text := strings.NewReplacer(`on_full    = "refuse"`, `on_full    = "drop_oldest"`, "count = 100", "count = 50", "max_events = 50", "max_events = 500").Replace(blocked)
+	r := run(t, t.TempDir(), text)
+	eventually(t, "all wait", func() bool { return r.Status().Channels[0].Events == 50 })
+	less := strings.Replace(text, "max_events = 500", "max_events = 500\n  max_age = \"10ms\"", 1)
+	err := r.reload(t, patient+less+`
+source "faulty" "traps" {
+  into = channel.main
+  config {
+    count = 10
+    every = 0
+  }
+}
+`)
+	if back, ok := errors.AsType[*wentBack](err); !ok || back.stuck {
+		t.Fatalf("the reload answered %v", err)
+	}
+	if n := r.Status().Channels[0].Events; n != 50 {
+		t.Errorf("%d events are left of 50, of a version that was gone back from", n)
+	}
+	if err := r.reload(t, less); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the old ones go", func() bool { return r.Status().Channels[0].Events == 0 })
+}
+
 func TestReloadsWaitForEachOtherAndEndWithTheAgent(t *testing.T) {
 	pipeline := strings.Replace(agentBlock, "150ms", "1h", 1) + counted(100000, "a")
 	r := run(t, t.TempDir(), pipeline)

@@ -101,7 +101,6 @@ func (s *switchover) forward(ctx context.Context) error {
 	s.replaced = map[string]bool{}
 	a.become(s.to)
 	a.resurvey(append(slices.Clone(s.to.channels), s.from.channels...))
-	s.resize(s.to)
 	var g errgroup.Group
 	for _, step := range s.plan.Steps {
 		if runs(step) && step.Do != plan.Create {
@@ -138,7 +137,6 @@ func (s *switchover) back(ctx context.Context) error {
 	err := created.Wait()
 	s.from.tried.Store(s.to.Config)
 	a.become(s.from)
-	s.resize(s.from)
 	replaced := maps.Clone(s.replaced) // by those that start here it is written to
 	var g errgroup.Group
 	for _, step := range s.plan.Steps {
@@ -224,11 +222,11 @@ func (s *switchover) open(old *component, address string, of *revision) error {
 	return errors.Join(err, s.agent.start(c))
 }
 
-// resize gives the channels the capacity that a revision wants.
-func (s *switchover) resize(to *revision) {
-	for _, c := range to.Config.Channels {
+// resize gives the channels the capacity that the new revision wants, once there is no way back: what is over a smaller one may be dropped by policy.
+func (s *switchover) resize() {
+	for _, c := range s.to.Config.Channels {
 		if step := s.plan.Step(c.Address()); step != nil && step.Do == plan.Update {
-			to.channel(c.Name).Resize(capacityOf(c))
+			s.to.channel(c.Name).Resize(capacityOf(c))
 		}
 	}
 }
@@ -249,6 +247,7 @@ func (s *switchover) keepsAll() error {
 // settle makes the new revision the one that there is.
 func (s *switchover) settle() error {
 	s.trial.over()
+	s.resize()
 	s.agent.resurvey(s.to.channels)
 	for _, step := range s.plan.Steps {
 		if step.Do == plan.Remove || step.Was != "" {
@@ -283,6 +282,7 @@ func (s *switchover) noWayBack() string {
 // holdFailed holds the components that cannot go back.
 func (s *switchover) holdFailed(ctx context.Context, why error) (err error) {
 	s.trial.over()
+	s.resize()
 	for _, step := range s.plan.Steps {
 		if c := s.agent.component(step.Address); step.OneWay != "" && c != nil {
 			err = errors.Join(err, c.apart(ctx, func() error {
