@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -125,7 +126,7 @@ func hangups() (<-chan os.Signal, func()) {
 }
 
 // runAndReload runs the agent, and has it reload at each SIGHUP and, with --watch, when the files change. What becomes of that the agent logs.
-func runAndReload(ctx context.Context, ag *agent.Agent, hup <-chan os.Signal, files *reader) error {
+func runAndReload(ctx context.Context, ag *agent.Agent, log *slog.Logger, hup <-chan os.Signal, files *reader) error {
 	var g errgroup.Group
 	ctx, cancel := context.WithCancel(ctx)
 	g.Go(func() error {
@@ -141,12 +142,21 @@ func runAndReload(ctx context.Context, ag *agent.Agent, hup <-chan os.Signal, fi
 	if files.watch {
 		others := func() []string { return slices.Concat(ag.ModuleFiles(), files.beside()) }
 		g.Go(func() error {
-			return watch.Run(ctx, watch.Options{Path: files.path, Others: others, Changed: func() {
+			watchOrSay(ctx, log, watch.Options{Path: files.path, Others: others, Changed: func() {
 				_, _ = ag.Reload(ctx, admin.Reload{Why: "the files have changed", Watch: true})
 			}})
+			return nil
 		})
 	}
 	err := ag.Run(ctx)
 	cancel()
 	return errors.Join(err, g.Wait())
+}
+
+// watchOrSay watches, or says at once why it cannot: the agent collects all the same.
+func watchOrSay(ctx context.Context, log *slog.Logger, o watch.Options) {
+	if err := watch.Run(ctx, o); err != nil {
+		log.Error("the files are not watched, and what changes in them is not taken up: give the system more of fs.inotify.max_user_instances and "+
+			"max_user_watches, and start the agent again", "error", err, "until then", "penstock reload")
+	}
 }

@@ -101,7 +101,7 @@ func (a *app) run(ctx context.Context, path string, f runFlags) error {
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	return runAndReload(ctx, ag, hup, files)
+	return runAndReload(ctx, ag, opts.Log, hup, files)
 }
 
 // check refuses what a pipeline file could not say either.

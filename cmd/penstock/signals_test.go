@@ -5,11 +5,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"log/slog"
 	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/penstock-io/penstock/host/watch"
 )
 
 func TestTheFirstSignalDrainsAndTheSecondLeaves(t *testing.T) {
@@ -65,5 +70,13 @@ func TestWithoutASignalNothingEnds(t *testing.T) {
 	stop()
 	if ctx.Err() == nil {
 		t.Error("goes on after stop")
+	}
+}
+
+func TestFilesThatCannotBeWatchedAreSpokenOfAtOnce(t *testing.T) {
+	var out bytes.Buffer
+	watchOrSay(t.Context(), slog.New(slog.NewTextHandler(&out, nil)), watch.Options{Path: filepath.Join(t.TempDir(), "gone", "pipeline.hcl")})
+	if !strings.Contains(out.String(), "level=ERROR msg=\"the files are not watched") {
+		t.Errorf("it says %q", &out)
 	}
 }
