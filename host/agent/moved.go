@@ -226,11 +226,7 @@ func (a *Agent) fetch(ctx context.Context, source, into string, before []string)
 	defer a.moves.mu.Unlock()
 	ctx, cancel := context.WithTimeoutCause(ctx, moveWait, errNoRoom)
 	defer cancel()
-	for _, p := range a.moves.places {
-		if p.channel != nil { // sources have come and gone since the last look
-			p.look()
-		}
-	}
+	a.lookAgain()
 	i := slices.IndexFunc(a.moves.places, func(p *place) bool { return p.name == "channel."+into })
 	if i < 0 {
 		return fmt.Errorf("channel.%s was given up by a reload, and %s should have ended before", into, source)
@@ -252,6 +248,20 @@ func (a *Agent) fetch(ctx context.Context, source, into string, before []string)
 		a.leave(ctx, name, source, own)
 	}
 	return nil
+}
+
+// lookAgain looks at what may have changed since the last look: sources have come and gone, and somebody has done what the log said about directories.
+func (a *Agent) lookAgain() {
+	for i, p := range a.moves.places {
+		switch {
+		case p.channel != nil:
+			p.look()
+		case neverUsed(p.name): // it was moved away
+			p.moves, p.unread = nil, nil
+		case p.unread != nil: // it may have been mended
+			a.moves.places[i] = a.lookInto(p.name)
+		}
+	}
 }
 
 // leave removes the cursors that a source has elsewhere, or under a name that it had before.

@@ -150,6 +150,52 @@ func TestWhereNobodyCanLookNothingBeginsAnew(t *testing.T) {
 	})
 }
 
+// left makes a directory of a channel that nobody names, and that has a cursor.
+func (h *houses) left(name string) (dir string) {
+	h.Helper()
+	dir = ChannelDir(h.dir, name)
+	c, err := wal.Open(wal.Options{Dir: dir})
+	h.must(err)
+	h.must(commit(h.Context(), c, channel.Put{Source: "source.app", Changed: event.Cursor{"at": []byte("7"), "7": []byte("own")}, Version: 3}))
+	h.must(c.Close())
+	return dir
+}
+
+func TestADirectoryThatIsMovedAwayOrMendedIsNotInTheWay(t *testing.T) {
+	for _, mended := range []bool{false, true} {
+		inHouses(t, func(h *houses) {
+			broken := ChannelDir(h.dir, "broken")
+			h.must(os.MkdirAll(filepath.Join(broken, "log"), 0o700))
+			h.must(os.WriteFile(filepath.Join(broken, "log", "00000000000000000001"), []byte("no META"), 0o600))
+			if err := h.fill("b"); err == nil {
+				t.Fatal("nobody can look into it, and it is no matter")
+			}
+			h.must(os.RemoveAll(broken)) // as the error says
+			if mended {
+				h.left("broken")
+			}
+			h.must(h.fetch(h.Context(), "source.app", "b", nil))
+			if mended {
+				h.stands("b", "7", 1)
+			}
+		})
+	}
+}
+
+func TestADirectoryThatWasRemovedIsNotMadeAgain(t *testing.T) {
+	inHouses(t, func(h *houses) {
+		left := h.left("left")
+		h.moves.places = nil
+		h.must(h.survey())
+		h.must(os.RemoveAll(left)) // as the log says, when nothing in it is wanted
+		h.must(h.fetch(h.Context(), "source.app", "b", nil))
+		h.stands("b", "", 0)
+		if _, err := os.Stat(left); err == nil {
+			t.Error("it is there again")
+		}
+	})
+}
+
 func TestACursorIsFetchedIntoNoChannelThatIsGone(t *testing.T) {
 	inHouses(t, func(h *houses) {
 		h.put("a", "7", 0)
