@@ -172,6 +172,11 @@ func (f *files) meanwhile(told map[string]string) (state map[string]string, chan
 			state[name] = "" // no digest
 		}
 	}
+	for name, was := range told { // one that has gone meanwhile; others are not wanted any more
+		if _, there := now[name]; !there && filepath.Dir(name) == f.Path {
+			state[name] = was
+		}
+	}
 	return state, !maps.Equal(now, state)
 }
 

@@ -224,6 +224,32 @@ func TestAFileThatComesJustAfterItWasAskedForIsSeen(t *testing.T) {
 	}
 }
 
+func TestAFileThatGoesWhileSomebodyIsToldIsToldToo(t *testing.T) {
+	t.Parallel()
+	w := watched{t, t.TempDir(), make(chan struct{}, 100)}
+	w.write("a.hcl", "1")
+	more := filepath.Join(w.dir, "more.hcl")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- Run(ctx, Options{Path: w.dir, Changed: func() {
+			_ = os.Remove(more) // the second time it is gone
+			w.seen <- struct{}{}
+		}})
+	}()
+	time.Sleep(50 * time.Millisecond) // until it watches
+	w.write("more.hcl", "2")
+	for range 2 {
+		select {
+		case <-w.seen:
+		case <-time.After(soon):
+			t.Fatal("it is not seen to go")
+		}
+	}
+	cancel()
+	w.must(<-done)
+}
+
 func TestWhatChangesWhileSomebodyIsToldIsToldToo(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "a.hcl")
