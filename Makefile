@@ -94,7 +94,7 @@ test: plugins ## all tests that need nothing but Go (EXCEPT=PATTERN leaves packa
 # What runs guests is left out, or kept short: compiling them under the race detector takes minutes. So do crashes that are simulated, step by
 # step, in one goroutine.
 race: plugins ## what is concurrent, under the race detector (needs a C compiler)
-	@CGO_ENABLED=1 $(GO) test -race -short -timeout 30m -skip "AnyFlippedByte|ACrash" ./spec/... ./host/admin/... $$($(GO) list ./host/channel/... | grep -vE "/(crash|mutate)$$") ./host/config/... ./host/pipeline/... ./sdk/... ./plugins/std/tail ./plugins/std/spool ./plugins/std/filesink
+	@CGO_ENABLED=1 $(GO) test -race -short -timeout 30m -skip "AnyFlippedByte|ACrash" ./spec/... ./host/admin/... ./host/hop/... $$($(GO) list ./host/channel/... | grep -vE "/(crash|mutate)$$") ./host/config/... ./host/pipeline/... ./sdk/... ./plugins/std/tail ./plugins/std/spool ./plugins/std/filesink
 	@CGO_ENABLED=1 $(GO) test -race -short ./host/plugin/...
 
 quickstart: build ## a running demo: a log that is being written flows through plugins and the channel to the screen

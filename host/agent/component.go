@@ -196,4 +196,4 @@ func (o sourceObserver) Acked(events int) {
 
 func (o sourceObserver) Blocked(d time.Duration) { o.source.Blocked(d) }
 
-func (o sourceObserver) Failed(class abi.Class) { o.failed(class, o.Address()) }
+func (o sourceObserver) Failed(class abi.Class, _ bool) { o.failed(class, o.Address()) }

@@ -132,10 +132,13 @@ type memberObserver struct {
 var _ pipeline.SinkObserver = memberObserver{}
 
 // Failed implements [pipeline.Lifecycle].
-func (o memberObserver) Failed(class abi.Class) {
+func (o memberObserver) Failed(class abi.Class, event bool) {
+	o.part.Failed(class, event)
+	if event {
+		return // it would break the others as well, and each pause would make the search for it longer
+	}
 	pause := o.member.Failed()
 	o.log.Warn("the member has failed: the others of its group take over", "group", o.reader.name, "class", class.String(), "pause", pause)
-	o.part.Failed(class)
 }
 
 // State implements [pipeline.Lifecycle].

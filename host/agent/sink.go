@@ -175,7 +175,7 @@ func (p *part) Committed(d pipeline.Delivered) {
 	p.sink.Consumed(d.Consumed)
 }
 
-func (p *part) Failed(class abi.Class) {
+func (p *part) Failed(class abi.Class, _ bool) {
 	p.sink.Retried(class.String())
 	p.failed(class, p.Address())
 }

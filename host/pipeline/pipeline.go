@@ -58,8 +58,8 @@ const (
 // Lifecycle is told how a component fares. Calls must be short.
 type Lifecycle interface {
 	State(s State, reason string)
-	// Failed: something did not succeed, and of what class that was.
-	Failed(class abi.Class)
+	// Failed: something did not succeed, and of what class that was. Where an event is to blame, and not the component, nobody gives it time.
+	Failed(class abi.Class, event bool)
 }
 
 // HeldError ends Run of a component that cannot go on until someone acts. Nothing is lost: events stay in the channel.
@@ -164,7 +164,7 @@ func (s *supervisor) run(ctx context.Context, session func(context.Context) (mov
 			s.fate.State(Finished, "")
 			return nil
 		}
-		s.fate.Failed(plugin.ClassOf(err))
+		s.fate.Failed(plugin.ClassOf(err), errors.Is(err, errSuspect) || errors.Is(err, errConvicted))
 		if err := s.held(err); err != nil {
 			s.fate.State(Held, err.Error())
 			return &HeldError{s.address, err}

@@ -285,7 +285,7 @@ func (s *Sink) give(ctx, late context.Context, to plugin.Sink, o offer) (left ch
 	}
 	s.Pause.extend(delayOf(err)) // before another loop has it
 	lease.Rollback()
-	s.Observer.Failed(abi.Retry)
+	s.Observer.Failed(abi.Retry, false)
 	delay := max(s.pauses().Delay(d.Attempt), delayOf(err))
 	s.failing = true
 	s.Observer.State(Retrying, err.Error())

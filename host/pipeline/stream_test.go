@@ -62,9 +62,9 @@ func (s *streamer) Close() error {
 // streamTrace hears of commits.
 type streamTrace struct{ s *streamer }
 
-func (streamTrace) State(State, string) {}
-func (streamTrace) Failed(abi.Class)    {}
-func (streamTrace) Expired()            {}
+func (streamTrace) State(State, string)    {}
+func (streamTrace) Failed(abi.Class, bool) {}
+func (streamTrace) Expired()               {}
 func (t streamTrace) Committed(Delivered) {
 	t.s.say("commit")
 }

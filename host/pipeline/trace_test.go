@@ -177,11 +177,11 @@ type quiet struct {
 	expired int
 }
 
-func (*quiet) Read(int, int)       {}
-func (*quiet) Acked(int)           {}
-func (*quiet) Committed(Delivered) {}
-func (*quiet) Failed(abi.Class)    {}
-func (*quiet) Step(string)         {}
+func (*quiet) Read(int, int)          {}
+func (*quiet) Acked(int)              {}
+func (*quiet) Committed(Delivered)    {}
+func (*quiet) Failed(abi.Class, bool) {}
+func (*quiet) Step(string)            {}
 
 func (q *quiet) Blocked(d time.Duration) {
 	q.mu.Lock()
