@@ -58,7 +58,9 @@ guests: $(GUESTS:%=bin/plugins/%.wasm)
 bin/plugins/%.wasm: $$(wildcard $$*/* $$*/src/* sdk/c/*.h sdk/rust/src/* sdk/zig/*.zig sdk/assemblyscript/*.ts host/plugin/toolchain/*.go)
 	@echo "==> building $*"
 	@mkdir -p $(@D); rm -f $@
-	@bin/pack plugin build $* --output $@ || { code=$$?; test $$code = 3 -a "$${CI:-}" != true || exit $$code; echo "==> $* is left out"; }
+	@code=0; bin/pack plugin build $* --output $@ 2>$@.err || code=$$?; \
+	if test $$code = 3 -a "$${CI:-}" != true; then sed -n '1s|^Error: |==> $* is left out: |p' $@.err; code=0; else cat $@.err >&2; fi; \
+	rm $@.err; exit $$code
 
 # What a new plugin gets of this tree: it is embedded from here, so that `penstock plugin new` needs no network.
 SKELETON := plugins/skeleton/_sdk
