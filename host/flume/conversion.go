@@ -5,6 +5,7 @@ package flume
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -21,6 +22,7 @@ type conversion struct {
 	known  map[string]string // ours by kind and Flume's
 	shared []*block          // secrets and certificates
 	whole  *Part             // what is said of the agent as such
+	stray  map[string]string // properties of no agent in the file
 
 	sources  []*source
 	channels []*channel
@@ -29,11 +31,14 @@ type conversion struct {
 }
 
 func newConversion(p *properties.Properties, agent string) *conversion {
-	k := &conversion{agent: agent, values: map[string]string{}, used: map[string]bool{}, known: map[string]string{}}
+	k := &conversion{agent: agent, values: map[string]string{}, used: map[string]bool{}, known: map[string]string{}, stray: map[string]string{}}
+	agents := agentsOf(p)
 	for _, key := range p.Keys() {
 		if rest, ok := strings.CutPrefix(key, agent+"."); ok {
 			k.keys = append(k.keys, rest)
 			k.values[rest] = strings.TrimSpace(p.GetString(key, ""))
+		} else if of, _, _ := strings.Cut(key, "."); !slices.Contains(agents, of) {
+			k.stray[key] = p.GetString(key, "")
 		}
 	}
 	return k
@@ -81,6 +86,10 @@ func (k *conversion) rest() {
 		} else if name, _, _ := strings.Cut(rest, "."); named && !slices.Contains(strings.Fields(k.values[kind]), name) {
 			c.note(Converted, key, fmt.Sprintf("%s is not among the %s of the agent, so that Flume passed it over", name, kind))
 		}
+	}
+	stray := &component{Part: c.Part, values: k.stray, taken: map[string]bool{}}
+	for _, key := range slices.Sorted(maps.Keys(k.stray)) {
+		stray.note(Converted, key, "it is of no agent in the file, so that Flume passed it over")
 	}
 	if len(c.Notes) > 0 {
 		k.parts = slices.Insert(k.parts, 0, c.Part)
