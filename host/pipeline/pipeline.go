@@ -196,7 +196,7 @@ func (s *supervisor) held(err error) error {
 	case errors.Is(err, errConvicted):
 		s.crashes, s.tries = nil, 0
 		return nil
-	case errors.Is(err, errSuspect):
+	case errors.Is(err, errSuspect), errors.Is(err, errSpared):
 		s.tries = 0 // no destination is given time by a pause
 		return nil
 	case errors.Is(err, channel.ErrDetached):

@@ -164,6 +164,8 @@ func (s *Sink) broken(ctx context.Context, o offer, err error) (left channel.Lea
 	switch {
 	case p.times < poisonAttempts && !s.Suspects.looking():
 		return lease, err
+	case p.times < poisonAttempts:
+		return lease, fmt.Errorf("%w: %w", errSpared, err)
 	case d.Batch.Len() > 1 || p.alone < poisonAttempts:
 		return lease, fmt.Errorf("%w (%v): %w", errSuspect, p, err)
 	case s.Dead == nil:

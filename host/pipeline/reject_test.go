@@ -508,6 +508,19 @@ func TestABatchOfSeveralIsNeverConvicted(t *testing.T) {
 	}
 }
 
+func TestWhatBreaksMeanwhileIsSparedButSpeaksForNoEvent(t *testing.T) {
+	s := newSink(&trace{})
+	s.Suspects = new(Suspects)
+	s.Suspects.convicted()
+	two := channel.Delivery{Range: event.Range{First: 5, Next: 7}, Batch: encode(t, "x", "y").WithBase(5)}
+	for try := 1; try <= poisonAttempts; try++ {
+		_, err := s.broken(t.Context(), offer{d: two, all: 2}, &plugin.Error{Class: abi.Fatal})
+		if want := try == poisonAttempts; errors.Is(err, errSuspect) != want || errors.Is(err, errSpared) == want {
+			t.Errorf("the %d. time: %v", try, err)
+		}
+	}
+}
+
 // mortal observes a sink that dies just before its first commit.
 type mortal struct {
 	quiet

@@ -19,6 +19,8 @@ const maxSuspects = 64
 var (
 	// errSuspect is wrapped when a plugin broke on something of which it is being found out what: that counts as none of its crashes.
 	errSuspect = errors.New("it is looked for the event that it breaks on")
+	// errSpared is wrapped when it broke on something else meanwhile: neither does that count.
+	errSpared = errors.New("it is looked for an event that it breaks on")
 	// errConvicted is wrapped when that is found, and out of the way: what the plugin broke on before is explained by it.
 	errConvicted = errors.New("the event that it broke on is among the dead letters")
 )

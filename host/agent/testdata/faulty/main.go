@@ -56,9 +56,10 @@ func (pass) Process(b event.Batch, out *sdk.Output) error {
 	return nil
 }
 
-// traps counts, and breaks after every few hundred events, in the middle of a poll.
+// traps counts, and breaks after every few hundred events, in the middle of a poll; after none at once, also when it has counted all.
 type traps struct {
 	next, count, breaks int
+	always              bool
 }
 
 func (s *traps) Open(o *sdk.Open) error {
@@ -67,13 +68,13 @@ func (s *traps) Open(o *sdk.Open) error {
 		return err
 	}
 	s.next, _ = strconv.Atoi(string(o.Cursor["next"]))
-	s.count, s.breaks = c.Count, s.next+c.Every
+	s.count, s.breaks, s.always = c.Count, s.next+c.Every, c.Every == 0
 	return nil
 }
 
 func (s *traps) Poll(p *sdk.Poll) error {
 	for range 50 {
-		if s.next == s.count {
+		if s.next == s.count && !s.always {
 			return sdk.Done
 		}
 		if s.next == s.breaks {
