@@ -94,20 +94,25 @@ func ranges(numbers []int, most int) string {
 	return strings.Join(pieces, ", ")
 }
 
-// TestALineThatDoesNotComeIsNamedWithItsPlace: what a chain that stands still says. And one that was killed just before it becomes calm runs again.
-func TestALineThatDoesNotComeIsNamedWithItsPlace(t *testing.T) {
-	p := newProxies(t)
-	c := newChain(t, p)
+// calmly starts all agents, which nothing is done to, and returns what writes lines for the first.
+func (c *chain) calmly() (log *logger, write func(lines int)) {
 	for _, m := range c.members {
 		m.calm = true
 		m.up()
 	}
-	log := newLogger(t, c.members[0].path("logs", "app.log"), c.members[0].path("expected"), rand.New(rand.NewPCG(*seed, 2)))
-	write := func(lines int) {
+	log = newLogger(c.t, c.members[0].path("logs", "app.log"), c.members[0].path("expected"), rand.New(rand.NewPCG(*seed, 2)))
+	return log, func(lines int) {
 		if err := log.burst(lines); err != nil {
-			t.Fatal(err)
+			c.t.Fatal(err)
 		}
 	}
+}
+
+// TestALineThatDoesNotComeIsNamedWithItsPlace: what a chain that stands still says. And one that was killed just before it becomes calm runs again.
+func TestALineThatDoesNotComeIsNamedWithItsPlace(t *testing.T) {
+	p := newProxies(t)
+	c := newChain(t, p)
+	_, write := c.calmly()
 	write(10)
 	c.await(10)
 	if got := c.missing(10); got != "no line is missing before the last that is in the table" {

@@ -5,7 +5,6 @@ package crash
 import (
 	"encoding/json"
 	"flag"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,16 +23,7 @@ func TestAChainOfAgentsGoesOnAfterAPartition(t *testing.T) {
 	t.Parallel()
 	n := newNamespaces(t)
 	c := newChain(t, n)
-	for _, m := range c.members {
-		m.calm = true
-		m.up()
-	}
-	log := newLogger(t, c.members[0].path("logs", "app.log"), c.members[0].path("expected"), rand.New(rand.NewPCG(*seed, 2)))
-	write := func(lines int) {
-		if err := log.burst(lines); err != nil {
-			t.Fatal(err)
-		}
-	}
+	log, write := c.calmly()
 	write(10)
 	c.await(log.lines)
 	for _, w := range n.wires {
