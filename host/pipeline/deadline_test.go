@@ -166,7 +166,7 @@ func TestADestinationThatDoesNotForgetRangesInTimeIsSaidAndTriedAgain(t *testing
 		}
 		done := make(chan error, 1)
 		go func() { done <- s.Run(ctx) }()
-		time.Sleep(time.Minute + time.Millisecond)
+		time.Sleep(time.Minute + time.Nanosecond) // before it is tried again, after a pause of any length below 100 ms
 		if state, reason := s.Observer.(*quiet).last(); state != Retrying || !strings.Contains(reason, "cannot come again was not over after 1m0s") {
 			t.Errorf("state %s, reason %q", state, reason)
 		}
