@@ -25,6 +25,11 @@ func (a *Agent) keepGood(s Setup) {
 // writeGood puts a directory in the place of the one before: whenever the process ends, one of the two is whole.
 func writeGood(dir string, s Setup) error {
 	next, last := dir+".new", dir+".old"
+	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
+		if err := os.Rename(last, dir); err != nil && !errors.Is(err, os.ErrNotExist) { // a process ended between the two renames below
+			return err
+		}
+	}
 	if err := errors.Join(os.RemoveAll(next), os.RemoveAll(last), os.MkdirAll(next, 0o700)); err != nil {
 		return fmt.Errorf("make room for the last good configuration: %w", err)
 	}

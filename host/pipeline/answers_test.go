@@ -72,7 +72,7 @@ func TestWhoeverWaitsForAnAnswerIsRefusedWhenThereIsNoRoomForDeadLetters(t *test
 			defer cancel()
 			done := make(chan error, 1)
 			go func() { done <- s.Run(ctx) }()
-			time.Sleep(time.Second + time.Millisecond)
+			time.Sleep(time.Second + time.Nanosecond) // before it is tried again, after a pause of any length below 100 ms
 			if refused := strings.Contains(tr.String(), "close"); refused != (patience > 0) {
 				t.Errorf("patience %v: after a second %s", patience, tr)
 			}

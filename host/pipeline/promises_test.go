@@ -307,7 +307,8 @@ func TestNoConnectionAsksBeforeTheDestinationWantsToBeAsked(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if len(asked) != 3 || asked[1] < time.Minute || r.Info().Waiting != 0 {
+		if len(asked) < 2 || asked[1] < time.Minute || // then for both, or for each
+			r.Info().Waiting != 0 {
 			t.Errorf("it was asked after %v, and %d events wait", asked, r.Info().Waiting)
 		}
 	})

@@ -127,12 +127,12 @@ func (s *Suspects) convicted() {
 	s.last = time.Now()
 }
 
-// looking says whether it was found out a moment ago what the plugin breaks on, by whichever loop: where there is one such event there are more, and each
-// loop meets those that others find.
+// looking says whether it is being found out what the plugin breaks on, or was a moment ago, by whichever loop: where there is one such event there are
+// more, and each loop meets those that others find.
 func (s *Suspects) looking() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return time.Since(s.last) < crashWindow
+	return time.Since(s.last) < crashWindow || slices.ContainsFunc(s.list, func(p suspect) bool { return p.times >= poisonAttempts })
 }
 
 // passed notes that d, of which the lease has so many events, is out of the way: delivered, convicted, or not for the sink.

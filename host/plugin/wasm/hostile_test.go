@@ -159,19 +159,18 @@ func beside(tb testing.TB, f forwarder, p plugin.Plugin, request func() plugin.R
 		without = append(without, f.run(tb, slice))
 		stop, ended := make(chan struct{}), make(chan error, 1)
 		go func() {
-			var err error
 			for {
+				time.Sleep(again)
+				in, err := p.Open(tb.Context(), abi.Source, request())
+				if err == nil {
+					_, err = in.Source.Read(tb.Context())
+					_ = in.Source.Close() // it is dead
+				}
 				select {
 				case <-stop:
 					ended <- err
 					return
 				default:
-				}
-				time.Sleep(again)
-				var in plugin.Instance
-				if in, err = p.Open(tb.Context(), abi.Source, request()); err == nil {
-					_, err = in.Source.Read(tb.Context())
-					_ = in.Source.Close() // it is dead
 				}
 			}
 		}()
