@@ -125,8 +125,8 @@ func hangups() (<-chan os.Signal, func()) {
 	return c, func() { signal.Stop(c) }
 }
 
-// runAndReload runs the agent, and has it reload at each SIGHUP and, with --watch, when the files change. What becomes of that the agent logs.
-func runAndReload(ctx context.Context, ag *agent.Agent, log *slog.Logger, hup <-chan os.Signal, files *reader) error {
+// runAndReload runs the agent, and has it reload at each SIGHUP and, unless watcher is nil, when the files change. What becomes of that the agent logs.
+func runAndReload(ctx context.Context, ag *agent.Agent, hup <-chan os.Signal, files *reader, watcher *watch.Watcher) error {
 	var g errgroup.Group
 	ctx, cancel := context.WithCancel(ctx)
 	g.Go(func() error {
@@ -139,12 +139,12 @@ func runAndReload(ctx context.Context, ag *agent.Agent, log *slog.Logger, hup <-
 			}
 		}
 	})
-	if files.watch {
+	if watcher != nil {
 		others := func() []string { return slices.Concat(ag.ModuleFiles(), files.beside()) }
 		g.Go(func() error {
-			watchOrSay(ctx, log, watch.Options{Path: files.path, Others: others, Changed: func() {
+			watcher.Run(ctx, others, func() {
 				_, _ = ag.Reload(ctx, admin.Reload{Why: "the files have changed", Watch: true})
-			}})
+			})
 			return nil
 		})
 	}
@@ -153,10 +153,8 @@ func runAndReload(ctx context.Context, ag *agent.Agent, log *slog.Logger, hup <-
 	return errors.Join(err, g.Wait())
 }
 
-// watchOrSay watches, or says at once why it cannot: the agent collects all the same.
-func watchOrSay(ctx context.Context, log *slog.Logger, o watch.Options) {
-	if err := watch.Run(ctx, o); err != nil {
-		log.Error("the files are not watched, and what changes in them is not taken up: give the system more of fs.inotify.max_user_instances and "+
-			"max_user_watches, and start the agent again", "error", err, "until then", "penstock reload")
-	}
+// unwatched says at once that the files are not watched: the agent collects all the same.
+func unwatched(log *slog.Logger, err error) {
+	log.Error("the files are not watched, and what changes in them is not taken up: give the system more of fs.inotify.max_user_instances and "+
+		"max_user_watches, and start the agent again", "error", err, "until then", "penstock reload")
 }

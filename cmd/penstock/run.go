@@ -15,6 +15,7 @@ import (
 	"github.com/penstock-io/penstock/host/agent"
 	"github.com/penstock-io/penstock/host/config"
 	"github.com/penstock-io/penstock/host/plugin/subprocess"
+	"github.com/penstock-io/penstock/host/watch"
 )
 
 // runFlags are what the command line says in place of the pipeline files.
@@ -72,6 +73,13 @@ func (a *app) run(ctx context.Context, path string, f runFlags) error {
 	}
 	hup, stop := hangups() // from here on: one that comes too early would end the process
 	defer stop()
+	var watcher *watch.Watcher
+	var deaf error
+	if f.watch { // from here on: what changes after it is read is taken up
+		if watcher, deaf = watch.New(path); deaf == nil {
+			defer func() { _ = watcher.Close() }()
+		}
+	}
 	l, setup, err := a.setup(path, f, nil)
 	if err != nil {
 		return err
@@ -101,7 +109,10 @@ func (a *app) run(ctx context.Context, path string, f runFlags) error {
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	return runAndReload(ctx, ag, opts.Log, hup, files)
+	if deaf != nil {
+		unwatched(opts.Log, deaf)
+	}
+	return runAndReload(ctx, ag, hup, files, watcher)
 }
 
 // check refuses what a pipeline file could not say either.

@@ -75,8 +75,9 @@ func TestWithoutASignalNothingEnds(t *testing.T) {
 
 func TestFilesThatCannotBeWatchedAreSpokenOfAtOnce(t *testing.T) {
 	var out bytes.Buffer
-	watchOrSay(t.Context(), slog.New(slog.NewTextHandler(&out, nil)), watch.Options{Path: filepath.Join(t.TempDir(), "gone", "pipeline.hcl")})
-	if !strings.Contains(out.String(), "level=ERROR msg=\"the files are not watched") {
+	_, err := watch.New(filepath.Join(t.TempDir(), "gone", "pipeline.hcl"))
+	unwatched(slog.New(slog.NewTextHandler(&out, nil)), err)
+	if err == nil || !strings.Contains(out.String(), "level=ERROR msg=\"the files are not watched") {
 		t.Errorf("it says %q", &out)
 	}
 }

@@ -508,34 +508,6 @@ func TestABatchOfSeveralIsNeverConvicted(t *testing.T) {
 	}
 }
 
-func TestWhatBreaksMeanwhileIsSparedButSpeaksForNoEvent(t *testing.T) {
-	breaks := func(s *Sink, first event.Offset) error {
-		two := channel.Delivery{Range: event.Range{First: first, Next: first + 2}, Batch: encode(t, "x", "y").WithBase(first)}
-		_, err := s.broken(t.Context(), offer{d: two, all: 2}, &plugin.Error{Class: abi.Fatal})
-		return err
-	}
-	for name, begin := range map[string]func(s *Sink){
-		"one was found": func(s *Sink) { s.Suspects.convicted() },
-		"one is looked for": func(s *Sink) {
-			for try := 1; try <= poisonAttempts; try++ {
-				if err := breaks(s, 9); errors.Is(err, errSuspect) != (try == poisonAttempts) || errors.Is(err, errSpared) {
-					t.Errorf("the %d. time: %v", try, err)
-				}
-			}
-		},
-	} {
-		s := newSink(&trace{})
-		s.Suspects = new(Suspects)
-		begin(s)
-		for try := 1; try <= poisonAttempts; try++ {
-			err := breaks(s, 5)
-			if want := try == poisonAttempts; errors.Is(err, errSuspect) != want || errors.Is(err, errSpared) == want {
-				t.Errorf("%s, the %d. time: %v", name, try, err)
-			}
-		}
-	}
-}
-
 // mortal observes a sink that dies just before its first commit.
 type mortal struct {
 	quiet

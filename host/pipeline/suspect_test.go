@@ -4,6 +4,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/penstock-io/penstock/host/channel"
 	"github.com/penstock-io/penstock/host/channel/memory"
 	"github.com/penstock-io/penstock/host/plugin"
+	"github.com/penstock-io/penstock/spec/abi"
 	"github.com/penstock-io/penstock/spec/event"
 )
 
@@ -100,4 +102,32 @@ func TestEventsThatAreTooBigDoNotSpeakForOneThatBreaks(t *testing.T) {
 			t.Errorf("%d are dead letters: %v", len(l.dead), err)
 		}
 	})
+}
+
+func TestWhatBreaksMeanwhileIsSparedButSpeaksForNoEvent(t *testing.T) {
+	breaks := func(s *Sink, first event.Offset) error {
+		two := channel.Delivery{Range: event.Range{First: first, Next: first + 2}, Batch: encode(t, "x", "y").WithBase(first)}
+		_, err := s.broken(t.Context(), offer{d: two, all: 2}, &plugin.Error{Class: abi.Fatal})
+		return err
+	}
+	for name, begin := range map[string]func(s *Sink){
+		"one was found": func(s *Sink) { s.Suspects.convicted() },
+		"one is looked for": func(s *Sink) {
+			for try := 1; try <= poisonAttempts; try++ {
+				if err := breaks(s, 9); errors.Is(err, errSuspect) != (try == poisonAttempts) || errors.Is(err, errSpared) {
+					t.Errorf("the %d. time: %v", try, err)
+				}
+			}
+		},
+	} {
+		s := newSink(&trace{})
+		s.Suspects = new(Suspects)
+		begin(s)
+		for try := 1; try <= poisonAttempts; try++ {
+			err := breaks(s, 5)
+			if want := try == poisonAttempts; errors.Is(err, errSuspect) != want || errors.Is(err, errSpared) == want {
+				t.Errorf("%s, the %d. time: %v", name, try, err)
+			}
+		}
+	}
 }

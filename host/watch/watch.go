@@ -10,6 +10,7 @@ package watch
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -36,60 +37,62 @@ const (
 	maxFile = 64 << 20
 )
 
-// Options say what to watch.
-type Options struct {
-	Path string // a file, or a directory of which all pipeline files and modules count
-	// Others are files beside them, by absolute names, as they are wanted at this moment: modules that lie elsewhere, what the pipeline reads. It may be nil.
-	Others func() []string
-	// Changed is called by the one goroutine of Run. What changes meanwhile is found afterwards.
-	Changed func()
-}
-
-// Run calls Changed each time that the files have changed, until ctx ends. It returns an error when the system does not let it watch.
-func Run(ctx context.Context, o Options) error {
-	w, err := fsnotify.NewWatcher()
-	if err == nil {
-		o.Path, err = filepath.Abs(o.Path)
-	}
-	if err != nil {
-		return fmt.Errorf("watch %s: %w", o.Path, err)
-	}
-	defer w.Close()
-	f := &files{Options: o, watcher: w}
-	if err := f.follow(); err != nil {
-		return err
-	}
-	state, heard := f.state(), false
-	for {
-		if err := f.await(ctx, heard); err != nil {
-			return nil // it is over
-		}
-		now := f.state()
-		if heard = false; maps.Equal(now, state) {
-			continue
-		}
-		o.Changed()
-		f.followOn()
-		state, heard = f.meanwhile(now)
-	}
-}
-
-// files are those that are watched.
-type files struct {
-	Options
+// Watcher watches files. It is for one goroutine.
+type Watcher struct {
+	path     string          // a file, or a directory of which all pipeline files and modules count; absolute
+	beside   func() []string // may be nil
 	watcher  *fsnotify.Watcher
 	watching []string
-	looked   time.Time // when state was asked for last
+	state    map[string]string // as they were last told of, or at first
+	looked   time.Time         // when state was asked for last
+}
+
+// New begins to watch a file, or a directory of which all pipeline files and modules count: Run tells of what changes from now on, so that nothing is
+// missed by who reads them after it. It returns an error when the system does not let it watch. Close it.
+func New(path string) (*Watcher, error) {
+	notify, err := fsnotify.NewWatcher()
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("watch %s: %w", path, err)
+	}
+	w := &Watcher{path: path, watcher: notify}
+	if err := w.follow(); err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	w.state = w.look()
+	return w, nil
+}
+
+// Close gives back what the system lends.
+func (w *Watcher) Close() error { return w.watcher.Close() }
+
+// Run calls changed each time that the files have changed, until ctx ends. beside, unless it is nil, says which files count too at this moment, by absolute
+// names: modules that lie elsewhere, what the pipeline reads. Both are called by Run's goroutine; what changes meanwhile is found afterwards.
+func (w *Watcher) Run(ctx context.Context, beside func() []string, changed func()) {
+	w.beside = beside
+	w.followOn()
+	heard := w.meanwhile(w.state)
+	for w.await(ctx, heard) == nil {
+		now := w.look()
+		if heard = false; maps.Equal(now, w.state) {
+			continue
+		}
+		changed()
+		w.followOn()
+		heard = w.meanwhile(now)
+	}
 }
 
 // follow watches the directories of today. They are watched anew each time, since one of the same name may be another by now.
-func (f *files) follow() error {
-	for _, dir := range f.watching {
-		_ = f.watcher.Remove(dir) // it may be gone
+func (w *Watcher) follow() error {
+	for _, dir := range w.watching {
+		_ = w.watcher.Remove(dir) // it may be gone
 	}
-	f.watching = f.dirs()
-	for _, dir := range f.watching {
-		if err := f.watcher.Add(dir); err != nil && dir == f.watching[0] {
+	w.watching = w.dirs()
+	for _, dir := range w.watching {
+		if err := w.watcher.Add(dir); err != nil && dir == w.watching[0] {
 			return fmt.Errorf("watch %s: %w", dir, err)
 		}
 	}
@@ -97,16 +100,15 @@ func (f *files) follow() error {
 }
 
 // followOn is follow for who watches already: a directory may be gone for a while, and the files are looked at all the same.
-func (f *files) followOn() { _ = f.follow() }
+func (w *Watcher) followOn() { _ = w.follow() }
 
 // dirs are the directory of the pipeline, the one that it is in, and those of other files.
-func (f *files) dirs() []string {
-	path := filepath.Clean(f.Path)
-	dirs := []string{path, filepath.Dir(path)}
-	if !isDir(path) {
+func (w *Watcher) dirs() []string {
+	dirs := []string{w.path, filepath.Dir(w.path)}
+	if !isDir(w.path) {
 		dirs = dirs[1:]
 	}
-	for _, other := range f.others() {
+	for _, other := range w.others() {
 		if dir := filepath.Dir(other); !slices.Contains(dirs, dir) {
 			dirs = append(dirs, dir)
 		}
@@ -114,15 +116,15 @@ func (f *files) dirs() []string {
 	return dirs
 }
 
-func (f *files) others() []string {
-	if f.Others == nil {
+func (w *Watcher) others() []string {
+	if w.beside == nil {
 		return nil
 	}
-	return f.Others()
+	return w.beside()
 }
 
 // await waits until something has happened, if it is not heard of already, and it is quiet again, or until it is time to look anyway.
-func (f *files) await(ctx context.Context, heard bool) error {
+func (w *Watcher) await(ctx context.Context, heard bool) error {
 	look := time.NewTimer(lookEvery)
 	defer look.Stop()
 	var latest time.Time // that it is waited for; zero: nothing has happened
@@ -132,13 +134,13 @@ func (f *files) await(ctx context.Context, heard bool) error {
 	}
 	for {
 		select {
-		case e := <-f.watcher.Events:
-			if !f.concerns(e.Name) {
+		case e := <-w.watcher.Events:
+			if !w.concerns(e.Name) {
 				continue
 			}
-		case <-f.watcher.Errors: // events were lost: then something has happened
+		case <-w.watcher.Errors: // events were lost: then something has happened
 		case <-look.C:
-			f.followOn()
+			w.followOn()
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -151,33 +153,33 @@ func (f *files) await(ctx context.Context, heard bool) error {
 }
 
 // concerns says whether an event is about anything that counts. In the directory above the pipeline that is the pipeline alone.
-func (f *files) concerns(name string) bool {
-	path := filepath.Clean(f.Path)
-	if filepath.Dir(name) == path || name == path || filepath.Base(name) == swapped || slices.Contains(f.others(), name) {
+func (w *Watcher) concerns(name string) bool {
+	if filepath.Dir(name) == w.path || name == w.path || filepath.Base(name) == swapped || slices.Contains(w.others(), name) {
 		return true
 	}
-	return !isDir(path) && filepath.Dir(name) == filepath.Dir(path) // the directory of a single file: a link that it goes through may be swapped
+	return !isDir(w.path) && filepath.Dir(name) == filepath.Dir(w.path) // the directory of a single file: a link that it goes through may be swapped
 }
 
-// meanwhile says what has been told of the files that are wanted by now, and whether they have changed since: events of directories that are watched
-// anew are lost. A file that nobody wanted before is as it was read for that, unless it was written since, or something has come to where it is: it may have been missed.
-func (f *files) meanwhile(told map[string]string) (state map[string]string, changed bool) {
-	before := f.looked
-	now := f.state()
-	state = maps.Clone(now)
+// meanwhile takes for the state what has been told of the files that are wanted by now, and says whether they have changed since: events of directories that
+// are watched anew are lost. A file that nobody wanted before is as it was read for that, unless it was written since, or something has come to where it is:
+// it may have been missed.
+func (w *Watcher) meanwhile(told map[string]string) (changed bool) {
+	before := w.looked
+	now := w.look()
+	w.state = maps.Clone(now)
 	for name := range now {
 		if was, ok := told[name]; ok {
-			state[name] = was
+			w.state[name] = was
 		} else if since(name, before) || since(filepath.Dir(name), before) {
-			state[name] = "" // no digest
+			w.state[name] = "" // no digest
 		}
 	}
 	for name, was := range told { // one that has gone meanwhile; others are not wanted any more
-		if _, there := now[name]; !there && filepath.Dir(name) == f.Path {
-			state[name] = was
+		if _, there := now[name]; !there && filepath.Dir(name) == w.path {
+			w.state[name] = was
 		}
 	}
-	return state, !maps.Equal(now, state)
+	return !maps.Equal(now, w.state)
 }
 
 // since says whether a file, or a directory, is there and was written after a moment, or just before: file systems count in steps.
@@ -186,19 +188,19 @@ func since(name string, at time.Time) bool {
 	return err == nil && info.ModTime().After(at.Add(-quiet/4))
 }
 
-// state has a digest of each file that counts.
-func (f *files) state() map[string]string {
-	f.looked = time.Now()
+// look has a digest of each file that counts.
+func (w *Watcher) look() map[string]string {
+	w.looked = time.Now()
 	state := map[string]string{}
-	names := f.others()
-	if entries, err := os.ReadDir(f.Path); err == nil {
+	names := w.others()
+	if entries, err := os.ReadDir(w.path); err == nil {
 		for _, e := range entries {
 			if counts(e.Name()) {
-				names = append(names, filepath.Join(f.Path, e.Name()))
+				names = append(names, filepath.Join(w.path, e.Name()))
 			}
 		}
 	} else {
-		names = append(names, f.Path)
+		names = append(names, w.path)
 	}
 	for _, name := range names {
 		h := sha256.New()

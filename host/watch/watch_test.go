@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,21 +30,27 @@ func watching(t *testing.T, path string, others []string, make_ func(dir string)
 	t.Helper()
 	w := watched{t, t.TempDir(), make(chan struct{}, 100)}
 	make_(w.dir)
+	time.Sleep(quiet) // until what there is is old
 	for i := range others {
 		others[i] = filepath.Join(w.dir, others[i])
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	o := Options{Path: filepath.Join(w.dir, path), Others: func() []string { return others }, Changed: func() { w.seen <- struct{}{} }}
-	go func() { done <- Run(ctx, o) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	time.Sleep(50 * time.Millisecond) // until it watches: what happens before is no change
+	w.begin(path, func() []string { return others }, func() { w.seen <- struct{}{} })
 	return w
+}
+
+// begin watches from now on, until the test ends.
+func (w watched) begin(path string, beside func() []string, changed func()) {
+	w.Helper()
+	watcher, err := New(filepath.Join(w.dir, path))
+	w.must(err)
+	ctx, cancel := context.WithCancel(w.Context())
+	var run sync.WaitGroup
+	run.Go(func() { watcher.Run(ctx, beside, changed) })
+	w.Cleanup(func() {
+		cancel()
+		run.Wait()
+		w.must(watcher.Close())
+	})
 }
 
 func (w watched) must(err error) {
@@ -198,28 +205,20 @@ func TestAFileThatComesJustAfterItWasAskedForIsSeen(t *testing.T) {
 		}
 		var wanted []string // of the goroutine of Run
 		told := make(chan struct{}, 100)
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() {
-			done <- Run(ctx, Options{Path: dir, Others: func() []string { return wanted }, Changed: func() {
-				wanted = []string{other} // and is read, if it is there
-				if comes && len(told) == 0 {
-					write(other)
-				}
-				told <- struct{}{}
-			}})
-		}()
-		time.Sleep(300 * time.Millisecond) // until it watches, and what was written is old
+		time.Sleep(quiet) // until what was written is old
+		watched{t, dir, nil}.begin("", func() []string { return wanted }, func() {
+			wanted = []string{other} // and is read, if it is there
+			if comes && len(told) == 0 {
+				write(other)
+			}
+			told <- struct{}{}
+		})
 		write(file)
 		for end := time.Now().Add(soon); len(told) < want && time.Now().Before(end); time.Sleep(time.Millisecond) {
 		}
 		time.Sleep(3 * quiet) // for what should not come
 		if len(told) != want {
 			t.Errorf("a file that comes, %v: it was told %d times", comes, len(told))
-		}
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
 		}
 	}
 }
@@ -229,15 +228,10 @@ func TestAFileThatGoesWhileSomebodyIsToldIsToldToo(t *testing.T) {
 	w := watched{t, t.TempDir(), make(chan struct{}, 100)}
 	w.write("a.hcl", "1")
 	more := filepath.Join(w.dir, "more.hcl")
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() {
-		done <- Run(ctx, Options{Path: w.dir, Changed: func() {
-			_ = os.Remove(more) // the second time it is gone
-			w.seen <- struct{}{}
-		}})
-	}()
-	time.Sleep(50 * time.Millisecond) // until it watches
+	w.begin("", nil, func() {
+		_ = os.Remove(more) // the second time it is gone
+		w.seen <- struct{}{}
+	})
 	w.write("more.hcl", "2")
 	for range 2 {
 		select {
@@ -246,8 +240,6 @@ func TestAFileThatGoesWhileSomebodyIsToldIsToldToo(t *testing.T) {
 			t.Fatal("it is not seen to go")
 		}
 	}
-	cancel()
-	w.must(<-done)
 }
 
 func TestWhatChangesWhileSomebodyIsToldIsToldToo(t *testing.T) {
@@ -260,16 +252,11 @@ func TestWhatChangesWhileSomebodyIsToldIsToldToo(t *testing.T) {
 	}
 	write("one")
 	told := make(chan struct{}, 2) // never closed
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() {
-		done <- Run(ctx, Options{Path: dir, Changed: func() {
-			if told <- struct{}{}; len(told) == 1 {
-				write("three")
-			}
-		}})
-	}()
-	time.Sleep(50 * time.Millisecond) // until it watches
+	watched{t, dir, nil}.begin("", nil, func() {
+		if told <- struct{}{}; len(told) == 1 {
+			write("three")
+		}
+	})
 	write("two")
 	for end := time.After(soon); len(told) < 2; {
 		select {
@@ -278,8 +265,33 @@ func TestWhatChangesWhileSomebodyIsToldIsToldToo(t *testing.T) {
 			t.Fatalf("it was told %d times", len(told))
 		}
 	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
+}
+
+func TestWhatChangesBeforeItIsAskedForIsTold(t *testing.T) {
+	t.Parallel()
+	w := watched{t, t.TempDir(), make(chan struct{}, 100)}
+	for _, name := range []string{"a.hcl", "values"} {
+		w.write(name, "1")
+	}
+	for _, change := range []string{"a.hcl", "b.hcl", "values", ""} {
+		time.Sleep(quiet) // until what was written is old
+		watcher, err := New(w.dir)
+		w.must(err)
+		if change != "" {
+			w.write(change, "changed")
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var run sync.WaitGroup
+		run.Go(func() {
+			watcher.Run(ctx, func() []string { return []string{filepath.Join(w.dir, "values")} }, func() { w.seen <- struct{}{} })
+		})
+		if change != "" {
+			w.changes(change)
+		} else {
+			w.stays("nothing")
+		}
+		cancel()
+		run.Wait()
+		w.must(watcher.Close())
 	}
 }
