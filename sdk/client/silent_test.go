@@ -39,7 +39,7 @@ func TestAClientIsClosedAtOnceThoughItsLinkIsSilent(t *testing.T) {
 	}
 	time.Sleep(200 * time.Millisecond) // until it takes no more
 	begun := time.Now()
-	_ = c.Close() // nothing is acknowledged
+	_ = c.Close()                                        // nothing is acknowledged
 	if took := time.Since(begun); took > 4*time.Second { // the system gives a silent link up after 5
 		t.Errorf("it took %v", took)
 	}
