@@ -3,8 +3,11 @@
 package tail
 
 import (
+	"context"
 	"errors"
+	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,6 +27,7 @@ const (
 // scan looks at everything that the globs name and at the files that were named before.
 func (s *Source) scan(now time.Time) {
 	s.round++
+	s.blind = nil
 	s.dirs = map[string]*directory{}
 	s.spend()
 	s.adopt(s.glob(), now)
@@ -71,6 +75,33 @@ func (s *Source) spend() {
 	}
 }
 
+// barren says why a pattern names nothing. Glob is silent about what it cannot read.
+func (s *Source) barren(pattern string) {
+	if err := peek(pattern); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.blind = err
+		return
+	}
+	s.sayOnce(slog.LevelInfo, pattern, "nothing matches; it is looked for at each scan", "pattern", pattern)
+}
+
+// peek reads as much of the directory before the first wildcard as tells whether it can be read; of a pattern without one it looks at the file.
+func peek(pattern string) error {
+	wild := strings.IndexAny(pattern, `*?[\`)
+	if wild < 0 {
+		_, err := os.Lstat(pattern)
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(pattern[:wild+1]))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if _, err = dir.Readdirnames(1); errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
 // glob returns the regular files that the patterns name, in order of their paths, each file once.
 func (s *Source) glob() []found {
 	var paths []string
@@ -78,6 +109,9 @@ func (s *Source) glob() []found {
 		names, err := filepath.Glob(pattern)
 		if err != nil { // the pattern was checked
 			s.log.Warn("cannot evaluate pattern", "pattern", pattern, "error", err)
+		}
+		if len(names) == 0 {
+			s.barren(pattern)
 		}
 		paths = append(paths, names...)
 	}
@@ -264,9 +298,14 @@ func (s *Source) directory(dir string) *directory {
 
 // warnOnce logs a trouble that every scan would meet again.
 func (s *Source) warnOnce(path, message string, err error) {
-	if s.warned[path] || len(s.warned) > maxFiles {
+	s.sayOnce(slog.LevelWarn, path, message, "path", path, "error", strings.TrimSpace(err.Error()))
+}
+
+// sayOnce logs something once of each path or pattern.
+func (s *Source) sayOnce(level slog.Level, of, message string, args ...any) {
+	if s.warned[of] || len(s.warned) > maxFiles {
 		return
 	}
-	s.warned[path] = true
-	s.log.Warn(message, "path", path, "error", strings.TrimSpace(err.Error()))
+	s.warned[of] = true
+	s.log.Log(context.Background(), level, message, args...)
 }

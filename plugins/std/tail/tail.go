@@ -60,6 +60,7 @@ type Source struct {
 	spent   int    // bytes of the cursor that the entries may come to take
 	budget  int    // the most of them
 	beyond  int    // files that are not followed for want of room, in this scan
+	blind   error  // why there may be files that are not found, in this scan
 
 	queue  []*file // those that may have something to read, in turn
 	dirty  []*file // those whose entries are to be set
@@ -145,6 +146,13 @@ func (s *Source) Poll(p *sdk.Poll) error {
 	deadline := now.Add(p.Timeout)
 	for {
 		s.survey(now)
+		if err := s.blind; err != nil {
+			err = fmt.Errorf("look for files: %w; give the user that the agent runs as the right to read it", err)
+			if len(s.files) == 0 {
+				return sdk.Retry(err, 0)
+			}
+			s.sayOnce(slog.LevelWarn, err.Error(), "some files may not be found", "error", err)
+		}
 		busy := s.readAll(p, now)
 		if sent, err := s.save(p); sent || err != nil {
 			return err

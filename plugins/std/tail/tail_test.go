@@ -518,3 +518,32 @@ func TestEntriesAreForgottenLongAfterTheFile(t *testing.T) {
 		}
 	})
 }
+
+func TestADirectoryThatCannotBeReadIsNotPassedOverInSilence(t *testing.T) {
+	tailing(t, config{Paths: []string{"app.log", "logs/*.log"}, Start: "end"}, func(b *bed) {
+		b.add("logs", "a file, where a directory should be\n")
+		b.start()
+		if _, err := b.Poll(); err == nil || !strings.Contains(err.Error(), b.path("logs")) || !strings.Contains(err.Error(), "the right to read it") {
+			t.Errorf("with nothing to read: %v", err)
+		}
+		b.must(os.Remove(b.path("logs")))
+		b.must(os.Mkdir(b.path("logs"), 0o755))
+		b.add("logs/a.log", "old\n")
+		b.restart()
+		b.read() // what is there when it can look for the first time is of before
+		b.add("logs/a.log", "new\n")
+		b.read("new")
+		if b.logged("some files may not be found") {
+			t.Error("it warns of nothing")
+		}
+		b.must(os.Rename(b.path("logs"), b.path("away")))
+		b.add("logs", "a file once more\n")
+		b.add("app.log", "1\n")
+		b.read("1")
+		b.add("app.log", "2\n")
+		b.read("2")
+		if !b.logged("some files may not be found", b.path("logs")) {
+			t.Errorf("with something to read: %q", b.Logs)
+		}
+	})
+}
