@@ -36,6 +36,7 @@ func newFmtCommand(a *app) *cobra.Command {
 changed are printed. Comments and meaning stay as they are.
 
 PATH is a file, a directory of which all *.hcl files are laid out, or "-" for standard input to standard output.
+A file that is no HCL is left as it is, with what is wrong with it.
 With --check nothing is written, and the exit code is 1 when a file would be changed.`,
 		Example: "  penstock fmt\n  penstock fmt --check --diff\n  penstock fmt - < pipeline.hcl",
 		Args:    cobra.MaximumNArgs(1),
@@ -60,12 +61,23 @@ func (f *formatting) stream() error {
 	if len(src) > config.MaxFileBytes {
 		return wrongUse("", "standard input is over the limit of %s", size(config.MaxFileBytes))
 	}
-	out := config.Format(src)
+	out, err := f.lay(src, "standard input")
+	if err != nil {
+		return err
+	}
 	if f.check && !bytes.Equal(src, out) {
 		return f.unformatted("standard input")
 	}
 	_, err = f.app.out.Write(out)
 	return err
+}
+
+// lay lays out a text, unless there are mistakes in it.
+func (f *formatting) lay(src []byte, name string) ([]byte, error) {
+	if sources, diags := config.Parse(src, name); diags.HasErrors() {
+		return nil, f.app.mistakes(loaded{sources: sources, diags: diags})
+	}
+	return config.Format(src), nil
 }
 
 func (f *formatting) files(cmd *cobra.Command, path string) error {
@@ -99,9 +111,9 @@ func (f *formatting) file(name string, quiet bool) error {
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
-	out := config.Format(src)
-	if bytes.Equal(src, out) {
-		return nil
+	out, err := f.lay(src, name)
+	if err != nil || bytes.Equal(src, out) {
+		return err
 	}
 	f.changed = append(f.changed, name)
 	if !quiet && !f.check {

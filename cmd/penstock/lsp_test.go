@@ -261,6 +261,7 @@ func TestTheEditorShowsDocsAndDeclarationsAndLaysOut(t *testing.T) {
 		{"definition", "sink \"file\" \"o\" {\n config {\n path = local.ou|t", `main.hcl","range":{"start":{"line":10,"character":2}`},
 		{"formatting", "channel   \"wal\"  \"b\" {\ncapacity=\"1GiB\"|\n}\n", `"newText":"channel \"wal\" \"b\" {\n  capacity = \"1GiB\"\n}\n"`},
 		{"formatting", lspSource + "|", "[]"},
+		{"formatting", "channel   \"wal\"  \"b\" {\n|", "[]"}, // half written
 	} {
 		if got := e.at("textDocument/"+c.method, "flow.hcl", c.text); !strings.Contains(got, c.want) {
 			t.Errorf("%s of %q: want %s: %s", c.method, c.text, c.want, got)

@@ -74,7 +74,14 @@ func Load(path string, o Options) (*Config, *Sources, hcl.Diagnostics) {
 	return c, files, l.sorted()
 }
 
-// Format lays out the source of a file as everyone does.
+// Parse says what is wrong with a text as HCL; what it means is not looked at.
+func Parse(src []byte, name string) (*Sources, hcl.Diagnostics) {
+	var f faults
+	file := f.parse(src, name)
+	return &Sources{files: map[string]*hcl.File{name: file}}, f.diags
+}
+
+// Format lays out the source of a file as everyone does. Of what does not parse it makes something else that does not.
 func Format(src []byte) []byte { return hclwrite.Format(src) }
 
 // loader turns files into a Config, in the order of its methods below.

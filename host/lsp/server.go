@@ -184,7 +184,7 @@ func (s *server) request(method string, p params) (result any, known bool) {
 		return d.definition(at), true
 	}
 	laid := config.Format(src)
-	if bytes.Equal(src, laid) {
+	if _, diags := config.Parse(src, path); diags.HasErrors() || bytes.Equal(src, laid) {
 		return []textEdit{}, true
 	}
 	return []textEdit{{Range: span{End: positionAt(src, len(src))}, NewText: string(laid)}}, true
