@@ -330,7 +330,7 @@ func (c *call) answered(a *hoppb.Answer) error {
 // refused is what a receiver said when it ended the stream.
 func (c *call) refused(r *hoppb.Refusal) error {
 	return &RefusedError{
-		Address: c.to.text, Code: abi.Code(r.Code), Reason: r.Reason, Message: r.Message, RetryAfter: time.Duration(max(0, r.RetryAfterMs)) * time.Millisecond,
+		Address: c.to.text, Code: abi.Code(r.Code), Reason: r.Reason, Message: r.Message, RetryAfter: abi.Delay(r.RetryAfterMs),
 		Have: fromWire(r.Have),
 	}
 }

@@ -7,6 +7,8 @@
 // Within version 1 only new imports and optional exports may appear; a number is never used twice.
 package abi
 
+import "time"
+
 // Version is the ABI that this tree speaks. A guest of it exports [ExportMarker].
 const Version = 1
 
@@ -168,6 +170,14 @@ func (c Code) String() string {
 		return k.name
 	}
 	return "EUNKNOWN"
+}
+
+// MaxDelay is the longest that anybody is left alone for because it says so.
+const MaxDelay = time.Hour
+
+// Delay is how long not to try again when a plugin or a peer names so many milliseconds: none for less than none, and [MaxDelay] at most.
+func Delay(ms int64) time.Duration {
+	return time.Duration(min(max(ms, 0), MaxDelay.Milliseconds())) * time.Millisecond
 }
 
 // Class says what the host does about the code. An unknown code is [Retry].

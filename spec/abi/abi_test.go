@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // requests are open requests of every shape.
@@ -228,6 +229,17 @@ func TestTheABIInWordsIsComplete(t *testing.T) {
 			if name != "-" && !strings.Contains(string(words), "`"+name) {
 				t.Errorf("spec/abi.md does not have %s of %s", name, typ.Name())
 			}
+		}
+	}
+}
+
+func TestNobodyIsLeftAloneForLongerThanAnHour(t *testing.T) {
+	for ms, want := range map[int64]time.Duration{
+		-1: 0, 0: 0, 1500: 1500 * time.Millisecond, MaxDelay.Milliseconds(): MaxDelay, MaxDelay.Milliseconds() + 1: MaxDelay,
+		math.MaxInt64: MaxDelay, math.MinInt64: 0,
+	} {
+		if got := Delay(ms); got != want {
+			t.Errorf("%d ms: %v, want %v", ms, got, want)
 		}
 	}
 }

@@ -4,6 +4,8 @@ package link
 
 import (
 	"context"
+	"errors"
+	"math"
 	"net"
 	"sync"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"github.com/penstock-io/penstock/host/plugin"
 	"github.com/penstock-io/penstock/spec/abi"
 	"github.com/penstock-io/penstock/spec/event"
+	"github.com/penstock-io/penstock/spec/hoppb"
 )
 
 // one is a listener that has one connection to give.
@@ -98,6 +101,15 @@ func forward(from, to net.Conn, silent <-chan struct{}, full bool) {
 			}
 		default:
 			_, _ = to.Write(buf[:n]) // or it has ended
+		}
+	}
+}
+
+func TestAReceiverMayAskForAnHourAtMost(t *testing.T) {
+	for _, reason := range []hoppb.Reason{hoppb.Reason_FULL, hoppb.Reason_NOT_ALLOWED} {
+		err := new(sink).refused(&hoppb.Refusal{Code: int32(abi.EAGAIN), Reason: reason, RetryAfterMs: math.MaxInt64})
+		if e, ok := errors.AsType[*plugin.Error](err); !ok || e.Delay != abi.MaxDelay {
+			t.Errorf("%v: %+v", reason, err)
 		}
 	}
 }

@@ -375,7 +375,7 @@ func (s *sink) refused(r *hoppb.Refusal) error {
 		return s.diverged(r.Message)
 	case hoppb.Reason_NOT_ALLOWED:
 		return &plugin.Error{
-			Class: abi.Retry, Code: code, Delay: time.Duration(r.RetryAfterMs) * time.Millisecond,
+			Class: abi.Retry, Code: code, Delay: abi.Delay(r.RetryAfterMs),
 			Message: fmt.Sprintf("%s refuses this agent: %s", s.Address, r.Message),
 		}
 	}
@@ -383,7 +383,7 @@ func (s *sink) refused(r *hoppb.Refusal) error {
 	if class == abi.Fatal || class == abi.Reject && code != abi.ETOOBIG {
 		class = abi.Config // it is no word about an event
 	}
-	return &plugin.Error{Class: class, Code: code, Delay: time.Duration(r.RetryAfterMs) * time.Millisecond, Message: fmt.Sprintf("%s: %s", s.Address, r.Message)}
+	return &plugin.Error{Class: class, Code: code, Delay: abi.Delay(r.RetryAfterMs), Message: fmt.Sprintf("%s: %s", s.Address, r.Message)}
 }
 
 // diverged holds the sink, and says what can be done.

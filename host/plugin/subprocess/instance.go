@@ -39,9 +39,7 @@ const (
 	sampleCalls   = sampleEvery / 10 // as long as it is called
 	healthEvery   = 5 * time.Second
 	healthTimeout = 10 * time.Second
-	// maxDelay bounds the delay that a plugin may ask for, and maxReason the reason of one rejection: 4096 of them must not weigh more
-	// than the batch.
-	maxDelay  = time.Hour
+	// maxReason bounds the reason of one rejection: 4096 of them must not weigh more than the batch.
 	maxReason = 1 << 10
 )
 
@@ -311,7 +309,7 @@ func failed(doing string, s *pluginpb.Status) *plugin.Error {
 	return &plugin.Error{
 		Class: code.Class(), Code: code, Path: text(s.Path, abi.MaxText), Hint: strings.TrimSpace(hint),
 		Message: cmp.Or(message, doing+" answered without saying why"),
-		Delay:   min(max(0, time.Duration(s.DelayMs)*time.Millisecond), maxDelay),
+		Delay:   abi.Delay(s.DelayMs),
 	}
 }
 

@@ -25,8 +25,6 @@ const (
 	maxHeld = 1 << 16
 	// maxReason bounds the reason of one rejection: 4096 of them must not weigh more than the batch.
 	maxReason = 1 << 10
-	// maxDelay bounds the delay that a guest may ask for.
-	maxDelay = time.Hour
 )
 
 // emit takes one batch: it is checked and copied before the guest goes on, and then is the host's.
@@ -139,8 +137,7 @@ func fail(in *instance, mem api.Memory, stack []uint64) {
 		stack[0] = answer(abi.EINVAL)
 		return
 	}
-	delay := time.Duration(max(int32(stack[1]), 0)) * time.Millisecond
-	in.failure = failure{said: true, text: words, path: path, delay: min(delay, maxDelay)}
+	in.failure = failure{said: true, text: words, path: path, delay: abi.Delay(int64(int32(stack[1])))}
 	stack[0] = answer(abi.OK)
 }
 
