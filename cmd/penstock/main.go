@@ -14,6 +14,9 @@ import (
 	"context"
 	"io"
 	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
 )
 
 func main() {
@@ -25,6 +28,12 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	a := newApp(stdin, stdout, stderr)
 	root := newRootCommand(a)
 	root.SetArgs(args)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if f := cmd.Flags().Lookup("json"); f != nil && slices.Contains(args, "--json") {
+			_ = f.Value.Set("true") // it may come after what is wrong
+		}
+		return err
+	})
 	cmd, err := root.ExecuteContextC(ctx)
 	return a.finish(cmd, err)
 }
