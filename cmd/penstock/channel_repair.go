@@ -19,6 +19,7 @@ type repairedChannel struct {
 	Mended  []mendedPlace `json:"mended"`
 	Records uint64        `json:"records"` // lost, as far as it is known
 	Events  uint64        `json:"events"`
+	Waited  uint64        `json:"undelivered"` // of Events
 }
 
 // mendedPlace is one thing that was set right.
@@ -29,6 +30,7 @@ type mendedPlace struct {
 	Length  int64        `json:"length"`
 	Records uint64       `json:"records"`
 	Events  uint64       `json:"events"`
+	Waited  uint64       `json:"undelivered"`
 	First   event.Offset `json:"first"`
 	Next    event.Offset `json:"next"`
 	Kept    string       `json:"kept,omitempty"`
@@ -101,7 +103,7 @@ func newRepaired(dir channelDir, list []wal.Mended, dry bool) repairedChannel {
 	r := repairedChannel{channelDir: dir, DryRun: dry, Mended: []mendedPlace{}}
 	for _, d := range list {
 		p := mendedPlace{
-			What: d.What, File: d.File, Offset: d.Offset, Length: d.Length, Records: d.Records, Events: d.Events, First: d.Lost.First, Next: d.Lost.Next,
+			What: d.What, File: d.File, Offset: d.Offset, Length: d.Length, Records: d.Records, Events: d.Events, Waited: d.Waited, First: d.Lost.First, Next: d.Lost.Next,
 		}
 		if p.Kept = d.Kept; dry {
 			p.Kept = ""
@@ -109,18 +111,31 @@ func newRepaired(dir channelDir, list []wal.Mended, dry bool) repairedChannel {
 		r.Mended = append(r.Mended, p)
 		r.Records += d.Records
 		r.Events += d.Events
+		r.Waited += d.Waited
 	}
 	return r
 }
 
+// missing says of events that are not in the log any more whether anybody waits for them.
+func missing(events, waited uint64) string {
+	switch {
+	case waited == events:
+		return plural(events, "event") + " lost"
+	case waited == 0:
+		return plural(events, "event") + " missing, which all sinks had delivered"
+	}
+	return fmt.Sprintf("%s missing, of which %s not delivered and lost", plural(events, "event"), number(waited))
+}
+
 func (r repairedChannel) summary() string {
+	does := "mended"
 	switch {
 	case len(r.Mended) == 0:
 		return "nothing to repair"
 	case r.DryRun:
-		return fmt.Sprintf("would mend %s; %s lost", plural(len(r.Mended), "place"), plural(r.Events, "event"))
+		does = "would mend"
 	}
-	return fmt.Sprintf("mended %s; %s lost", plural(len(r.Mended), "place"), plural(r.Events, "event"))
+	return fmt.Sprintf("%s %s; %s", does, plural(len(r.Mended), "place"), missing(r.Events, r.Waited))
 }
 
 func (r repairedChannel) print(t *terminal) {
@@ -132,7 +147,7 @@ func (r repairedChannel) print(t *terminal) {
 		}
 		t.printf("  %s: %s\n", at, p.What)
 		if p.Next > p.First {
-			t.printf("    lost: offsets %d to %d, %s\n", p.First, p.Next-1, plural(p.Events, "event"))
+			t.printf("    offsets %d to %d: %s\n", p.First, p.Next-1, missing(p.Events, p.Waited))
 		}
 		if p.Kept != "" {
 			t.printf("    kept: %s\n", filepath.Join(r.Path, p.Kept))

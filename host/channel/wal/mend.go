@@ -24,6 +24,7 @@ type Mended struct {
 	Records uint64      // of the log that are lost, as far as that is known
 	Lost    event.Range // the offsets that are lost, as far as they are known
 	Events  uint64      // in Lost; more where the channel was opened in between
+	Waited  uint64      // of Events: those that some reader had not delivered, as far as that is known; Repair alone looks
 	Kept    string      // where the bytes are now; "" when there were none
 	What    string      // a sentence
 }
@@ -347,7 +348,7 @@ func (p *patch) events(g *gap) (n uint64) {
 
 // aside keeps the bytes of a stretch, and notes what was done.
 func (p *patch) aside(q *piece, g *gap, state bool) error {
-	done := Mended{File: p.name, Offset: q.at, Length: q.end - q.at, Lost: g.lost, Events: g.events, Records: g.records}
+	done := Mended{File: p.name, Offset: q.at, Length: q.end - q.at, Lost: g.lost, Events: g.events, Waited: g.events, Records: g.records}
 	if state {
 		done.Records++
 	}

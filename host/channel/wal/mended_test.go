@@ -113,6 +113,42 @@ func TestRepairTellsATornTailFromDamage(t *testing.T) {
 	}
 }
 
+func TestRepairTellsWhatWasWaitedForFromWhatAllHadDelivered(t *testing.T) {
+	pristine, _ := storied(t)
+	mend := func(segment string, low event.Offset) Mended {
+		d := pristine.copied()
+		p, ok := parsePosition(d.names[positionName("sink.behind")].data[:slotSize])
+		if p.low = low; !ok || p.publish(d, positionName("sink.behind")) != nil {
+			t.Fatal("its position cannot be moved")
+		}
+		data := d.names[segment].data
+		clear(data[len(data)/4 : len(data)*3/4])
+		done, err := repair(d, event.Heap{}, coderOf(nil), nil)
+		if err != nil || len(done) == 0 {
+			t.Fatalf("it did %+v, %v", done, err)
+		}
+		return done[0]
+	}
+	checked := 0
+	for _, segment := range pristine.segments() {
+		all := mend(segment, 0)
+		if all.Waited != all.Events || all.Lost.Len() != all.Events || all.Events < 3 {
+			continue // in some of them the offsets jump, since the channel was opened
+		}
+		checked++
+		for low, want := range map[event.Offset]uint64{
+			all.Lost.First: all.Events, all.Lost.First + 1: all.Events - 1, all.Lost.Next - 1: 1, all.Lost.Next: 0, all.Lost.Next + 1: 0,
+		} {
+			if got := mend(segment, low); got.Lost != all.Lost || got.Waited != want {
+				t.Errorf("at %d: %+v, want %d of them", low, got, want)
+			}
+		}
+	}
+	if checked == 0 {
+		t.Error("there was no such segment")
+	}
+}
+
 // TestARehearsalIsADirectoryInWhichAllWasDone, of which the real one knows nothing.
 func TestARehearsalIsADirectoryInWhichAllWasDone(t *testing.T) {
 	d := newSimDisk()

@@ -232,11 +232,16 @@ func (m *mender) move(name, what string) error {
 
 // positions puts readers that stand outside the log at its nearer end.
 func (m *mender) positions(st *state, oldest event.Offset) error {
+	lowest := st.end
+	if len(st.readers) == 0 {
+		lowest = 0 // who reads it is not known
+	}
 	for _, name := range slices.Sorted(maps.Keys(st.readers)) {
 		p, err := loadPosition(m, st.readers[name])
 		if err != nil {
 			return err
 		}
+		lowest = min(lowest, p.low)
 		for gap := range st.gaps {
 			if gap.First <= p.low && p.low < gap.Next {
 				p.low = gap.Next
@@ -265,7 +270,17 @@ func (m *mender) positions(st *state, oldest event.Offset) error {
 			return err
 		}
 	}
+	m.waited(lowest)
 	return nil
+}
+
+// waited takes from what is lost that which all readers had behind them.
+func (m *mender) waited(lowest event.Offset) {
+	for i := range m.done {
+		if d := &m.done[i]; d.Lost.First < lowest {
+			d.Waited = min(d.Waited, uint64(max(d.Lost.Next, lowest)-lowest))
+		}
+	}
 }
 
 // seat writes a position anew.
