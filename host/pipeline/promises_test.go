@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -264,11 +265,14 @@ func TestAWriteThatFailsIsRolledBackBeforeThePauseThatThePluginAskedFor(t *testi
 
 // throttled is a destination that asks for a minute, and then takes all.
 type throttled struct {
+	mu    *sync.Mutex      // guards asked
 	asked *[]time.Duration // when, after the start
 	start time.Time
 }
 
 func (d throttled) Write(context.Context, event.Range, event.Batch) (out plugin.Outcome, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if *d.asked = append(*d.asked, time.Since(d.start)); len(*d.asked) == 1 {
 		err = &plugin.Error{Class: abi.Retry, Message: "too many requests", Delay: time.Minute}
 	}
@@ -286,13 +290,14 @@ func TestNoConnectionAsksBeforeTheDestinationWantsToBeAsked(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
+		var mu sync.Mutex
 		var asked []time.Duration
 		shared, done := new(Pause), make(chan error, 3)
 		for range cap(done) {
 			s := newSink(&trace{})
 			s.Reader, s.Pause = r, shared
 			s.Open = func(context.Context, channel.ReaderInfo) (plugin.Instance, error) {
-				return plugin.Instance{Sink: throttled{&asked, time.Now()}}, nil
+				return plugin.Instance{Sink: throttled{&mu, &asked, time.Now()}}, nil
 			}
 			go func() { done <- s.Run(ctx) }()
 		}
