@@ -142,8 +142,13 @@ func TestRecursionThatEndsIsNotInItsWay(t *testing.T) {
 // that all of the process stands still until it is over; a guest that yields has one every half a millisecond.
 func TestAGuestThatLoopsDoesNotKeepTheProcessFromCollectingGarbage(t *testing.T) {
 	const bar = 30 * time.Millisecond
-	_, plain := stall(t, false)
 	yields, _ := stall(t, true)
+	var plain time.Duration
+	for range 10 { // on a busy machine the guest may be done before anybody collects
+		if _, plain = stall(t, false); plain >= bar {
+			break
+		}
+	}
 	t.Logf("a collection waits up to %v for a plain module, %v for one that yields", plain, yields)
 	if yields > bar {
 		t.Errorf("a collection waited %v", yields)
